@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Export names as clients ask for them: NAME or NAME?client=ID.
+ * An NBD export name is free text, so any NBD client (nbd-client -N too) can carry it.
+ */
+#ifndef NBDSWAP_EXPORTNAME_H
+#define NBDSWAP_EXPORTNAME_H
+
+#include "common/errbuf.h"
+
+#define EXPORT_NAME_MAX 255 /* bytes, as a file name */
+#define CLIENT_ID_MAX 64
+
+struct export_request {
+	char name[EXPORT_NAME_MAX + 1];
+	char client[CLIENT_ID_MAX + 1]; /* "" when the client gave none: known by its address alone */
+};
+
+/* Is name fit to be an export and a file in one directory?  Not empty, not longer than
+ * EXPORT_NAME_MAX bytes, no '/', no leading '.', no control characters, no '?'.
+ * Returns 0, or -1 with *e saying which rule it breaks.
+ */
+int export_name_check(const char *name, struct errbuf *e);
+
+/* Takes a request apart.  A bad name, an unknown parameter and a bad client id are refused.
+ * Returns 0, or -1 with *e filled.
+ */
+int export_request_parse(const char *text, struct export_request *out, struct errbuf *e);
+
+#endif

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: BSD-3-Clause
+noinst_LTLIBRARIES += libcommon.la
+libcommon_la_SOURCES = \
+	common/cleanup.h \
+	common/errbuf.c common/errbuf.h \
+	common/exitcodes.h \
+	common/exportname.c common/exportname.h \
+	common/size.c common/size.h
+libcommon_la_CPPFLAGS = $(AM_CPPFLAGS)
+libcommon_la_CFLAGS = $(AM_CFLAGS)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A backing file and its life: swap_activate (open, lock, allocate, check), in use, swap_deactivate.
+ *
+ * This is the control side of the store: it may block for as long as the backend does, allocates
+ * memory freely and knows paths.  It runs in nbdswapd's helper threads, or in the worker itself when
+ * there is no daemon.  The I/O side (store.h) needs only the descriptor and the page table that come out of it.
+ *
+ * Locks: a struct backing is used by one thread at a time; nothing here is global.
+ */
+#ifndef NBDSWAP_BACKING_H
+#define NBDSWAP_BACKING_H
+
+#include "common/errbuf.h"
+#include "store/backend.h"
+#include "store/report.h"
+#include "store/table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What activation may do with a file that does not satisfy everything. */
+enum provision {
+	PROVISION_NEVER,  /* nothing is created or written: refuse */
+	PROVISION_CREATE, /* create a missing file, fill an empty one, resume an interrupted allocation */
+	PROVISION_REWRITE, /* also rewrite every page of an existing file (its content is lost) */
+};
+
+struct backing_options {
+	uint64_t size;		  /* of the export, bytes, a multiple of 4096; 0: as the file says */
+	enum provision provision; /* without a size only a file with a trailer can be activated or rewritten */
+	int dirfd;		  /* AT_FDCWD: path is the administrator's, links are followed once.  Else path is one
+				   * name below this directory and links are refused (openat2, RESOLVE_BENEATH) */
+	bool force;		  /* rewrite even over something that libblkid recognises */
+	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
+	 * Returning false interrupts the allocation (it is resumed at the next activation).
+	 */
+	bool (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *progress_arg;
+};
+
+struct backing;
+
+/* swap_activate: opens path with O_DIRECT, takes the lock, finds the backend, creates and allocates as far
+ * as opt->provision allows, checks everything that can be checked.  The findings go into *report (caller's, may be NULL).
+ * On success *out is the caller's until backing_close(); nothing has been written to a file that satisfied everything.
+ * Errors (-1, *e): EBUSY held by another (named where known), ENOSPC, EINVAL refused by a check, EINTR interrupted by progress...
+ */
+int backing_activate(const char *path, const struct backing_options *opt, struct backing **out,
+		     struct report *report, struct errbuf *e);
+
+/* The activation checks as a report, touching nothing: no lock is taken, nothing is created, nothing written.
+ * Returns 0 when the checks could be run (see report_worst), -1 with *e when the file could not be opened.
+ */
+int backing_check(const char *path, struct report *report, struct errbuf *e);
+
+int backing_fd(const struct backing *b);			     /* O_RDWR|O_DIRECT, holds the OFD lock; borrowed */
+const char *backing_path(const struct backing *b);		     /* as resolved, for messages */
+const struct backend *backing_backend(const struct backing *b);
+uint64_t backing_data_size(const struct backing *b);		     /* bytes of the export */
+uint64_t backing_activation(const struct backing *b);		     /* first half of the generation */
+/* Did the last owner end without writing the table?  Then the table is all "lost". */
+bool backing_was_unclean(const struct backing *b);
+
+/* Begins a use: makes the page table (from the trailer's image after a clean end, all fresh after allocation, all lost after an
+ * unclean end) and makes the in-use mark durable.  Must be called before the first page is written.
+ * *table is the caller's.  Returns 0 or -1 with *e.
+ */
+int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
+
+/* Ends a use, after the last I/O has completed and backend_barrier() has returned or was not needed: pages still marked in flight
+ * become lost, the table is written into the trailer and the clean mark made durable.  Returns 0 or -1 with *e (the file then
+ * stays marked in use: every page is lost at the next activation).
+ */
+int backing_end(struct backing *b, struct table *table, struct errbuf *e);
+
+/* Checks again what a reflink, a snapshot or a punch could have changed since activation (local backends; others
+ * report VERDICT_SKIP).  Touches nothing.
+ */
+void backing_recheck(const struct backing *b, struct report *report);
+
+/* Closes the descriptor, which gives the lock back (unless another process holds the same open description). NULL is fine. */
+void backing_close(struct backing *b);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The I/O side of the store: swap_rw in three parts, so that a blocking caller (an nbdkit thread) and an
+ * asynchronous one (an io_uring engine) share every line but the middle.
+ *
+ *   rw_begin     validates, takes pool buffers, marks the page table entries, copies a write's data in
+ *   (the caller) moves rw->iov to or from rw->fd at rw->position with direct I/O
+ *   rw_complete  verifies, commits the entries, copies a read's data out, gives the buffers back
+ *
+ * A request is worked off in bites of at most RW_BITE_PAGES pages; adjacent pages of a bite are one vectored I/O.
+ * Nothing between rw_begin and the answer allocates memory: struct rw is the caller's and holds everything.
+ *
+ * Order: one write in flight per page; a write that overlaps one in flight, or an earlier waiter, waits its turn. A read that overlaps a
+ * write in flight waits; a read that a write overtook is read again.
+ */
+#ifndef NBDSWAP_STORE_H
+#define NBDSWAP_STORE_H
+
+#include "common/errbuf.h"
+#include "store/page.h"
+#include "store/pool.h"
+#include "store/table.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define RW_BITE_PAGES 32 /* 128 KiB: the largest request the kernel's nbd sends by default */
+
+struct store; /* one export */
+
+/* name (copied) is for messages; fd and table are borrowed and must outlive the store.  O_DIRECT is not demanded here
+ * (tmpfs has none on old kernels).  Returns NULL with *e on failure.
+ */
+struct store *store_create(const char *name, int fd, struct table *table, struct pool *pool, struct errbuf *e);
+
+/* No request may be under way (store_drain first). NULL is fine. */
+void store_free(struct store *s);
+
+/* Lets no new request begin (they wait in rw_begin's caller for good) and waits until none is in flight, at most timeout_ms.
+ * Returns true when drained.
+ */
+bool store_drain(struct store *s, int timeout_ms);
+
+uint64_t store_size(const struct store *s); /* bytes */
+
+enum rw_op { RW_READ, RW_WRITE, RW_DISCARD /* trim and write-zeroes: reads as zeros afterwards */ };
+
+enum rw_next {
+	RW_IO,	  /* do the I/O that rw describes, then rw_complete */
+	RW_WAIT,  /* waiting for a page or for buffers: rw->wake is called when to call rw_begin again */
+	RW_LATER, /* call rw_begin again in rw->later_ms */
+	RW_DONE,  /* answer the request: rw->error is 0 or an errno value of NBD's (EIO, EINVAL) */
+};
+
+struct rw {
+	/* Filled by rw_init: */
+	struct store *store;
+	enum rw_op op;
+	uint64_t offset; /* of what is left of the request */
+	uint64_t length;
+	unsigned char *data;
+	void (*wake)(struct rw *rw); /* called with the store's lock held: must only set a flag or queue */
+
+	/* The I/O in hand, valid after RW_IO: */
+	int fd;
+	off_t position;
+	struct iovec iov[RW_BITE_PAGES];
+	int iovcnt;
+
+	/* The answer, valid after RW_DONE: */
+	int error;
+	int later_ms;
+
+	/* Private to the store from here on. */
+	struct rw *next; /* in the queue of waiters */
+	bool queued, started;
+	uint32_t bite_pages, io_first, io_pages; /* pages of this bite; the run of it that is at the backend */
+	uint32_t io_done;			 /* bytes of the run already moved (short I/O) */
+	void *pages[RW_BITE_PAGES];
+	uint32_t change[RW_BITE_PAGES];
+};
+
+/* Prepares a request.  data: length bytes, any alignment (NULL for RW_DISCARD); stays the caller's.
+ * offset and length may be anything: rw_begin refuses what is not page-aligned or out of range with EINVAL.
+ */
+void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
+	     void (*wake)(struct rw *));
+
+enum rw_next rw_begin(struct rw *rw);
+
+/* result: bytes moved, or a negated errno value. */
+enum rw_next rw_complete(struct rw *rw, ssize_t result);
+
+/* The whole request with blocking I/O on the calling thread.  Returns 0 or an errno value.  Any thread, no locks held. */
+int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data);
+
+#endif

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Tests by what they are about; each fragment adds to TESTS (host) or VM_TESTS (guests).
+VM_TESTS =
+EXTRA_DIST += tests/functions.sh
+AM_TESTS_ENVIRONMENT = \
+	srcdir='$(abs_top_srcdir)'; export srcdir; \
+	builddir='$(abs_top_builddir)'; export builddir; \
+	VERSION='$(VERSION)'; export VERSION;
+TEST_EXTENSIONS = .sh
+SH_LOG_COMPILER = bash
+include $(top_srcdir)/tests/store/local.mk
+include $(top_srcdir)/tests/plugin/local.mk
+include $(top_srcdir)/tests/server/local.mk
+include $(top_srcdir)/tests/client/local.mk
+include $(top_srcdir)/tests/vm/local.mk
