@@ -5,6 +5,10 @@ libcommon_la_SOURCES = \
 	common/errbuf.c common/errbuf.h \
 	common/exitcodes.h \
 	common/exportname.c common/exportname.h \
+	common/options.c common/options.h \
+	common/progress.c common/progress.h \
+	common/signature.c common/signature.h \
 	common/size.c common/size.h
 libcommon_la_CPPFLAGS = $(AM_CPPFLAGS)
-libcommon_la_CFLAGS = $(AM_CFLAGS)
+libcommon_la_CFLAGS = $(AM_CFLAGS) $(BLKID_CFLAGS)
+libcommon_la_LIBADD = $(BLKID_LIBS)
