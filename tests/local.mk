@@ -20,3 +20,7 @@ check-host: $(check_PROGRAMS) $(check_LTLIBRARIES)
 print-tests:
 	@printf '%s\n' $(TESTS)
 .PHONY: check-host print-tests
+
+EXTRA_DIST += tests/demo/demo.sh
+demo-programs: tests/vm/agent tests/vm/swapload tests/vm/vmctl
+.PHONY: demo-programs
