@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 noinst_LTLIBRARIES += libcommon.la
 libcommon_la_SOURCES = \
+	common/broker.h \
 	common/cleanup.h \
 	common/errbuf.c common/errbuf.h \
 	common/exitcodes.h \
 	common/exportname.c common/exportname.h \
+	common/fdmsg.c common/fdmsg.h \
+	common/lease.c common/lease.h \
+	common/memlock.c common/memlock.h \
+	common/options.c common/options.h \
+	common/procself.c common/procself.h \
+	common/progress.c common/progress.h \
+	common/signature.c common/signature.h \
 	common/size.c common/size.h
 libcommon_la_CPPFLAGS = $(AM_CPPFLAGS)
-libcommon_la_CFLAGS = $(AM_CFLAGS)
+libcommon_la_CFLAGS = $(AM_CFLAGS) $(BLKID_CFLAGS)
+libcommon_la_LIBADD = $(BLKID_LIBS)

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who holds an export: one export, one client.
+ *
+ * A client may have several sessions (connections) at once; a second client is refused while the first has one.  When sessions
+ * end because the worker died, and not because the client left, the lease can be kept for a while so that the client
+ * finds its export free when it connects again.
+ *
+ * A plain data structure: no allocation, no locks, no system calls; the clock is passed in.
+ */
+#ifndef NBDSWAP_LEASE_H
+#define NBDSWAP_LEASE_H
+
+#include "common/errbuf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#define LEASE_HOLDER_MAX 96
+
+struct lease_clock {
+	int64_t ms;  /* monotonic, milliseconds: decides */
+	time_t wall; /* for messages only */
+};
+
+struct lease {			       /* all zero: free */
+	char holder[LEASE_HOLDER_MAX]; /* "" when nobody holds it */
+	char peer[LEASE_HOLDER_MAX];   /* where its last session came from, for messages */
+	time_t since;		       /* wall clock */
+	uint32_t sessions;
+	int64_t kept_until_ms; /* without sessions: held until then */
+};
+
+/* The holder's name: the client id when there is one, else the peer's address without its port ("10.0.0.5", "fe80::1",
+ * "unix").  peer: "ADDR:PORT", "[ADDR]:PORT" or "unix".  Returns 0, -1 with *e when neither names anybody.
+ */
+int lease_holder(const char *client, const char *peer, char out[LEASE_HOLDER_MAX], struct errbuf *e);
+
+/* Begins a session.  Returns 0; -1 with *e (EBUSY: names the holder and since when). */
+int lease_open(struct lease *l, const char *export_name, const char *holder, const char *peer,
+	       const struct lease_clock *now, struct errbuf *e);
+
+/* Ends one session; with the last one the lease is free. */
+void lease_close(struct lease *l);
+
+/* Ends all sessions at once (the worker is gone); the holder keeps the lease for keep_ms more. */
+void lease_end_all(struct lease *l, const struct lease_clock *now, int64_t keep_ms);
+
+/* Is it held, by sessions or kept? */
+bool lease_held(const struct lease *l, const struct lease_clock *now);
+
+#endif

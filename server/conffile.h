@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon's configuration as read from its file: complete and valid, or not there at all. */
+#ifndef NBDSWAP_CONFFILE_H
+#define NBDSWAP_CONFFILE_H
+
+#include "common/exportname.h"
+#include "server/listen.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONF_LISTEN_MAX 16
+#define CONF_EXPORTS_MAX 1024
+#define CONF_DEFAULT_PATH SYSCONFDIR "/nbdswap/nbdswapd.conf"
+
+enum conf_allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
+
+struct conf_server {
+	struct listen_addr listen[CONF_LISTEN_MAX];
+	size_t nlisten;
+	char control[108]; /* fits sockaddr_un */
+	char nbdkit[PATH_MAX];
+	char plugin[PATH_MAX];
+	uint64_t threads;
+	uint64_t allow;	       /* bits of enum conf_allow */
+	uint64_t stop_timeout; /* seconds */
+	uint64_t pool;	       /* bytes */
+};
+
+struct conf_export {
+	char name[EXPORT_NAME_MAX + 1];
+	char file[PATH_MAX];
+	uint64_t size;	 /* bytes; 0: as the file says */
+	uint64_t create; /* 1: a missing file is created, an empty one filled */
+	char description[256];
+	unsigned line; /* of its section, for messages */
+};
+
+struct conf {
+	char path[PATH_MAX]; /* the file it came from */
+	struct conf_server server;
+	struct conf_export *exports;
+	size_t nexports;
+};
+
+/* All that is wrong with a file, each "FILE:LINE: ..." */
+struct conf_errors {
+	char **text;
+	size_t count;
+};
+
+/* Reads and validates path.  Returns the configuration (conf_free it), or NULL with at least one entry in *errors
+ * (conf_errors_free it in any case).
+ */
+struct conf *conf_load(const char *path, struct conf_errors *errors);
+void conf_free(struct conf *c); /* NULL is fine */
+void conf_errors_free(struct conf_errors *errors);
+
+const struct conf_export *conf_find(const struct conf *c, const char *name); /* NULL when there is none */
+
+#endif

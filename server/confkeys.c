@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/confkeys.h"
+
+#include "common/size.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int parse_number(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	uint64_t v = 0;
+	const char *p;
+
+	for (p = value; *p >= '0' && *p <= '9' && v <= key->max; p++)
+		v = v * 10 + (unsigned)(*p - '0');
+	if (p == value || *p || v < key->min || v > key->max)
+		return err_set(e, EINVAL, "\"%s\" is not a number from %" PRIu64 " to %" PRIu64, value, key->min, key->max);
+	*(uint64_t *)field = v;
+	return 0;
+}
+
+static int parse_size(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	char min[SIZE_TEXT], max[SIZE_TEXT];
+	uint64_t v;
+
+	if (size_parse(value, &v) < 0)
+		return err_set(e, EINVAL, "\"%s\" is not a size; write a number with K, M, G or T behind it, as 4G", value);
+	if (v < key->min || v > key->max)
+		return err_set(e, EINVAL, "\"%s\" is not between %s and %s", value, size_format(key->min, min),
+			       size_format(key->max, max));
+	if (v % PAGE_BYTES)
+		return err_set(e, EINVAL, "\"%s\" is not a multiple of %u bytes (a page)", value, PAGE_BYTES);
+	*(uint64_t *)field = v;
+	return 0;
+}
+
+static int parse_text(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	if (strlen(value) >= key->max)
+		return err_set(e, EINVAL, "the value has %zu bytes, at most %" PRIu64 " are allowed", strlen(value),
+			       key->max - 1);
+	strcpy(field, value);
+	return 0;
+}
+
+static int parse_path(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	if (value[0] != '/')
+		return err_set(e, EINVAL, "\"%s\" is not an absolute path; it must begin with '/'", value);
+	return parse_text(key, value, field, e);
+}
+
+/* %n is the export's name (put in when the whole section is known), %% a percent sign. */
+static int parse_pattern(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	for (const char *p = strchr(value, '%'); p; p = strchr(p + 2, '%'))
+		if (p[1] != 'n' && p[1] != '%')
+			return err_set(e, EINVAL, "\"%s\": after '%%' only n (the export's name) or another '%%' may stand",
+				       value);
+	return parse_path(key, value, field, e);
+}
+
+static int parse_plugin(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	if (strcmp(value, "swap") == 0)
+		return parse_text(key, value, field, e);
+	return parse_path(key, value, field, e);
+}
+
+static int parse_provision(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	if (strcmp(value, "create") == 0)
+		*(uint64_t *)field = 1;
+	else if (strcmp(value, "never") == 0)
+		*(uint64_t *)field = 0;
+	else
+		return err_set(e, EINVAL, "\"%s\" is not one of never, create", value);
+	return 0;
+}
+
+static int parse_allow(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	static const struct {
+		const char *name;
+		uint64_t bit;
+	} names[] = { { "memlock", ALLOW_MEMLOCK }, { "oom", ALLOW_OOM }, { "io-flusher", ALLOW_IO_FLUSHER } };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(value, names[i].name) == 0) {
+			*(uint64_t *)field |= names[i].bit;
+			return 0;
+		}
+	return err_set(e, EINVAL, "\"%s\" is not one of memlock, oom, io-flusher", value);
+}
+
+static int parse_listen(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+{
+	struct conf_server *s = field; /* offset 0: it sets two fields */
+
+	for (size_t i = 0; i < s->nlisten; i++)
+		if (strcmp(s->listen[i].text, value) == 0)
+			return err_set(e, EINVAL, "\"%s\" is listed twice", value);
+	if (s->nlisten == CONF_LISTEN_MAX)
+		return err_set(e, EINVAL, "more than %d addresses", CONF_LISTEN_MAX);
+	if (listen_parse(value, &s->listen[s->nlisten], e) < 0)
+		return -1;
+	s->nlisten++;
+	return 0;
+}
+
+#define OFFSET(field) .offset = offsetof(struct conf_server, field)
+#define EXPORT_OFFSET(field) .offset = offsetof(struct conf_export, field)
+#define FIELD_BYTES(type, field) .max = sizeof(((struct type *)NULL)->field)
+
+const struct conf_key conf_keys[] = {
+	{ SECTION_SERVER, "listen", "ADDRESS ...", "0.0.0.0:10809 [::]:10809",
+	  "where clients connect: ADDR:PORT, [IPV6]:PORT or unix:PATH", parse_listen, .list = true },
+	{ SECTION_SERVER, "control", "PATH", RUNSTATEDIR "/nbdswap/control", "the control socket, for nbdswapctl", parse_path,
+	  OFFSET(control), FIELD_BYTES(conf_server, control), .restart = true },
+	{ SECTION_SERVER, "nbdkit", "PATH", NBDKIT_PATH, "the nbdkit program that workers are made of", parse_path,
+	  OFFSET(nbdkit), FIELD_BYTES(conf_server, nbdkit), .restart = true },
+	{ SECTION_SERVER, "plugin", "PATH", "swap", "nbdkit's swap plugin: \"swap\" for the installed one, or a path",
+	  parse_plugin, OFFSET(plugin), FIELD_BYTES(conf_server, plugin), .restart = true },
+	{ SECTION_SERVER, "threads", "NUMBER", "16", "requests of one connection that are served at once", parse_number,
+	  OFFSET(threads), .min = 1, .max = 256, .restart = true },
+	{ SECTION_SERVER, "pool", "SIZE", "4M", "the worker's buffers, common to all exports", parse_size, OFFSET(pool),
+	  .min = 256 << 10, .max = 1 << 30, .restart = true },
+	{ SECTION_SERVER, "allow", "WHAT ...", NULL, "run although this cannot be had: memlock, oom, io-flusher", parse_allow,
+	  OFFSET(allow), .list = true, .restart = true },
+	{ SECTION_SERVER, "stop-timeout", "SECONDS", "10", "how long requests in flight may take when stopping", parse_number,
+	  OFFSET(stop_timeout), .min = 0, .max = 600 },
+	{ SECTION_EXPORT, "file", "PATH", NULL, "the backing file or block device; %n is the export's name", parse_pattern,
+	  EXPORT_OFFSET(file), FIELD_BYTES(conf_export, file) },
+	{ SECTION_EXPORT, "size", "SIZE", NULL, "of the export; without it the file's own size is taken", parse_size,
+	  EXPORT_OFFSET(size), .min = 64 << 10, .max = (uint64_t)1 << 46 },
+	{ SECTION_EXPORT, "provision", "never|create", "create",
+	  "at start: create a missing file and fill an empty one, or refuse it", parse_provision, EXPORT_OFFSET(create),
+	  .max = 1 },
+	{ SECTION_EXPORT, "description", "TEXT", "", "shown to clients that list the exports", parse_text,
+	  EXPORT_OFFSET(description), FIELD_BYTES(conf_export, description) },
+	{ SECTION_NONE, NULL },
+};
+
+const struct conf_key *conf_key_find(enum conf_section section, const char *name)
+{
+	if (section == SECTION_DEFAULTS)
+		section = SECTION_EXPORT;
+	for (const struct conf_key *k = conf_keys; k->name; k++)
+		if (k->section == section && strcmp(k->name, name) == 0)
+			return k;
+	return NULL;
+}
+
+void conf_key_defaults(enum conf_section section, void *base)
+{
+	for (const struct conf_key *k = conf_keys; k->name; k++)
+		if (k->section == section && k->dflt && !k->list)
+			k->parse(k, k->dflt, (char *)base + k->offset, NULL);
+}
+
+static bool is_text(const struct conf_key *key)
+{
+	return key->parse == parse_text || key->parse == parse_path || key->parse == parse_pattern ||
+	       key->parse == parse_plugin;
+}
+
+void conf_key_copy(const struct conf_key *key, void *to, const void *from)
+{
+	memcpy((char *)to + key->offset, (const char *)from + key->offset, is_text(key) ? key->max : sizeof(uint64_t));
+}
+
+bool conf_key_differs(const struct conf_key *key, const void *a, const void *b)
+{
+	const char *fa = (const char *)a + key->offset, *fb = (const char *)b + key->offset;
+	const struct conf_server *sa = a, *sb = b;
+
+	if (is_text(key))
+		return strcmp(fa, fb) != 0;
+	if (key->parse != parse_listen)
+		return *(const uint64_t *)fa != *(const uint64_t *)fb;
+	if (sa->nlisten != sb->nlisten)
+		return true;
+	for (size_t i = 0; i < sa->nlisten; i++)
+		if (strcmp(sa->listen[i].text, sb->listen[i].text) != 0)
+			return true;
+	return false;
+}
+
+void conf_keys_help(FILE *out)
+{
+	enum conf_section last = SECTION_NONE;
+
+	for (const struct conf_key *k = conf_keys; k->name; k++) {
+		if (k->section != last)
+			fprintf(out, "%s%s\n", last == SECTION_NONE ? "" : "\n", k->section == SECTION_SERVER ? "[server]" :
+				"[export NAME], with defaults for all in [defaults]");
+		last = k->section;
+		fprintf(out, "  %s = %s\n      %s", k->name, k->arg, k->help);
+		if (k->dflt && *k->dflt)
+			fprintf(out, " (default: %s)", k->dflt);
+		if (k->restart)
+			fputs("; needs a restart", out);
+		fputc('\n', out);
+	}
+}
