@@ -4,7 +4,7 @@
 # shellcheck disable=SC2154 # builddir and tmp come from functions.sh
 
 nbdswap=$builddir/client/nbdswap
-nbdswapctl="$builddir/server/nbdswapctl --socket /run/nbdswapd.sock"
+nbdswapctl=$builddir/server/nbdswapctl
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 swapload=$builddir/tests/vm/swapload
 
@@ -22,9 +22,14 @@ swap_configure() {
     } | vm_put "$name" /etc/nbdswapd.conf 600
 }
 
+# swap_status NAME [--json]
+swap_status() {
+    vm_run "$1" 20 "$nbdswapctl status --socket /run/nbdswapd.sock ${2:-}"
+}
+
 _swap_ready() {
     kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended: $(cat "$tmp/nbdswapd.log")"
-    vm_run "$1" 20 "$nbdswapctl status --json" |
+    swap_status "$1" --json |
         jq -e '.worker.state == "ready" and ([.exports[].state] | length > 0 and all(. == "ready"))'
 }
 

@@ -280,7 +280,7 @@ supervise(const struct options *opt, struct progress *progress)
 		if (pids[running] < 0)
 			system_error("fork");
 		if (pids[running] == 0)
-			work(opt, progress, running);
+			work(opt, &progress[running], running);
 	}
 	while (running > 0) {
 		const struct timespec second = {.tv_sec = 1};

@@ -65,7 +65,7 @@ vm_run client 60 'modprobe nbd nbds_max=2'
 wait_until 30 vm_run client 20 "nbd-client $(vm_ip storage) 10809 /dev/nbd0 -b 4096 -timeout 0"
 vm_run client 60 'mkswap /dev/nbd0 >/dev/null && swapon /dev/nbd0'
 say "swap is on"
-vm_run client 180 "$swapload --size 192 --processes 2 --rounds 0" >"$tmp/swapload" || fail "$(tail -n 5 "$tmp/swapload")"
+vm_run client 180 "$swapload --size 144 --processes 2 --rounds 0" >"$tmp/swapload" || fail "$(tail -n 5 "$tmp/swapload")"
 tail -n 1 "$tmp/swapload"
 must_match "$(cat "$tmp/swapload")" '^swapload: OK, .* pswpout=[1-9][0-9]{3,} pswpin=[1-9][0-9]{3,} '
 say "swap is verified"

@@ -43,6 +43,7 @@ _vm_cleanup() {
     for name in "${!_vm_pid[@]}"; do
         vm_kill "$name"
     done
+    [ "${rc:-0}" = 0 ] || [ "${rc:-0}" = 77 ] || tail -n 20 "$tmp"/*.log >&2 2>/dev/null
     [ "${rc:-0}" = 0 ] || [ "${rc:-0}" = 77 ] || for name in "${_vm_names[@]}"; do
         [ -f "$vm_dir/$name/console" ] || continue
         echo "--- console of guest $name (last 60 lines)"
