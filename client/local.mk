@@ -42,3 +42,7 @@ client_nbdswap_SOURCES = client/main.c
 client_nbdswap_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 client_nbdswap_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
 client_nbdswap_LDADD = libclient.la
+
+man_MANS += client/nbdswap.8 client/swaptab.5
+EXTRA_DIST += client/nbdswap.8.pod client/swaptab.5.pod
+CLEANFILES += client/nbdswap.8 client/swaptab.5
