@@ -30,6 +30,7 @@ struct backing_options {
 	enum provision provision; /* without a size only a file with a trailer can be activated or rewritten */
 	int dirfd;		  /* AT_FDCWD: path is the administrator's, links are followed once.  Else path is one
 				   * name below this directory and links are refused (openat2, RESOLVE_BENEATH) */
+	bool allow_unlocked;	  /* go on with a page table that could not be locked in memory (allow=memlock) */
 	bool force;		  /* rewrite even over something that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pool: page-aligned, locked buffers made at activation.  A request takes its pages from it and never from malloc.
  *
- * One pool serves all exports of a worker.  Every export (a "share") brings a reserve of its own, a quarter of which
+ * One pool serves all exports of a worker.  Every export (a "share") brings a reserve of its own, half of which
  * only reads may use; beyond its reserve it may hold at most half of the common part.  So an export whose backend is
  * stuck cannot starve another.
  *
@@ -32,6 +32,6 @@ void pool_leave(struct pool_share *s); /* all its pages must have been given bac
  * All or nothing; false when the share may have no more just now: the caller waits until its own requests give back.
  */
 bool pool_take(struct pool_share *s, bool for_read, size_t want, void *pages[]);
-void pool_give(struct pool_share *s, bool for_read, size_t count, void *pages[]);
+void pool_give(struct pool_share *s, size_t count, void *pages[]);
 
 #endif

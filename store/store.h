@@ -51,7 +51,7 @@ enum rw_next {
 	RW_IO,	  /* do the I/O that rw describes, then rw_complete */
 	RW_WAIT,  /* waiting for a page or for buffers: rw->wake is called when to call rw_begin again */
 	RW_LATER, /* call rw_begin again in rw->later_ms */
-	RW_DONE,  /* answer the request: rw->error is 0 or an errno value of NBD's (EIO, EINVAL) */
+	RW_DONE,  /* answer the request */
 };
 
 struct rw {
@@ -69,15 +69,17 @@ struct rw {
 	struct iovec iov[RW_BITE_PAGES];
 	int iovcnt;
 
-	/* The answer, valid after RW_DONE: */
-	int error;
-	int later_ms;
+	/* The answer, valid after RW_DONE: error is 0, EINVAL or EIO; cause is the errno value that the backend gave (0: none,
+	 * the page was lost already; ENODATA: the file has become shorter).
+	 */
+	int error, cause;
+	int later_ms; /* valid after RW_LATER */
 
 	/* Private to the store from here on. */
 	struct rw *next; /* in the queue of waiters */
 	bool queued, started;
-	uint32_t bite_pages, io_first, io_pages; /* pages of this bite; the run of it that is at the backend */
-	uint32_t io_done;			 /* bytes of the run already moved (short I/O) */
+	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */
+	uint32_t io_done;  /* bytes of it already moved (short I/O) */
 	void *pages[RW_BITE_PAGES];
 	uint32_t change[RW_BITE_PAGES];
 };
@@ -93,7 +95,9 @@ enum rw_next rw_begin(struct rw *rw);
 /* result: bytes moved, or a negated errno value. */
 enum rw_next rw_complete(struct rw *rw, ssize_t result);
 
-/* The whole request with blocking I/O on the calling thread.  Returns 0 or an errno value.  Any thread, no locks held. */
-int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data);
+/* The whole request with blocking I/O on the calling thread.  Returns rw.error; *cause (may be NULL) as in struct rw.
+ * Any thread, no locks held.
+ */
+int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause);
 
 #endif

@@ -55,8 +55,8 @@ uint64_t table_pages(const struct table *t);
 struct page_entry *table_entries(struct table *t);
 struct table_counters *table_counters(struct table *t);
 
-/* For a successor: marks every page whose write was in flight as lost and clears the mark.
- * Only when no other process uses the table and no orphan write can land.  Returns their number.
+/* For a successor: clears the marks of writes that were in flight.  Such a page becomes lost, or stays fresh when it was (the write
+ * was not acknowledged, so zeros are still right).  Only when no other process uses the table and no orphan write can land.  Returns how many became lost.
  */
 uint64_t table_settle(struct table *t);
 

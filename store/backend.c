@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Finding the backend.  statfs tells the family; the mount table tells the version, the options and
+ * the name of what is refused.  The mount is found by the descriptor's mount id and not by device number, which on btrfs
+ * is that of the subvolume and stands in no mount table.
+ */
+#include "config.h"
+
+#include "store/backend.h"
+
+#include "common/cleanup.h"
+#include "store/open.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#ifndef SMB2_MAGIC_NUMBER
+#define SMB2_MAGIC_NUMBER 0xfe534d42
+#endif
+#ifndef CIFS_MAGIC_NUMBER
+#define CIFS_MAGIC_NUMBER 0xff534d42
+#endif
+
+struct mount_entry {
+	char point[256], type[64], source[256], options[1024];
+};
+
+/* The kernel writes blank, tab, newline and backslash as \ooo. */
+static void unescape(char *s)
+{
+	char *w = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+			*w++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 4;
+		} else {
+			*w++ = *s++;
+		}
+	}
+	*w = '\0';
+}
+
+static int mount_id_of(int fd, int *id)
+{
+	char path[64];
+	CLEANUP_FCLOSE FILE *f = NULL;
+	CLEANUP_FREE char *line = NULL;
+	size_t cap = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	while (getline(&line, &cap, f) > 0)
+		if (sscanf(line, "mnt_id: %d", id) == 1)
+			return 0;
+	errno = ENODATA;
+	return -1;
+}
+
+/* Splits at blanks; each field stays in line. */
+static char *field(char **p)
+{
+	return strsep(p, " \n");
+}
+
+static int mount_parse(char *line, struct mount_entry *m)
+{
+	char *p = line, *point, *options, *type, *source, *super, *f;
+
+	for (int i = 0; i < 4; i++) /* id, parent, device, root */
+		if (!field(&p))
+			return -1;
+	point = field(&p);
+	options = field(&p);
+	do
+		f = field(&p); /* optional fields end with a lone "-" */
+	while (f && strcmp(f, "-") != 0);
+	type = field(&p);
+	source = field(&p);
+	super = field(&p);
+	if (!super)
+		return -1;
+	unescape(point);
+	unescape(source);
+	snprintf(m->point, sizeof(m->point), "%s", point);
+	snprintf(m->type, sizeof(m->type), "%s", type);
+	snprintf(m->source, sizeof(m->source), "%s", source);
+	/* A cut list of options could hide the one that matters. */
+	if (snprintf(m->options, sizeof(m->options), "%s,%s", options, super) >= (int)sizeof(m->options)) {
+		errno = EOVERFLOW;
+		return -1;
+	}
+	return 0;
+}
+
+static int mount_find(int fd, struct mount_entry *m)
+{
+	CLEANUP_FCLOSE FILE *f = NULL;
+	CLEANUP_FREE char *line = NULL;
+	size_t cap = 0;
+	int id;
+
+	if (mount_id_of(fd, &id) < 0)
+		return -1;
+	f = fopen("/proc/self/mountinfo", "re");
+	if (!f)
+		return -1;
+	errno = 0;
+	while (getline(&line, &cap, f) > 0)
+		if (atoi(line) == id)
+			return mount_parse(line, m);
+	if (!errno)
+		errno = ENODATA;
+	return -1;
+}
+
+bool backend_option(const struct backend *b, const char *opt, const char **value)
+{
+	size_t n = strlen(opt);
+	bool prefix = n > 0 && opt[n - 1] == '=';
+
+	for (const char *p = b->mount_options; p && *p; p = strchr(p, ',')) {
+		if (*p == ',')
+			p++;
+		if (strncmp(p, opt, n) == 0 && (prefix || p[n] == ',' || p[n] == '\0')) {
+			if (value)
+				*value = p + n;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* "nfs" and the version from the options: "nfs4.2". */
+static void name_with_version(struct backend *b, const char *family)
+{
+	const char *v = "";
+	int n = 0;
+
+	if (backend_option(b, "vers=", &v))
+		n = (int)strcspn(v, ",");
+	snprintf(b->name, sizeof(b->name), "%s%.*s", family, n, v);
+}
+
+int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e)
+{
+	struct mount_entry m;
+	struct statfs sfs;
+	struct stat st;
+
+	memset(out, 0, sizeof(*out));
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &sfs) < 0)
+		return err_errno(e, "%s: cannot find out what file system it is on", path);
+	if (S_ISBLK(st.st_mode)) {
+		out->kind = BACKEND_BLOCKDEV;
+		snprintf(out->name, sizeof(out->name), "blockdev");
+		return 0;
+	}
+	if (mount_find(fd, &m) < 0)
+		return err_errno(e, "%s: cannot find its mount in /proc/self/mountinfo", path);
+	snprintf(out->mount_point, sizeof(out->mount_point), "%s", m.point);
+	snprintf(out->mount_source, sizeof(out->mount_source), "%s", m.source);
+	snprintf(out->mount_options, sizeof(out->mount_options), "%s", m.options);
+	snprintf(out->name, sizeof(out->name), "%.*s", (int)sizeof(out->name) - 1, m.type);
+
+	switch ((uint32_t)sfs.f_type) {
+	case NFS_SUPER_MAGIC:
+		out->kind = BACKEND_NFS;
+		name_with_version(out, "nfs");
+		return 0;
+	case SMB2_MAGIC_NUMBER:
+	case CIFS_MAGIC_NUMBER:
+		out->kind = BACKEND_SMB;
+		name_with_version(out, "smb");
+		return 0;
+	case EXT4_SUPER_MAGIC: /* ext2 and ext3 have the same number */
+		out->kind = BACKEND_EXT4;
+		if (strcmp(m.type, "ext4") == 0)
+			return 0;
+		break;
+	case XFS_SUPER_MAGIC:
+		out->kind = BACKEND_XFS;
+		return 0;
+	case BTRFS_SUPER_MAGIC:
+		out->kind = BACKEND_BTRFS;
+		return 0;
+	case TMPFS_MAGIC:
+		out->kind = BACKEND_TMPFS;
+		if (strcmp(m.type, "tmpfs") == 0)
+			return 0;
+		break;
+	default:
+		break;
+	}
+	return err_set(e, ENOTSUP,
+		       "%s: is on %s (mounted on %s), which nbdswap does not know to be safe for swap; put the file on "
+		       "NFS, SMB, ext4, xfs, btrfs or give a block device",
+		       path, m.type, m.point);
+}
+
+bool backend_tells_allocation(const struct backend *b)
+{
+	return b->kind != BACKEND_SMB && b->kind != BACKEND_BLOCKDEV;
+}
+
+/* NFS: a read through the page cache first waits for writes of this inode that are under way, as does ALLOCATE on 4.2. */
+static int barrier_buffered_read(int fd, const char *path, struct errbuf *e)
+{
+	CLEANUP_CLOSE int buffered = reopen_buffered(fd);
+	char byte;
+
+	if (buffered < 0 || pread(buffered, &byte, 1, 0) != 1)
+		return err_errno(e, "%s: cannot wait for outstanding writes", path);
+	return 0;
+}
+
+int backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e)
+{
+	switch (b->kind) {
+	case BACKEND_EXT4:
+	case BACKEND_XFS:
+		if (fallocate(fd, 0, 0, PAGE_BYTES) < 0)
+			return err_errno(e, "%s: cannot wait for outstanding writes", path);
+		return 0;
+	case BACKEND_NFS:
+		if (fallocate(fd, 0, 0, PAGE_BYTES) == 0)
+			return 0;
+		if (errno != EOPNOTSUPP)
+			return err_errno(e, "%s: cannot wait for outstanding writes", path);
+		return barrier_buffered_read(fd, path, e);
+	case BACKEND_TMPFS:
+		return 0;
+	case BACKEND_SMB:
+	case BACKEND_BTRFS:
+	case BACKEND_BLOCKDEV:
+		break;
+	}
+	return err_set(e, ENOTSUP, "%s: on %s nothing tells when the writes of a dead worker have ended", path, b->name);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The lock that makes an activation exclusive: an OFD lock, the only kind that holds against other processes, against
+ * other mounts of the same NFS export and against other SMB clients alike (flock does neither).  It belongs to the open file description, so it
+ * passes on with a descriptor that is handed to another process.
+ */
+#ifndef NBDSWAP_LOCK_H
+#define NBDSWAP_LOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Locks bytes 0 .. length-1 for writing without waiting; two activations always meet at byte 0.  The trailer's headers are left out,
+ * because SMB's locks are mandatory and the refused one wants to read who holds it.
+ * Returns 0; -1 with errno, EBUSY when another holds it (EAGAIN, and EACCES from SMB, are made EBUSY).
+ */
+int lock_take(int fd, uint64_t length);
+
+/* Is it locked by somebody else?  Takes nothing.  1 yes, 0 no, -1 with errno. */
+int lock_held(int fd);
+
+#endif

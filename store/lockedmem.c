@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "store/lockedmem.h"
+
+#include "common/size.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void *lockedmem_map(int fd, size_t bytes, bool allow_unlocked, const char *what, struct errbuf *e)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	char size[SIZE_TEXT];
+	volatile unsigned char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (p == MAP_FAILED) {
+		err_set(e, ENOMEM, "no memory for the %s of %s: %s; add memory or export less", what, size_format(bytes, size),
+			strerror(errno));
+		return NULL;
+	}
+	if (mlock((void *)p, bytes) < 0 && !allow_unlocked) {
+		err_set(e, ENOMEM, "the %s of %s cannot be locked in memory: %s; give the process CAP_IPC_LOCK or "
+			"LimitMEMLOCK=infinity (ulimit -l), or allow=memlock to go on without", what, size_format(bytes, size),
+			strerror(errno));
+		munmap((void *)p, bytes);
+		return NULL;
+	}
+	madvise((void *)p, bytes, MADV_DONTDUMP);
+	/* A write to each page, with what is there already: a read alone could leave the zero page behind. */
+	for (size_t i = 0; i < bytes; i += PAGE_BYTES)
+		p[i] = p[i];
+	return (void *)p;
+}

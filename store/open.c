@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "store/open.h"
+
+#include "common/cleanup.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Only to look (O_PATH): a FIFO does not block and a device is not touched. */
+static int look_at(int dirfd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+
+	if (dirfd == AT_FDCWD)
+		return open(path, O_PATH | O_CLOEXEC);
+	return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+}
+
+/* A second open of the very inode that was looked at, not of the name, which could have changed. */
+static int reopen(int fd, int flags)
+{
+	char self[64];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return open(self, flags | O_CLOEXEC);
+}
+
+static int open_failed(const char *path, struct errbuf *e)
+{
+	if (errno == ELOOP || errno == EXDEV)
+		return err_set(e, errno, "%s: is a symbolic link or leaves the directory; links are not followed here", path);
+	return err_errno(e, "%s: cannot open it", path);
+}
+
+static int device_size(struct opened *out, const char *path, struct errbuf *e)
+{
+	uint64_t bytes;
+
+	if (ioctl(out->fd, BLKGETSIZE64, &bytes) < 0)
+		return err_errno(e, "%s: cannot find the size of the device", path);
+	out->size = bytes / PAGE_BYTES * PAGE_BYTES;
+	return 0;
+}
+
+int open_backing(int dirfd, const char *path, bool writing, struct opened *out, struct errbuf *e)
+{
+	CLEANUP_CLOSE int fd = -1;
+	int access = writing ? O_RDWR : O_RDONLY, flags;
+	char self[64];
+	ssize_t n;
+
+	memset(out, 0, sizeof(*out));
+	out->fd = -1;
+	out->direct = true;
+	/* What it is decides how it is opened. */
+	fd = look_at(dirfd, path);
+	if (fd < 0)
+		return open_failed(path, e);
+	if (fstat(fd, &out->st) < 0)
+		return err_errno(e, "%s: cannot look at it", path);
+	if (!S_ISREG(out->st.st_mode) && !S_ISBLK(out->st.st_mode))
+		return err_set(e, EINVAL, "%s: is neither a regular file nor a block device; give one of these", path);
+	flags = access | (S_ISBLK(out->st.st_mode) && writing ? O_EXCL : 0);
+	out->fd = reopen(fd, flags | O_DIRECT);
+	if (out->fd < 0 && errno == EINVAL) {
+		out->direct = false;
+		out->fd = reopen(fd, flags);
+	}
+	if (out->fd < 0 && errno == EBUSY)
+		return err_set(e, EBUSY, "%s: the device is mounted or otherwise in use on this machine", path);
+	if (out->fd < 0)
+		return open_failed(path, e);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", out->fd);
+	n = readlink(self, out->path, sizeof(out->path) - 1);
+	if (n < 0) {
+		err_errno(e, "%s: cannot look at it", path);
+		close(steal_fd(&out->fd));
+		return -1;
+	}
+	out->path[n] = '\0';
+	out->size = (uint64_t)out->st.st_size;
+	if (S_ISBLK(out->st.st_mode) && device_size(out, path, e) < 0) {
+		close(steal_fd(&out->fd));
+		return -1;
+	}
+	return 0;
+}
+
+int reopen_buffered(int fd)
+{
+	return reopen(fd, O_RDONLY);
+}
+
+int create_backing(const char *path, struct errbuf *e)
+{
+	CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return err_errno(e, "%s: cannot create it", path);
+	if (fchmod(fd, 0600) < 0) {
+		err_errno(e, "%s: cannot set its mode to 0600", path);
+		unlink(path);
+		return -1;
+	}
+	return 0;
+}

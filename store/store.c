@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct store *store_create(const char *name, int fd, struct table *table, struct pool *pool, struct errbuf *e)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	pthread_condattr_t monotonic;
+
+	if (!s) {
+		err_set(e, ENOMEM, "%s: no memory", name);
+		return NULL;
+	}
+	s->share = pool_join(pool, e);
+	if (!s->share) {
+		err_prefix(e, "%s", name);
+		free(s);
+		return NULL;
+	}
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->fd = fd;
+	s->table = table;
+	s->entries = table_entries(table);
+	s->counters = table_counters(table);
+	s->pages = table_pages(table);
+	s->queue_end = &s->queue;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->idle, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return s;
+}
+
+void store_free(struct store *s)
+{
+	if (!s)
+		return;
+	pool_leave(s->share);
+	pthread_cond_destroy(&s->idle);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+bool store_drain(struct store *s, int timeout_ms)
+{
+	struct timespec until;
+	bool drained;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->draining = true;
+	while (s->at_backend > 0)
+		if (pthread_cond_timedwait(&s->idle, &s->lock, &until) == ETIMEDOUT)
+			break;
+	drained = s->at_backend == 0;
+	pthread_mutex_unlock(&s->lock);
+	return drained;
+}
+
+uint64_t store_size(const struct store *s)
+{
+	return s->pages * PAGE_BYTES;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The trailer at the end of a backing file: the proof that every page was written by us, the in-use mark, the
+ * generation, the owner and the table's image.  It is allocated with the file, so that writing it at deactivation allocates nothing.
+ *
+ *   0 .. data_size                    the pages of the export
+ *   data_size .. +table_bytes         image of the page table (16 bytes per page, whole pages)
+ *   end - 8192, end - 4096            two header slots; a header is written to the slot that does not hold
+ *                                     the newest one, so a torn write leaves the older header
+ *
+ * Headers and image are little-endian as the machine is; another byte order is refused by the magic.
+ */
+#ifndef NBDSWAP_TRAILER_H
+#define NBDSWAP_TRAILER_H
+
+#include "common/errbuf.h"
+
+#include <stdint.h>
+
+#define TRAILER_SLOTS 2
+#define TRAILER_MAGIC UINT64_C(0x31505753444e424e) /* "NBNDSWP1" */
+
+enum trailer_state {
+	TRAILER_ALLOCATING = 1, /* pages up to allocated are written */
+	TRAILER_CLEAN = 2,	/* not in use; the table is as table says */
+	TRAILER_IN_USE = 3,	/* since owner.since; if nobody holds the lock: an unclean end */
+};
+
+enum trailer_table { TRAILER_TABLE_NONE = 0, TRAILER_TABLE_FRESH = 1, TRAILER_TABLE_IMAGE = 2 };
+
+/* At most 512 bytes, so that it lies in one sector. */
+struct trailer {
+	uint64_t magic;
+	uint32_t version; /* of this layout: 1 */
+	uint32_t state;	  /* enum trailer_state */
+	uint64_t sequence; /* of header writes; the higher slot counts */
+	uint64_t data_size, table_offset, table_bytes, file_size;
+	uint64_t allocated;  /* bytes from the start that were written and synced */
+	uint64_t activation; /* rises whenever the content was lost or rewritten */
+	uint64_t inode;	     /* of the file when it was allocated: a copy is not proof of allocation */
+	uint64_t table_check[2]; /* XXH3-128 of the image */
+	uint32_t table;	     /* enum trailer_table */
+	uint32_t owner_pid;
+	uint64_t owner_since;	/* seconds since 1970 */
+	uint8_t uuid[16];
+	char owner_host[64];
+	char owner_boot[40]; /* boot id */
+	uint64_t check;	     /* XXH3-64 of all before it */
+};
+_Static_assert(sizeof(struct trailer) <= 512, "a header must not cross a sector");
+
+/* Computes the layout for an export of data_size bytes (a multiple of 4096, not 0): offsets and file_size of *t. */
+void trailer_layout(struct trailer *t, uint64_t data_size);
+
+/* The largest data size whose layout fits into file_size bytes (0 when none does). */
+uint64_t trailer_fit(uint64_t file_size);
+
+/* Reads the newest valid header of a file of file_size bytes.  Returns 1 found, 0 none, -1 error. */
+int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t, struct errbuf *e);
+
+/* Raises t->sequence, computes the check, writes the header with direct I/O and makes it durable. 0 or -1. */
+int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e);
+
+/* Enters this machine and process as owner. */
+void trailer_own(struct trailer *t);
+
+#endif
