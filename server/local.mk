@@ -25,3 +25,17 @@ server_nbdswapd_SOURCES = server/nbdswapd.c
 server_nbdswapd_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 server_nbdswapd_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
 server_nbdswapd_LDADD = libserver.la
+
+sbin_PROGRAMS += server/nbdswapctl
+server_nbdswapctl_SOURCES = \
+	server/ctl.h \
+	server/ctl_activate.c \
+	server/ctl_check.c \
+	server/ctl_client.c \
+	server/ctl_reload.c \
+	server/ctl_status.c \
+	server/ctl_stop.c \
+	server/nbdswapctl.c
+server_nbdswapctl_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
+server_nbdswapctl_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
+server_nbdswapctl_LDADD = libstore.la libcommon.la $(JANSSON_LIBS)
