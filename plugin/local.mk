@@ -1,1 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
+nbdkitplugindir = $(NBDKIT_PLUGINDIR)
+nbdkitplugin_LTLIBRARIES = nbdkit-swap-plugin.la
+nbdkit_swap_plugin_la_SOURCES = \
+	plugin/broker.h \
+	plugin/broker_local.c plugin/broker_local.h \
+	plugin/broker_remote.c plugin/broker_remote.h \
+	plugin/exports.c plugin/exports.h \
+	plugin/swap.c
+nbdkit_swap_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS) $(JANSSON_CFLAGS)
+nbdkit_swap_plugin_la_LIBADD = libstore.la $(JANSSON_LIBS)
+nbdkit_swap_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -no-undefined \
+	-export-symbols-regex '^plugin_init$$'

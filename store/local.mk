@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# Holds libcommon too: who links libstore.la links that alone.
 noinst_LTLIBRARIES += libstore.la
 libstore_la_SOURCES = \
 	store/allocate.c store/allocate.h \

@@ -13,3 +13,14 @@ include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
+
+# Host tests run side by side; guest tests one at a time, alone.
+check-host: $(check_PROGRAMS) $(check_LTLIBRARIES)
+	$(MAKE) check-TESTS TESTS='$(filter-out $(VM_TESTS),$(TESTS))'
+print-tests:
+	@printf '%s\n' $(TESTS)
+.PHONY: check-host print-tests
+
+EXTRA_DIST += tests/demo/demo.sh
+demo-programs: tests/vm/agent tests/vm/swapload tests/vm/vmctl
+.PHONY: demo-programs

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where the plugin gets its exports from.  Two brokers stand behind one interface, so that the rest of the plugin is the same code
+ * alone and under the daemon: broker_local.c activates files in this process (file=, dir=), broker_remote.c asks nbdswapd
+ * (broker=FD).
+ */
+#ifndef NBDSWAP_PLUGIN_BROKER_H
+#define NBDSWAP_PLUGIN_BROKER_H
+
+#include "common/errbuf.h"
+#include "common/exportname.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct table;
+
+/* What open gives: a session on an export. */
+struct grant {
+	char name[EXPORT_NAME_MAX + 1];
+	uint64_t session; /* the broker's number of it */
+	int fd;		  /* backing file, and */
+	struct table *table; /* its page table: both belong to the broker (local) or to the caller (remote), see owned */
+	bool owned;	  /* the caller closes fd and frees table when it forgets the export */
+};
+
+typedef void list_fn(void *arg, const char *name, const char *description);
+
+struct broker {
+	void *self;
+	/* Begins a session for the client at peer ("ADDR:PORT", "unix"); request is the export name as asked for.
+	 * A second open of an export grants the same file and table once more.
+	 * May block for as long as an activation takes.  0 or -1 with *e.  Any thread.
+	 */
+	int (*open)(void *self, const char *request, const char *peer, struct grant *out, struct errbuf *e);
+	/* Ends a session; no request of it is in flight. */
+	void (*close)(void *self, const struct grant *g);
+	/* Lists the exports; 0 or -1 with *e. */
+	int (*list)(void *self, list_fn *fn, void *arg, struct errbuf *e);
+	/* Called once all memory is locked, before the first connection (in the final process). 0 or -1 with *e. */
+	int (*ready)(void *self, uint64_t locked_kib, struct errbuf *e);
+	/* Ends everything; no session is left. Frees self. */
+	void (*finish)(void *self);
+};
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The broker without a daemon: activates files in this process. */
+#ifndef NBDSWAP_PLUGIN_BROKER_LOCAL_H
+#define NBDSWAP_PLUGIN_BROKER_LOCAL_H
+
+#include "plugin/broker.h"
+
+struct local_options {
+	const char *file; /* one of file and dir */
+	const char *dir;
+	uint64_t size;
+	bool rewrite, force, allow_unlocked;
+};
+
+/* Tells what became of the pages (warning false) and what an administrator should see; any thread. */
+typedef void local_notice(bool warning, const char *text);
+
+/* With file=: activates it now (progress on stderr when that is a terminal), so that it fails before anybody connects.  With dir=: opens the
+ * directory; files are activated when they are first asked for and stay so until finish.
+ * Strings of opt are copied.  0 or -1 with *e.
+ */
+int broker_local_create(const struct local_options *opt, local_notice *notice, struct broker *out, struct errbuf *e);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One thread receives: answers are handed to the request that waits for them, commands are carried out.  Requests are made at
+ * the beginning and the end of a session only, never while a page moves.
+ */
+#include "config.h"
+
+#include "plugin/broker_remote.h"
+
+#include "common/broker.h"
+#include "common/cleanup.h"
+#include "store/table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* A request that waits for its answer; lies on the stack of the thread that made it. */
+struct pending {
+	struct pending *next;
+	json_int_t id;
+	pthread_cond_t answered;
+	bool done;
+	json_t *answer; /* NULL when the daemon went away */
+	int fds[FDMSG_FDS];
+	size_t nfds;
+};
+
+struct remote {
+	int sock;
+	bool allow_unlocked;
+	struct remote_commands commands;
+	json_t *warnings;
+	pthread_mutex_t lock; /* all below */
+	pthread_t receiver;
+	bool running, gone;
+	json_int_t last_id;
+	struct pending *pending;
+};
+
+static void cleanup_json_(json_t **j)
+{
+	json_decref(*j);
+}
+#define CLEANUP_JSON __attribute__((cleanup(cleanup_json_)))
+
+/* Takes message over. */
+static int send_json(struct remote *r, json_t *message, struct errbuf *e)
+{
+	CLEANUP_JSON json_t *m = message;
+	CLEANUP_FREE char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
+
+	if (!text)
+		return err_set(e, ENOMEM, "no memory for a message to nbdswapd");
+	if (fdmsg_send(r->sock, text, strlen(text), NULL, 0, e) < 0)
+		return err_prefix(e, "nbdswapd cannot be asked");
+	return 0;
+}
+
+static void close_all(const int fds[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* Sends the request and waits.  The answer (to be released) is one with "ok":true; its descriptors are in fds. */
+static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e)
+{
+	struct pending p = { .done = false };
+	const char *why;
+
+	*nfds = 0;
+	pthread_cond_init(&p.answered, NULL);
+	pthread_mutex_lock(&r->lock);
+	p.id = ++r->last_id;
+	if (r->gone || !request || json_object_set_new(request, "id", json_integer(p.id)) < 0) {
+		json_decref(request);
+		p.done = true;
+	} else {
+		p.next = r->pending;
+		r->pending = &p;
+		if (send_json(r, request, e) < 0) {
+			r->pending = p.next;
+			pthread_mutex_unlock(&r->lock);
+			pthread_cond_destroy(&p.answered);
+			return NULL;
+		}
+	}
+	while (!p.done)
+		pthread_cond_wait(&p.answered, &r->lock);
+	pthread_mutex_unlock(&r->lock);
+	pthread_cond_destroy(&p.answered);
+	if (!p.answer) {
+		err_set(e, EPIPE, "nbdswapd is gone; no new session can begin until it is back");
+		return NULL;
+	}
+	if (!json_is_true(json_object_get(p.answer, "ok"))) {
+		why = json_string_value(json_object_get(p.answer, "error"));
+		err_set(e, EACCES, "%s", why ? why : "nbdswapd refused without a reason");
+		close_all(p.fds, p.nfds);
+		json_decref(p.answer);
+		return NULL;
+	}
+	memcpy(fds, p.fds, sizeof(p.fds));
+	*nfds = p.nfds;
+	return p.answer;
+}
+
+static int remote_open(void *self, const char *request, const char *peer, struct grant *out, struct errbuf *e)
+{
+	struct remote *r = self;
+	int fds[FDMSG_FDS];
+	size_t nfds;
+	CLEANUP_JSON json_t *answer = NULL;
+	const char *name;
+	json_int_t session;
+
+	answer = ask(r, json_pack("{s:s, s:s, s:s, s:b}", "op", "open", "export", request, "peer", peer, "tls", 0), fds,
+		     &nfds, e);
+	if (!answer)
+		return -1;
+	if (nfds != 2 || json_unpack(answer, "{s:s, s:I}", "name", &name, "session", &session) < 0 ||
+	    export_name_check(name, e) < 0) {
+		close_all(fds, nfds);
+		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand");
+	}
+	*out = (struct grant){ .session = (uint64_t)session, .fd = fds[0], .owned = true };
+	strcpy(out->name, name);
+	out->table = table_map(fds[1], r->allow_unlocked, e);
+	close(fds[1]);
+	if (!out->table) {
+		close(fds[0]);
+		return -1;
+	}
+	return 0;
+}
+
+static void remote_close(void *self, const struct grant *g)
+{
+	int fds[FDMSG_FDS];
+	size_t nfds;
+
+	/* If the daemon is gone there is nobody to tell. */
+	json_decref(ask(self, json_pack("{s:s, s:I}", "op", "close", "session", (json_int_t)g->session), fds, &nfds, NULL));
+}
+
+static int remote_list(void *self, list_fn *fn, void *arg, struct errbuf *e)
+{
+	int fds[FDMSG_FDS];
+	size_t nfds, i;
+	CLEANUP_JSON json_t *answer = ask(self, json_pack("{s:s}", "op", "list"), fds, &nfds, e);
+	json_t *entry;
+
+	if (!answer)
+		return -1;
+	json_array_foreach(json_object_get(answer, "exports"), i, entry) {
+		const char *name = json_string_value(json_object_get(entry, "name"));
+
+		if (name)
+			fn(arg, name, json_string_value(json_object_get(entry, "description")));
+	}
+	return 0;
+}
+
+/* Hands an answer to its request.  Takes the message and the descriptors over. */
+static void deliver(struct remote *r, json_t *message, const int fds[], size_t nfds)
+{
+	json_int_t id = json_integer_value(json_object_get(message, "id"));
+
+	pthread_mutex_lock(&r->lock);
+	for (struct pending **pp = &r->pending; *pp; pp = &(*pp)->next) {
+		struct pending *p = *pp;
+
+		if (p->id != id)
+			continue;
+		*pp = p->next;
+		p->answer = message;
+		memcpy(p->fds, fds, nfds * sizeof(int));
+		p->nfds = nfds;
+		p->done = true;
+		pthread_cond_signal(&p->answered);
+		pthread_mutex_unlock(&r->lock);
+		return;
+	}
+	pthread_mutex_unlock(&r->lock);
+	close_all(fds, nfds);
+	json_decref(message);
+}
+
+static void command(struct remote *r, const char *cmd, json_t *message)
+{
+	const struct remote_commands *c = &r->commands;
+
+	if (strcmp(cmd, "drain") == 0) {
+		int ms = (int)json_integer_value(json_object_get(message, "timeout_ms"));
+		bool ok = c->drain(c->arg, ms);
+
+		send_json(r, json_pack("{s:s, s:b}", "event", "drained", "ok", ok), NULL);
+	} else if (strcmp(cmd, "forget") == 0) {
+		const char *name = json_string_value(json_object_get(message, "export"));
+
+		if (name && c->forget(c->arg, name))
+			send_json(r, json_pack("{s:s, s:s}", "event", "forgotten", "export", name), NULL);
+	}
+}
+
+static void daemon_gone(struct remote *r)
+{
+	struct pending *p;
+
+	pthread_mutex_lock(&r->lock);
+	r->gone = true;
+	while ((p = r->pending)) {
+		r->pending = p->next;
+		p->done = true;
+		pthread_cond_signal(&p->answered);
+	}
+	pthread_mutex_unlock(&r->lock);
+	r->commands.orphaned(r->commands.arg);
+}
+
+static void *receive(void *arg)
+{
+	struct remote *r = arg;
+	CLEANUP_FREE char *text = malloc(FDMSG_MAX + 1);
+
+	for (;;) {
+		int fds[FDMSG_FDS];
+		size_t nfds = 0;
+		struct errbuf e;
+		ssize_t n = text ? fdmsg_recv(r->sock, text, fds, &nfds, &e) : 0;
+		json_t *message;
+		const char *cmd;
+
+		if (n < 0 && (e.code == EINTR || e.code == EMSGSIZE))
+			continue;
+		if (n <= 0)
+			break;
+		message = json_loadb(text, (size_t)n, 0, NULL);
+		cmd = json_string_value(json_object_get(message, "cmd"));
+		if (!cmd) {
+			deliver(r, message, fds, nfds);
+			continue;
+		}
+		close_all(fds, nfds);
+		command(r, cmd, message);
+		json_decref(message);
+	}
+	daemon_gone(r);
+	return NULL;
+}
+
+static int remote_ready(void *self, uint64_t locked_kib, struct errbuf *e)
+{
+	struct remote *r = self;
+	int code = pthread_create(&r->receiver, NULL, receive, r);
+
+	if (code)
+		return err_set(e, code, "cannot start the thread that listens to nbdswapd");
+	r->running = true;
+	return send_json(r, json_pack("{s:s, s:i, s:I, s:O}", "event", "ready", "pid", (int)getpid(), "locked_kib",
+				      (json_int_t)locked_kib, "warnings", r->warnings), e);
+}
+
+static void remote_finish(void *self)
+{
+	struct remote *r = self;
+
+	if (r->running) {
+		shutdown(r->sock, SHUT_RDWR);
+		pthread_join(r->receiver, NULL);
+	}
+	close(r->sock);
+	json_decref(r->warnings);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+void broker_remote_warn(struct broker *b, const char *text)
+{
+	struct remote *r = b->self;
+
+	json_array_append_new(r->warnings, json_string(text));
+}
+
+int broker_remote_create(int sock, bool allow_unlocked, const struct remote_commands *commands, struct broker *out,
+			 struct errbuf *e)
+{
+	struct remote *r = calloc(1, sizeof(*r));
+
+	if (!r || !(r->warnings = json_array())) {
+		free(r);
+		return err_set(e, ENOMEM, "no memory");
+	}
+	if (fcntl(sock, F_SETFD, FD_CLOEXEC) < 0) {
+		json_decref(r->warnings);
+		free(r);
+		return err_errno(e, "broker=%d is not an open descriptor; it is for nbdswapd to give", sock);
+	}
+	r->sock = sock;
+	r->allow_unlocked = allow_unlocked;
+	r->commands = *commands;
+	pthread_mutex_init(&r->lock, NULL);
+	*out = (struct broker){ .self = r, .open = remote_open, .close = remote_close, .list = remote_list,
+				.ready = remote_ready, .finish = remote_finish };
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The broker of a worker under nbdswapd: see common/broker.h for the protocol. */
+#ifndef NBDSWAP_PLUGIN_BROKER_REMOTE_H
+#define NBDSWAP_PLUGIN_BROKER_REMOTE_H
+
+#include "plugin/broker.h"
+
+#include <stddef.h>
+
+/* What the daemon asks of the worker; called on the broker's own thread. */
+struct remote_commands {
+	void *arg;
+	bool (*drain)(void *arg, int timeout_ms);
+	bool (*forget)(void *arg, const char *name);
+	/* The daemon is gone: no new sessions can begin. */
+	void (*orphaned)(void *arg);
+};
+
+/* sock (the inherited descriptor) is taken over.  Nothing is sent or received before ready(): threads must not be started before nbdkit
+ * has forked.  warnings are sent with the ready event (copied).  0 or -1 with *e.
+ */
+int broker_remote_create(int sock, bool allow_unlocked, const struct remote_commands *commands, struct broker *out,
+			 struct errbuf *e);
+
+/* Adds a sentence to the warnings of the ready event. */
+void broker_remote_warn(struct broker *b, const char *text);
+
+#endif

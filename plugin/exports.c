@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "plugin/exports.h"
+
+#include "store/table.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct export {
+	struct export *next;
+	char name[EXPORT_NAME_MAX + 1];
+	int fd;
+	struct table *table;
+	bool owned;
+	struct store *store;
+	unsigned sessions;
+};
+
+struct exports {
+	pthread_mutex_t lock; /* the list and the session counts; not held over a broker's open */
+	const struct broker *broker;
+	struct pool *pool;
+	bool allow_unlocked;
+	struct export *first;
+};
+
+struct exports *exports_create(const struct broker *broker, struct pool *pool, bool allow_unlocked, struct errbuf *e)
+{
+	struct exports *x = calloc(1, sizeof(*x));
+
+	if (!x) {
+		err_set(e, ENOMEM, "no memory for the list of exports");
+		return NULL;
+	}
+	pthread_mutex_init(&x->lock, NULL);
+	x->broker = broker;
+	x->pool = pool;
+	x->allow_unlocked = allow_unlocked;
+	return x;
+}
+
+static struct export *find(struct exports *x, const char *name)
+{
+	for (struct export *p = x->first; p; p = p->next)
+		if (strcmp(p->name, name) == 0)
+			return p;
+	return NULL;
+}
+
+static void drop_grant(struct grant *g)
+{
+	if (!g->owned)
+		return;
+	table_free(g->table);
+	close(g->fd);
+}
+
+static void free_export(struct export *p)
+{
+	store_free(p->store);
+	if (p->owned) {
+		table_free(p->table);
+		close(p->fd);
+	}
+	free(p);
+}
+
+/* Lock held. */
+static struct export *add(struct exports *x, const struct grant *g, struct errbuf *e)
+{
+	struct export *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		err_set(e, ENOMEM, "%s: no memory", g->name);
+		return NULL;
+	}
+	strcpy(p->name, g->name);
+	p->store = store_create(g->name, g->fd, g->table, x->pool, e);
+	if (!p->store) {
+		free(p);
+		return NULL;
+	}
+	p->fd = g->fd;
+	p->table = g->table;
+	p->owned = g->owned;
+	p->next = x->first;
+	x->first = p;
+	return p;
+}
+
+struct session *exports_open_session(struct exports *x, const char *request, const char *peer, struct errbuf *e)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	struct export *p;
+
+	if (!s) {
+		err_set(e, ENOMEM, "no memory for a session");
+		return NULL;
+	}
+	if (x->broker->open(x->broker->self, request, peer, &s->grant, e) < 0) {
+		free(s);
+		return NULL;
+	}
+	pthread_mutex_lock(&x->lock);
+	p = find(x, s->grant.name);
+	if (p)
+		drop_grant(&s->grant); /* the same file and table once more */
+	else
+		p = add(x, &s->grant, e);
+	if (p)
+		p->sessions++;
+	pthread_mutex_unlock(&x->lock);
+	if (!p) {
+		drop_grant(&s->grant);
+		x->broker->close(x->broker->self, &s->grant);
+		free(s);
+		return NULL;
+	}
+	s->export = p;
+	s->store = p->store;
+	s->fd = p->fd;
+	s->name = p->name;
+	return s;
+}
+
+void exports_close_session(struct exports *x, struct session *s)
+{
+	pthread_mutex_lock(&x->lock);
+	s->export->sessions--;
+	pthread_mutex_unlock(&x->lock);
+	x->broker->close(x->broker->self, &s->grant);
+	free(s);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+bool exports_drain(struct exports *x, int timeout_ms)
+{
+	int64_t until = now_ms() + timeout_ms;
+	bool drained = true;
+
+	pthread_mutex_lock(&x->lock);
+	/* First all are stopped, so that none goes on while another is waited for. */
+	for (struct export *p = x->first; p; p = p->next)
+		store_drain(p->store, 0);
+	for (struct export *p = x->first; p; p = p->next) {
+		int64_t left = until - now_ms();
+
+		drained &= store_drain(p->store, left > 0 ? (int)left : 0);
+	}
+	pthread_mutex_unlock(&x->lock);
+	return drained;
+}
+
+bool exports_forget(struct exports *x, const char *name)
+{
+	bool gone = true;
+
+	pthread_mutex_lock(&x->lock);
+	for (struct export **pp = &x->first; *pp; pp = &(*pp)->next) {
+		struct export *p = *pp;
+
+		if (strcmp(p->name, name) != 0)
+			continue;
+		gone = p->sessions == 0;
+		if (gone) {
+			*pp = p->next;
+			free_export(p);
+		}
+		break;
+	}
+	pthread_mutex_unlock(&x->lock);
+	return gone;
+}
+
+unsigned exports_sessions(struct exports *x)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&x->lock);
+	for (struct export *p = x->first; p; p = p->next)
+		n += p->sessions;
+	pthread_mutex_unlock(&x->lock);
+	return n;
+}
+
+void exports_free(struct exports *x)
+{
+	if (!x)
+		return;
+	while (x->first) {
+		struct export *p = x->first;
+
+		x->first = p->next;
+		free_export(p);
+	}
+	pthread_mutex_destroy(&x->lock);
+	free(x);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The exports that this worker has open, each with its store, and the sessions on them. */
+#ifndef NBDSWAP_PLUGIN_EXPORTS_H
+#define NBDSWAP_PLUGIN_EXPORTS_H
+
+#include "common/errbuf.h"
+#include "plugin/broker.h"
+#include "store/pool.h"
+#include "store/store.h"
+
+struct export;
+
+struct session {
+	struct export *export;
+	struct store *store;
+	int fd; /* of the backing file, for flush */
+	const char *name;
+	struct grant grant;
+};
+
+struct exports;
+
+/* Neither broker nor pool is taken over; both must outlive it.  NULL with *e on failure. */
+struct exports *exports_create(const struct broker *broker, struct pool *pool, bool allow_unlocked, struct errbuf *e);
+
+/* Begins a session for peer; the caller's until exports_close_session().  NULL with *e.  Any thread. */
+struct session *exports_open_session(struct exports *x, const char *request, const char *peer, struct errbuf *e);
+
+/* No request of the session may be in flight. */
+void exports_close_session(struct exports *x, struct session *s);
+
+/* Lets no request begin any more and waits for those at the backend; true when none is left after timeout_ms. */
+bool exports_drain(struct exports *x, int timeout_ms);
+
+/* Frees the store of an export without sessions.  False when it has one. */
+bool exports_forget(struct exports *x, const char *name);
+
+unsigned exports_sessions(struct exports *x);
+
+void exports_free(struct exports *x); /* no session may be left; NULL is fine */
+
+#endif

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The store as an nbdkit plugin: callbacks that forward.
+ *
+ * Locks are not inherited over fork, and nbdkit forks into the background after get_ready: so files are activated before
+ * (errors reach the terminal), and memory is locked, and threads are started, in after_fork.
+ */
+#include "config.h"
+
+#include "common/memlock.h"
+#include "common/procself.h"
+#include "common/size.h"
+#include "plugin/broker_local.h"
+#include "plugin/broker_remote.h"
+#include "plugin/exports.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+#define POOL_DEFAULT (8u << 20)
+#define POOL_MIN (1u << 20)
+#define REQUEST_MAX (32u << 20) /* as nbd's protocol advises; worked off in bites */
+
+enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
+
+/* Set by config, read afterwards. */
+static struct {
+	struct local_options local;
+	int broker_fd;
+	unsigned allow;
+	uint64_t pool;
+} config = { .broker_fd = -1, .local.rewrite = true, .pool = POOL_DEFAULT };
+
+/* Made once before the first connection. */
+static struct broker broker;
+static struct pool *pool;
+static struct exports *exports;
+static _Atomic bool orphaned;
+
+/* ---- configuration ---- */
+
+static void swap_load(void)
+{
+	/* One arena: nothing allocates while pages move, and each further arena costs memory that is locked. */
+	mallopt(M_ARENA_MAX, 1);
+}
+
+static int config_error(const char *key, const char *value, const char *expected)
+{
+	nbdkit_error("%s=%s: %s", key, value, expected);
+	return -1;
+}
+
+static int config_bool(const char *key, const char *value, bool *out)
+{
+	int b = nbdkit_parse_bool(value);
+
+	(void)key;
+	if (b < 0)
+		return -1;
+	*out = b;
+	return 0;
+}
+
+static int config_size(const char *key, const char *value, uint64_t min, uint64_t *out)
+{
+	if (size_parse(value, out) < 0 || *out < min || *out % PAGE_BYTES)
+		return config_error(key, value, "is not a size in whole pages of 4096 bytes; write for example 4G or 512M");
+	return 0;
+}
+
+static int config_allow(const char *value)
+{
+	static const char *const names[] = { "memlock", "oom", "io-flusher" };
+	const char *p = value;
+
+	while (*p) {
+		size_t n = strcspn(p, ","), i;
+
+		for (i = 0; i < 3; i++)
+			if (strlen(names[i]) == n && memcmp(names[i], p, n) == 0)
+				break;
+		if (i == 3)
+			return config_error("allow", value, "has something else than memlock, oom and io-flusher");
+		config.allow |= 1u << i;
+		p += n;
+		p += *p == ',';
+	}
+	return 0;
+}
+
+static int swap_config(const char *key, const char *value)
+{
+	if (strcmp(key, "file") == 0) {
+		config.local.file = nbdkit_absolute_path(value);
+		return config.local.file ? 0 : -1;
+	}
+	if (strcmp(key, "dir") == 0) {
+		config.local.dir = nbdkit_realpath(value);
+		return config.local.dir ? 0 : -1;
+	}
+	if (strcmp(key, "size") == 0)
+		return config_size(key, value, PAGE_BYTES, &config.local.size);
+	if (strcmp(key, "pool") == 0)
+		return config_size(key, value, POOL_MIN, &config.pool);
+	if (strcmp(key, "rewrite") == 0)
+		return config_bool(key, value, &config.local.rewrite);
+	if (strcmp(key, "force") == 0)
+		return config_bool(key, value, &config.local.force);
+	if (strcmp(key, "allow") == 0)
+		return config_allow(value);
+	if (strcmp(key, "broker") == 0)
+		return nbdkit_parse_int(key, value, &config.broker_fd);
+	return config_error(key, value, "is not a parameter of this plugin; see nbdkit-swap-plugin(1)");
+}
+
+static int swap_config_complete(void)
+{
+	int given = !!config.local.file + !!config.local.dir + (config.broker_fd >= 0);
+
+	if (given != 1) {
+		nbdkit_error("%s: give one of file=PATH and dir=DIR", given ? "too many sources of pages" : "nothing to serve");
+		return -1;
+	}
+	if (config.local.size && !config.local.file) {
+		nbdkit_error("size= goes with file= only: what clients name is never created; make the files with "
+			     "`nbdswapctl activate --file`");
+		return -1;
+	}
+	config.local.allow_unlocked = config.allow & ALLOW_MEMLOCK;
+	return 0;
+}
+
+#define swap_config_help                                                                                                \
+	"[file=]<PATH>     (one of file and dir) backing file or block device to swap on\n"                              \
+	"dir=<DIR>         serve the activated files of a directory; export name = file name\n"                          \
+	"size=<SIZE>       with file=: size of the export; makes and allocates the file if need be\n"                    \
+	"rewrite=<BOOL>    with size=: may a file that nbdswap did not make be overwritten (default: true)\n"            \
+	"force=<BOOL>      overwrite even what holds another known content (default: false)\n"                           \
+	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
+	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \
+	"broker=<FD>       for nbdswapd: get the exports through this descriptor"
+
+/* ---- life ---- */
+
+/* nbdkit knows errors and debugging only, and a warning must be seen. */
+static void tell(bool warning, const char *text)
+{
+	if (warning)
+		nbdkit_error("warning: %s", text);
+	else
+		nbdkit_debug("%s", text);
+}
+
+static bool on_drain(void *arg, int timeout_ms)
+{
+	return exports_drain(arg, timeout_ms);
+}
+
+static bool on_forget(void *arg, const char *name)
+{
+	return exports_forget(arg, name);
+}
+
+/* Sessions go on; with the last one this worker has nothing left to do. */
+static void on_orphaned(void *arg)
+{
+	orphaned = true;
+	if (exports_sessions(arg) == 0)
+		nbdkit_shutdown();
+}
+
+static int swap_get_ready(void)
+{
+	struct errbuf e;
+
+	if (config.broker_fd < 0 && broker_local_create(&config.local, tell, &broker, &e) < 0) {
+		nbdkit_error("%s", e.text);
+		return -1;
+	}
+	return 0;
+}
+
+/* Contract point 4: asked for, and read back.  Memory must be locked; the others are warned about (a server's kernel has its own memory
+ * to write pages with).
+ */
+static int lock_memory(uint64_t *locked_kib, struct errbuf *e)
+{
+	*locked_kib = 0;
+	if (memlock_process(e) == 0 && memlock_verify(locked_kib, e) == 0)
+		return 0;
+	if (!(config.allow & ALLOW_MEMLOCK))
+		return -1;
+	nbdkit_debug("allowed: %s", e->text);
+	return 0;
+}
+
+static void ask_kernel(unsigned allowed, int r, const struct errbuf *e)
+{
+	if (r == 0 || (config.allow & allowed))
+		return;
+	if (config.broker_fd >= 0)
+		broker_remote_warn(&broker, e->text);
+	else
+		nbdkit_error("warning: %s", e->text);
+}
+
+static int make_exports(struct errbuf *e)
+{
+	bool unlocked = config.allow & ALLOW_MEMLOCK;
+
+	pool = pool_create((size_t)(config.pool / PAGE_BYTES), unlocked, e);
+	if (!pool)
+		return -1;
+	exports = exports_create(&broker, pool, unlocked, e);
+	return exports ? 0 : -1;
+}
+
+static int swap_after_fork(void)
+{
+	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned };
+	uint64_t locked_kib;
+	struct errbuf e;
+
+	if (lock_memory(&locked_kib, &e) < 0 || make_exports(&e) < 0)
+		goto failed;
+	commands.arg = exports;
+	if (config.broker_fd >= 0 &&
+	    broker_remote_create(config.broker_fd, config.local.allow_unlocked, &commands, &broker, &e) < 0)
+		goto failed;
+	ask_kernel(ALLOW_OOM, procself_oom_score(-1000, &e), &e);
+	ask_kernel(ALLOW_IO_FLUSHER, procself_io_flusher(&e), &e);
+	/* Again, now that pool and lists are there: what is reported is what a worker at rest holds. */
+	if (lock_memory(&locked_kib, &e) < 0 || broker.ready(broker.self, locked_kib, &e) < 0)
+		goto failed;
+	return 0;
+failed:
+	nbdkit_error("%s", e.text);
+	return -1;
+}
+
+/* Connections have ended; pages and table are safe in the file after this. */
+static void swap_cleanup(void)
+{
+	exports_free(exports);
+	exports = NULL;
+	if (broker.finish)
+		broker.finish(broker.self);
+	broker = (struct broker){ .self = NULL };
+	pool_free(pool);
+	pool = NULL;
+}
+
+static void swap_unload(void)
+{
+	swap_cleanup();
+	free((char *)config.local.file);
+	free((char *)config.local.dir);
+}
+
+/* ---- exports and sessions ---- */
+
+struct list_target {
+	struct nbdkit_exports *out;
+	int error;
+};
+
+static void list_one(void *arg, const char *name, const char *description)
+{
+	struct list_target *t = arg;
+
+	if (nbdkit_add_export(t->out, name, description) < 0)
+		t->error = -1;
+}
+
+static int swap_list_exports(int readonly, int is_tls, struct nbdkit_exports *out)
+{
+	struct list_target t = { .out = out };
+	struct errbuf e;
+
+	if (broker.list(broker.self, list_one, &t, &e) < 0) {
+		nbdkit_error("%s", e.text);
+		return -1;
+	}
+	return t.error;
+}
+
+#define PEER_MAX (INET6_ADDRSTRLEN + 16)
+
+static int peer_text(char out[PEER_MAX])
+{
+	struct sockaddr_storage a;
+	socklen_t n = sizeof(a);
+	char host[INET6_ADDRSTRLEN];
+
+	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
+		return -1;
+	if (a.ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
+
+		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		snprintf(out, PEER_MAX, "%s:%u", host, ntohs(in->sin_port));
+	} else if (a.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
+
+		/* A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d: one client, one name. */
+		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+			inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
+			snprintf(out, PEER_MAX, "%s:%u", host, ntohs(in6->sin6_port));
+		} else {
+			inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+			snprintf(out, PEER_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
+		}
+	} else {
+		strcpy(out, "unix");
+	}
+	return 0;
+}
+
+static void *swap_open(int readonly)
+{
+	const char *request = nbdkit_export_name();
+	char peer[PEER_MAX];
+	struct session *s;
+	struct errbuf e;
+
+	if (!request || peer_text(peer) < 0)
+		return NULL;
+	s = exports_open_session(exports, request, peer, &e);
+	if (!s)
+		nbdkit_error("%s: %s", peer, e.text);
+	return s;
+}
+
+static void swap_close(void *handle)
+{
+	exports_close_session(exports, handle);
+	if (orphaned && exports_sessions(exports) == 0)
+		nbdkit_shutdown();
+}
+
+/* ---- what an export can do ---- */
+
+static int64_t swap_get_size(void *handle)
+{
+	struct session *s = handle;
+
+	return (int64_t)store_size(s->store);
+}
+
+static int swap_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum)
+{
+	*minimum = *preferred = PAGE_BYTES; /* a page costs no more than its share of a larger request */
+	*maximum = REQUEST_MAX;
+	return 0;
+}
+
+static int yes(void *handle)
+{
+	return 1;
+}
+
+static int no(void *handle)
+{
+	return 0;
+}
+
+static int swap_can_fua(void *handle)
+{
+	return NBDKIT_FUA_EMULATE; /* write, then flush */
+}
+
+static int swap_can_cache(void *handle)
+{
+	return NBDKIT_CACHE_NONE;
+}
+
+/* ---- requests ---- */
+
+static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t length, void *buf)
+{
+	static const char *const names[] = { [RW_READ] = "read", [RW_WRITE] = "write", [RW_DISCARD] = "discard" };
+	int cause = 0, error = store_rw(s->store, op, offset, length, buf, &cause);
+
+	if (!error)
+		return 0;
+	nbdkit_error("%s: %s of pages %" PRIu64 " to %" PRIu64 ": %s", s->name, names[op], offset / PAGE_BYTES,
+		     (offset + length - 1) / PAGE_BYTES,
+		     error == EINVAL ? "not in whole pages of 4096 bytes, or beyond the end"
+		     : cause	     ? strerror(cause)
+				     : "a page is lost (its content is not known since an unclean end or a failed write)");
+	nbdkit_set_error(error);
+	return -1;
+}
+
+static int swap_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return forward(handle, RW_READ, offset, count, buf);
+}
+
+static int swap_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return forward(handle, RW_WRITE, offset, count, (void *)buf);
+}
+
+static int swap_discard(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return forward(handle, RW_DISCARD, offset, count, NULL);
+}
+
+static int swap_flush(void *handle, uint32_t flags)
+{
+	struct session *s = handle;
+
+	if (fdatasync(s->fd) == 0)
+		return 0;
+	nbdkit_error("%s: flush: %s", s->name, strerror(errno));
+	nbdkit_set_error(EIO);
+	return -1;
+}
+
+static struct nbdkit_plugin plugin = {
+	.name = "swap",
+	.longname = "nbdswap page store",
+	.version = PACKAGE_VERSION,
+	.description = "swap space in preallocated files on NFS, SMB and local storage",
+	.load = swap_load,
+	.unload = swap_unload,
+	.config = swap_config,
+	.config_complete = swap_config_complete,
+	.config_help = swap_config_help,
+	.magic_config_key = "file",
+	.get_ready = swap_get_ready,
+	.after_fork = swap_after_fork,
+	.cleanup = swap_cleanup,
+	.list_exports = swap_list_exports,
+	.open = swap_open,
+	.close = swap_close,
+	.get_size = swap_get_size,
+	.block_size = swap_block_size,
+	.can_write = yes,
+	.can_flush = yes,
+	.can_trim = yes,
+	.can_zero = yes,
+	.can_fast_zero = yes,
+	.can_multi_conn = yes,
+	.can_extents = no,
+	.is_rotational = no,
+	.can_fua = swap_can_fua,
+	.can_cache = swap_can_cache,
+	.pread = swap_pread,
+	.pwrite = swap_pwrite,
+	.flush = swap_flush,
+	.trim = swap_discard,
+	.zero = swap_discard,
+};
+
+NBDKIT_REGISTER_PLUGIN(plugin)
