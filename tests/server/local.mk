@@ -1,1 +1,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
+server_unit_tests = \
+	tests/server/test-conf \
+	tests/server/test-fdmsg \
+	tests/server/test-job \
+	tests/server/test-lease \
+	tests/server/test-listen \
+	tests/server/test-memlock \
+	tests/server/test-supervisor
+check_PROGRAMS += $(server_unit_tests)
+TESTS += $(server_unit_tests)
+
+server_test_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+server_test_libs = libserver.la libcommon.la $(CMOCKA_LIBS)
+tests_server_test_conf_SOURCES = tests/server/test-conf.c
+tests_server_test_conf_CFLAGS = $(server_test_cflags)
+tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
+tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
+tests_server_test_fdmsg_LDADD = $(server_test_libs)
+tests_server_test_job_SOURCES = tests/server/test-job.c
+tests_server_test_job_CFLAGS = $(server_test_cflags)
+tests_server_test_job_LDADD = $(server_test_libs)
+tests_server_test_lease_SOURCES = tests/server/test-lease.c
+tests_server_test_lease_CFLAGS = $(server_test_cflags)
+tests_server_test_lease_LDADD = $(server_test_libs)
+tests_server_test_listen_SOURCES = tests/server/test-listen.c
+tests_server_test_listen_CFLAGS = $(server_test_cflags)
+tests_server_test_listen_LDADD = $(server_test_libs)
+tests_server_test_memlock_SOURCES = tests/server/test-memlock.c
+tests_server_test_memlock_CFLAGS = $(server_test_cflags)
+tests_server_test_memlock_LDADD = $(server_test_libs)
+tests_server_test_supervisor_SOURCES = tests/server/test-supervisor.c
+tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
+tests_server_test_supervisor_LDADD = $(server_test_libs)
