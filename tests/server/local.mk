@@ -33,3 +33,22 @@ tests_server_test_memlock_LDADD = $(server_test_libs)
 tests_server_test_supervisor_SOURCES = tests/server/test-supervisor.c
 tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
+
+# What shell tests run.
+check_PROGRAMS += tests/server/control-abuse
+tests_server_control_abuse_SOURCES = tests/server/control-abuse.c
+tests_server_control_abuse_CFLAGS = $(AM_CFLAGS)
+
+server_shell_tests = \
+	tests/server/test-activate.sh \
+	tests/server/test-check-config.sh \
+	tests/server/test-control.sh \
+	tests/server/test-docs.sh \
+	tests/server/test-locked.sh \
+	tests/server/test-one-client.sh \
+	tests/server/test-reload.sh \
+	tests/server/test-serve.sh \
+	tests/server/test-unit.sh \
+	tests/server/test-worker-fails.sh
+TESTS += $(server_shell_tests)
+EXTRA_DIST += $(server_shell_tests) tests/server/server.sh
