@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 server_unit_tests = \
 	tests/server/test-conf \
+	tests/server/test-exports \
 	tests/server/test-fdmsg \
 	tests/server/test-job \
 	tests/server/test-lease \
@@ -15,6 +16,10 @@ server_test_libs = libserver.la libcommon.la $(CMOCKA_LIBS)
 tests_server_test_conf_SOURCES = tests/server/test-conf.c
 tests_server_test_conf_CFLAGS = $(server_test_cflags)
 tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_exports_SOURCES = tests/server/test-exports.c
+tests_server_test_exports_CFLAGS = $(server_test_cflags)
+tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier
+tests_server_test_exports_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
 tests_server_test_fdmsg_LDADD = $(server_test_libs)
@@ -35,16 +40,20 @@ tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
 
 # What shell tests run.
-check_PROGRAMS += tests/server/control-abuse
+check_PROGRAMS += tests/server/control-abuse tests/server/notify-listen
 tests_server_control_abuse_SOURCES = tests/server/control-abuse.c
 tests_server_control_abuse_CFLAGS = $(AM_CFLAGS)
+tests_server_notify_listen_SOURCES = tests/server/notify-listen.c
+tests_server_notify_listen_CFLAGS = $(AM_CFLAGS)
 
 server_shell_tests = \
 	tests/server/test-activate.sh \
+	tests/server/test-allocating.sh \
 	tests/server/test-check-config.sh \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
 	tests/server/test-locked.sh \
+	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
 	tests/server/test-serve.sh \
