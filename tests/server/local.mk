@@ -52,6 +52,7 @@ server_shell_tests = \
 	tests/server/test-check-config.sh \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
+	tests/server/test-kill-under-writes.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
