@@ -288,6 +288,20 @@ static void teardown(struct daemon *d)
 	conf_free(d->conf);
 }
 
+static int failed_code(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return EX_BUSY;
+	case EPERM: /* of a capability; a port below 1024 is EACCES, a limit on locked memory one of the others */
+	case EACCES:
+	case ENOMEM:
+	case EAGAIN:
+		return EX_PRIV;
+	}
+	return EX_FAIL;
+}
+
 int daemon_run(struct conf *conf)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
@@ -300,7 +314,7 @@ int daemon_run(struct conf *conf)
 	d->started = time(NULL);
 	if (setup(d, &e) < 0) {
 		log_line(LOG_ERROR, "%s", e.text);
-		d->exit_code = e.code == EADDRINUSE ? EX_BUSY : e.code == EPERM || e.code == ENOMEM ? EX_PRIV : EX_FAIL;
+		d->exit_code = failed_code(e.code);
 	} else {
 		begin(d);
 		ev_run(d->loop, 0);

@@ -39,3 +39,7 @@ server_nbdswapctl_SOURCES = \
 server_nbdswapctl_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 server_nbdswapctl_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
 server_nbdswapctl_LDADD = libstore.la libcommon.la $(JANSSON_LIBS)
+
+man_MANS += server/nbdswapd.8 server/nbdswapctl.8 server/nbdswapd.conf.5
+EXTRA_DIST += server/nbdswapd.8.pod server/nbdswapctl.8.pod server/nbdswapd.conf.5.pod
+CLEANFILES += server/nbdswapd.8 server/nbdswapctl.8 server/nbdswapd.conf.5
