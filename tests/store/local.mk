@@ -6,12 +6,18 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
+	tests/store/test-lock \
+	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-report \
+	tests/store/test-rw \
 	tests/store/test-table \
 	tests/store/test-trailer
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
