@@ -102,11 +102,11 @@ enum exit_code detach_one(const struct detach_request *r, const volatile int *st
 	enum exit_code code;
 
 	if (!r->state && !nbddev_connected(&r->dev)) {
-		err_set(e, ENOENT, "%s is not attached", r->dev.name);
+		err_set(e, ENOENT, "it is not attached");
 		return EX_FAIL;
 	}
 	if (!r->state && !r->force) {
-		err_set(e, EPERM, "%s is connected, but not by nbdswap; --force detaches it all the same", r->dev.name);
+		err_set(e, EPERM, "it is connected, but not by nbdswap; --force detaches it all the same");
 		return EX_REFUSED;
 	}
 	code = turn_off(r, stop, e);

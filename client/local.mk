@@ -10,7 +10,9 @@ libclient_la_SOURCES = \
 	client/command.h \
 	client/detach.c \
 	client/detach_one.c client/detach_one.h \
+	client/exportprobe.c client/exportprobe.h \
 	client/findings.c client/findings.h \
+	client/latency.c client/latency.h \
 	client/link.c client/link.h \
 	client/meminfo.c client/meminfo.h \
 	client/nbdclient.c client/nbdclient.h \
@@ -19,6 +21,7 @@ libclient_la_SOURCES = \
 	client/preflight_machine.c client/preflight_machine.h \
 	client/preflight_server.c client/preflight_server.h \
 	client/procswaps.c client/procswaps.h \
+	client/roundtrip.c client/roundtrip.h \
 	client/run.c client/run.h \
 	client/say.c client/say.h \
 	client/session.c client/session.h \
@@ -39,3 +42,7 @@ client_nbdswap_SOURCES = client/main.c
 client_nbdswap_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 client_nbdswap_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
 client_nbdswap_LDADD = libclient.la
+
+man_MANS += client/nbdswap.8 client/swaptab.5
+EXTRA_DIST += client/nbdswap.8.pod client/swaptab.5.pod
+CLEANFILES += client/nbdswap.8 client/swaptab.5

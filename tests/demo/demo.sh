@@ -13,11 +13,11 @@ step() {
 
 # On a terminal each line replaces the one before; elsewhere every fifth is shown.
 live() {
-    local line n=0 at='^swapload: +([0-9]+) s, round ([0-9]+) of ([0-9]+), .*out ([0-9]+), in ([0-9]+)'
+    local line n=0 at='^swapload: +([0-9]+) s, .*out ([0-9]+), in ([0-9]+)'
     while IFS= read -r line; do
         printf '%s\n' "$line" >>"$tmp/job"
         [[ $line =~ $at ]] || continue
-        line=$(printf '  %4s s   round %s of %s   pages out %8s   pages in %8s' "${BASH_REMATCH[@]:1:5}")
+        line=$(printf '  %4s s   pages out %8s   pages in %8s' "${BASH_REMATCH[@]:1:3}")
         if [ -t 1 ]; then printf '\r%s ' "$line"; elif ((n++ % 5 == 0)); then printf '%s\n' "$line"; fi
     done
     if [ -t 1 ]; then printf '\n'; fi
@@ -32,7 +32,7 @@ free_port() {
 }
 
 status() {
-    "$builddir/server/nbdswapctl" --socket "$tmp/control" status "$@"
+    "$builddir/server/nbdswapctl" status --socket "$tmp/control" "$@"
 }
 
 port=$(free_port)
