@@ -134,6 +134,15 @@ receive_header(struct wire_header *h)
 }
 
 static void
+set_oom_score(const char *score)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+	if (!f || fputs(score, f) < 0 || fclose(f) < 0)
+		perror("agent: oom_score_adj");
+}
+
+static void
 run_child(int in, int out, int err)
 {
 	sigset_t none;
@@ -142,6 +151,7 @@ run_child(int in, int out, int err)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	prctl(PR_SET_IO_FLUSHER, 0, 0, 0, 0);
+	set_oom_score("0");
 	setsid();
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
 		_exit(126);
@@ -294,12 +304,7 @@ start_port(int n)
 		perror("agent: mlockall");
 	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
 		perror("agent: PR_SET_IO_FLUSHER");
-	FILE *f = fopen("/proc/self/oom_score_adj", "we");
-
-	if (f) {
-		fputs("-1000", f);
-		fclose(f);
-	}
+	set_oom_score("-1000");
 	serve_port(path);
 	_exit(1);
 }

@@ -88,7 +88,7 @@ vm_mount_nfs3() {
 
 vm_mount_smb3() {
     vm_run "$1" 60 "mkdir -p '$3' && modprobe cifs && mount -t cifs \
-        -o user=root,password=swap,vers=3.1.1,cache=none,hard //$(vm_ip "$2")/swap '$3'" >&2 ||
+        -o user=root,password=swap,vers=3.1.1,cache=none,hard,file_mode=0600,dir_mode=0700 //$(vm_ip "$2")/swap '$3'" >&2 ||
         fail "guest $1: SMB3 does not mount"
 }
 
