@@ -184,7 +184,8 @@ static enum exit_code run_steps(struct work *w, const volatile int *stop, struct
 	for (size_t i = 0; i < STEPS; i++) {
 		int rc = steps[i].run(w, e);
 
-		if (rc == 0 && *stop)
+		/* A failure after a signal is its doing: nbd-client may have had it too. */
+		if (*stop)
 			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before", w->r->uri.text);
 		else if (rc < 0)
 			err_prefix(e, "%s: %s", w->r->uri.text, steps[i].name);
