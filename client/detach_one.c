@@ -21,7 +21,9 @@
 
 int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, struct errbuf *e)
 {
-	/* MemAvailable leaves out the kernel's reserve already; but it is an estimate, and swapoff needs room to work in. */
+	/* MemAvailable leaves out the kernel's reserve already; but it is an estimate, and swapoff
+	 * needs room to work in.
+	 */
 	uint64_t needed = used + MARGIN_BYTES;
 	char used_text[SIZE_TEXT], available_text[SIZE_TEXT], other_text[SIZE_TEXT];
 
@@ -43,7 +45,9 @@ static int look_at_memory(const struct detach_request *r, const struct swap_list
 	return detach_memory_check(used, available, procswaps_free_elsewhere(swaps, r->dev.path), e);
 }
 
-/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be interrupted. */
+/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be
+ * interrupted.
+ */
 static int look_at_link(const struct detach_request *r, uint64_t used, struct errbuf *e)
 {
 	char text[SIZE_TEXT];
@@ -77,7 +81,9 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 	struct swap_list swaps;
 
 	if (nbddev_connected(&r->dev)) {
-		/* Once more, and right before it: a disconnect under live swap ends the processes that have pages there. */
+		/* Once more, and right before it: a disconnect under live swap ends the processes
+		 * that have pages there.
+		 */
 		if (procswaps_read(&swaps, e) < 0)
 			return -1;
 		if (procswaps_find(&swaps, r->dev.path))

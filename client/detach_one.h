@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Detaches one device: pages back into memory, swap off, disconnected, settings put back, state removed.  It can be
- * interrupted between and within its steps and repeated: each step looks at what is still to do.
+/* Detaches one device: pages back into memory, swap off, disconnected, settings put back, state
+ * removed.  It can be interrupted between and within its steps and repeated: each step looks at what
+ * is still to do.
  */
 #ifndef NBDSWAP_CLIENT_DETACH_ONE_H
 #define NBDSWAP_CLIENT_DETACH_ONE_H
