@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	OPT_ALL = 'a', OPT_DEVICE = 'd', OPT_FORCE = 'f', OPT_LABEL = 'L', OPT_DRY_RUN = 'n', OPT_PRIORITY = 'p',
@@ -154,9 +155,23 @@ static enum exit_code run_one(const struct attach_request *r, json_t *list)
 	return code;
 }
 
+/* What is attached already is what --all is to achieve: as swapon -a does, it is passed over. */
+static bool already(const struct attach_state *s, const struct attach_request *r, json_t *list)
+{
+	if (!s)
+		return false;
+	if (list)
+		json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b}", "uri", r->uri.text, "exit_code", EX_OK_,
+						      "device", s->dev.name, "already", 1));
+	else
+		printf("%s: %s is attached already\n", s->dev.name, r->uri.text);
+	return true;
+}
+
 static enum exit_code run_all(const struct attach_command *c, json_t *list)
 {
 	static struct swaptab tab;
+	static struct state_list attached;
 	enum exit_code first_failure = EX_OK_;
 	struct errbuf e = { 0 };
 	size_t done = 0;
@@ -164,6 +179,10 @@ static enum exit_code run_all(const struct attach_command *c, json_t *list)
 	if (swaptab_load(c->swaptab, &tab, &e) < 0) {
 		say_error(&e);
 		return EX_CONFIG_;
+	}
+	if (geteuid() == 0 && state_load_all(c->request.state_dir, &attached, &e) < 0) {
+		say_error(&e);
+		return EX_FAIL;
 	}
 	for (size_t i = 0; i < tab.count && !caught_signal; i++) {
 		const struct swaptab_entry *t = &tab.entries[i];
@@ -182,7 +201,7 @@ static enum exit_code run_all(const struct attach_command *c, json_t *list)
 			r.discard = t->discard;
 		if (t->dead_link_timeout)
 			r.dead_link_timeout = t->dead_link_timeout;
-		code = run_one(&r, list);
+		code = already(state_by_uri(&attached, r.uri.text), &r, list) ? EX_OK_ : run_one(&r, list);
 		if (code == EX_OK_)
 			done++;
 		else if (first_failure == EX_OK_)

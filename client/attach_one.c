@@ -146,7 +146,9 @@ static int undo_swapon(struct work *w, struct errbuf *e)
 	return swap_off(&w->st->dev, false, &never, e) == SWAP_OFF_DONE ? 0 : -1;
 }
 
-/* undo runs for every step that was begun, also for the one that failed, so it must find out what there is to undo. */
+/* undo runs for every step that was begun, also for the one that failed, so it must find out what
+ * there is to undo.
+ */
 static const struct step {
 	const char *name;
 	int (*run)(struct work *, struct errbuf *);
@@ -163,7 +165,9 @@ static const struct step {
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
 
-/* Undoes steps[last] ... steps[0].  What cannot be undone stops it: a device is not disconnected under live swap. */
+/* Undoes steps[last] ... steps[0].  What cannot be undone stops it: a device is not disconnected
+ * under live swap.
+ */
 static void undo(struct work *w, size_t last, struct errbuf *e)
 {
 	for (size_t i = last + 1; i-- > 0;) {
@@ -184,7 +188,8 @@ static enum exit_code run_steps(struct work *w, const volatile int *stop, struct
 	for (size_t i = 0; i < STEPS; i++) {
 		int rc = steps[i].run(w, e);
 
-		if (rc == 0 && *stop)
+		/* A failure after a signal is its doing: nbd-client may have had it too. */
+		if (*stop)
 			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before", w->r->uri.text);
 		else if (rc < 0)
 			err_prefix(e, "%s: %s", w->r->uri.text, steps[i].name);
@@ -200,9 +205,10 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 {
 	if (!server->export.trim)
 		return DISCARD_NONE;
-	/* "once" would do again what attach has just done.  "pages" tells the server which clusters are free again, so
-	 * that it need not keep, check or move them; a server of ours answers it from its table at once.
-	 * Other servers may take long, and swapon's discards are sent from reclaim: not there.
+	/* "once" would do again what attach has just done.  "pages" tells the server which clusters
+	 * are free again, so that it need not keep, check or move them; a server of ours answers it
+	 * from its table at once. Other servers may take long, and swapon's discards are sent from
+	 * reclaim: not there.
 	 */
 	if (r->discard == DISCARD_AUTO)
 		return server->export.identified && session_server_knows_clients(&r->uri) ? DISCARD_PAGES : DISCARD_NONE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Attaches one export as swap: preflight, then a row of steps, each with what undoes it.  A step that fails, or a
- * signal, undoes in reverse order all that was done.
+/* Attaches one export as swap: preflight, then a row of steps, each with what undoes it.  A step that
+ * fails, or a signal, undoes in reverse order all that was done.
  */
 #ifndef NBDSWAP_CLIENT_ATTACH_ONE_H
 #define NBDSWAP_CLIENT_ATTACH_ONE_H
@@ -15,7 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Seven days: as good as for ever to a process that waits, and yet a machine whose server never returns ends. */
+/* Seven days: as good as for ever to a process that waits, and yet a machine whose server never
+ * returns ends.
+ */
 #define DEAD_LINK_TIMEOUT_DEFAULT (7 * 24 * 3600)
 
 struct attach_request {
@@ -39,8 +41,8 @@ struct attach_result {
 	char notes[512]; /* what a person should know about what was done, "" or sentences */
 };
 
-/* Does it.  *stop: set by a signal handler.  Returns EX_OK_, or another code: then either the findings hold a refusal (*e is unset),
- * or *e says which step failed and what became of it.
+/* Does it.  *stop: set by a signal handler.  Returns EX_OK_, or another code: then either the
+ * findings hold a refusal (*e is unset), or *e says which step failed and what became of it.
  */
 enum exit_code attach_one(const struct attach_request *r, struct attach_result *out, const volatile int *stop,
 			  struct errbuf *e);

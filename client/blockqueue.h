@@ -6,8 +6,8 @@
 #include "client/nbddev.h"
 #include "common/errbuf.h"
 
-/* When a request has not been answered for this long, the driver looks whether its socket has been replaced, and only
- * then sends it again.  It does not cut a link and does not fail a request.
+/* When a request has not been answered for this long, the driver looks whether its socket has been
+ * replaced, and only then sends it again.  It does not cut a link and does not fail a request.
  */
 #define IO_TIMEOUT_MS 2000
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who this client is to a server: the boot id, since diskless machines share their image and with it the machine-id. */
+/* Who this client is to a server: the boot id, since diskless machines share their image and with it
+ * the machine-id.
+ */
 #ifndef NBDSWAP_CLIENT_BOOTID_H
 #define NBDSWAP_CLIENT_BOOTID_H
 

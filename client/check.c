@@ -96,7 +96,9 @@ static enum exit_code look_at_content(const struct check_request *c, struct sess
 	}
 	if (rc == 0 || c->force)
 		return EX_OK_;
-	/* A server of ours lets nobody else in while somebody uses it, so a swap header there is of the past. */
+	/* A server of ours lets nobody else in while somebody uses it, so a swap header there is of
+	 * the past.
+	 */
 	if (signature_is_swap(&sig) && session_server_knows_clients(&c->uri))
 		return EX_OK_;
 	say("%s holds content of a kind that may be in use elsewhere: %s (%s)%s%s; the check would change it for a moment; "

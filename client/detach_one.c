@@ -19,10 +19,12 @@
 #define GONE_MS 10000
 #define MARGIN_BYTES (8ull << 20)
 
-int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, uint64_t min_free, struct errbuf *e)
+int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, struct errbuf *e)
 {
-	/* MemAvailable is an estimate, and swapoff needs room to work in. */
-	uint64_t needed = used + MARGIN_BYTES + min_free;
+	/* MemAvailable leaves out the kernel's reserve already; but it is an estimate, and swapoff
+	 * needs room to work in.
+	 */
+	uint64_t needed = used + MARGIN_BYTES;
 	char used_text[SIZE_TEXT], available_text[SIZE_TEXT], other_text[SIZE_TEXT];
 
 	if (used == 0 || available + other_swap >= needed)
@@ -36,14 +38,16 @@ int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, 
 static int look_at_memory(const struct detach_request *r, const struct swap_list *swaps, uint64_t used,
 			  struct errbuf *e)
 {
-	uint64_t available, min_free;
+	uint64_t available;
 
-	if (meminfo_get("MemAvailable", &available, e) < 0 || meminfo_min_free(&min_free, e) < 0)
+	if (meminfo_get("MemAvailable", &available, e) < 0)
 		return -1;
-	return detach_memory_check(used, available, procswaps_free_elsewhere(swaps, r->dev.path), min_free, e);
+	return detach_memory_check(used, available, procswaps_free_elsewhere(swaps, r->dev.path), e);
 }
 
-/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be interrupted. */
+/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be
+ * interrupted.
+ */
 static int look_at_link(const struct detach_request *r, uint64_t used, struct errbuf *e)
 {
 	char text[SIZE_TEXT];
@@ -77,7 +81,9 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 	struct swap_list swaps;
 
 	if (nbddev_connected(&r->dev)) {
-		/* Once more, and right before it: a disconnect under live swap ends the processes that have pages there. */
+		/* Once more, and right before it: a disconnect under live swap ends the processes
+		 * that have pages there.
+		 */
 		if (procswaps_read(&swaps, e) < 0)
 			return -1;
 		if (procswaps_find(&swaps, r->dev.path))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Detaches one device: pages back into memory, swap off, disconnected, settings put back, state removed.  It can be
- * interrupted between and within its steps and repeated: each step looks at what is still to do.
+/* Detaches one device: pages back into memory, swap off, disconnected, settings put back, state
+ * removed.  It can be interrupted between and within its steps and repeated: each step looks at what
+ * is still to do.
  */
 #ifndef NBDSWAP_CLIENT_DETACH_ONE_H
 #define NBDSWAP_CLIENT_DETACH_ONE_H
@@ -25,6 +26,6 @@ struct detach_request {
 enum exit_code detach_one(const struct detach_request *r, const volatile int *stop, struct errbuf *e);
 
 /* Can memory and other swap take used bytes back?  0, or -1 with *e. */
-int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, uint64_t min_free, struct errbuf *e);
+int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, struct errbuf *e);
 
 #endif

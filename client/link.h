@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The TCP connection under a device, which belongs to the kernel once nbd-client has ended: found and looked at in
+/* The TCP connection under a device, which belongs to the kernel once nbd-client has ended: found and
+ * looked at in
  * /proc/net/tcp and tcp6.
  */
 #ifndef NBDSWAP_CLIENT_LINK_H
@@ -27,15 +28,17 @@ struct conn_list {
 	struct tcp_conn conns[CONNS_MAX];
 };
 
-/* Adds the lines of a table in the format of /proc/net/tcp (v6 false) or tcp6 whose remote port is this one.  Lines that are not
- * understood and connections beyond CONNS_MAX are left out.
+/* Adds the lines of a table in the format of /proc/net/tcp (v6 false) or tcp6 whose remote port is
+ * this one.  Lines that are not understood and connections beyond CONNS_MAX are left out.
  */
 void link_parse(FILE *in, bool v6, uint16_t remote_port, struct conn_list *out);
 
 /* All connections of this machine to a remote port. */
 void link_list(uint16_t remote_port, struct conn_list *out);
 
-/* The one established connection to remote_port in after that was not in before; NULL when there is none or more than one. */
+/* The one established connection to remote_port in after that was not in before; NULL when there is
+ * none or more than one.
+ */
 const struct tcp_conn *link_new(const struct conn_list *before, const struct conn_list *after);
 
 enum link_state {

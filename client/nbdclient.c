@@ -31,10 +31,11 @@ static void keep_reasons(char *output)
 int nbdclient_connect(const char *program, const struct nbd_uri *uri, const char *request,
 		      const struct nbddev *dev, struct errbuf *e)
 {
-	/* Netlink, which is the default here, is what lets the dead-link time be set afterwards.  Not given: -swap
-	 * (without effect in netlink mode), -persist (no callers in it), -timeout (a request that the server
-	 * holds would cut a healthy link).  No "--" before the options: nbd-client would then ignore them.
-	 * The name cannot be taken for an option, since it is the argument of -N.
+	/* Netlink, which is the default here, is what lets the dead-link time be set afterwards.  Not
+	 * given: -swap (without effect in netlink mode), -persist (no callers in it), -timeout (a
+	 * request that the server holds would cut a healthy link).  No "--" before the options:
+	 * nbd-client would then ignore them. The name cannot be taken for an option, since it is the
+	 * argument of -N.
 	 */
 	char *argv[] = { (char *)program,   (char *)"-b",      (char *)"4096",	 (char *)"-N", (char *)request,
 			 (char *)uri->host, (char *)uri->port, (char *)dev->path, NULL };

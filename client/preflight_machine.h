@@ -21,7 +21,9 @@ struct machine_facts {
 	char nbd_client[256];
 };
 
-/* Adds what it finds to *f; attached: what nbdswap has attached already.  *out is valid when nothing was refused. */
+/* Adds what it finds to *f; attached: what nbdswap has attached already.  *out is valid when nothing
+ * was refused.
+ */
 void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w, const struct state_list *attached,
 		       struct machine_facts *out, struct findings *f);
 

@@ -145,7 +145,9 @@ static int put_back(struct run *r, const struct page_test *p, const unsigned cha
 {
 	unsigned char page[PAGE];
 
-	/* A page never written becomes one again by a discard, where the server reads discarded pages as zeros. */
+	/* A page never written becomes one again by a discard, where the server reads discarded pages
+	 * as zeros.
+	 */
 	if (r->o->can_trim && is_zero(old) && session_trim(r->s, PAGE, p->offset, e) == 0 &&
 	    session_read(r->s, page, PAGE, p->offset, NULL, e) == 0 && is_zero(page))
 		return 0;
@@ -155,7 +157,9 @@ static int put_back(struct run *r, const struct page_test *p, const unsigned cha
 	return memcmp(page, old, PAGE) == 0 ? 0 : err_set(e, EIO, "the old content does not read back");
 }
 
-/* 0 when the page holds its old content again.  An error may pass, and the content has no other copy: tried several times. */
+/* 0 when the page holds its old content again.  An error may pass, and the content has no other copy:
+ * tried several times.
+ */
 static int restore_one(struct run *r, const struct page_test *p, const unsigned char *old, struct errbuf *e)
 {
 	for (int tries = 1;; tries++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sends pages to an export and fetches them back: saves what the chosen pages hold, writes a pattern to all of them,
- * reads it back and compares, and puts the old content back.  A page that cannot be read at first is left alone, since what it
- * holds could not be put back.
+/* Sends pages to an export and fetches them back: saves what the chosen pages hold, writes a pattern
+ * to all of them, reads it back and compares, and puts the old content back.  A page that cannot be
+ * read at first is left alone, since what it holds could not be put back.
  */
 #ifndef NBDSWAP_CLIENT_ROUNDTRIP_H
 #define NBDSWAP_CLIENT_ROUNDTRIP_H
@@ -36,8 +36,8 @@ struct roundtrip_result {
 	char first_error[832]; /* "" when there was none */
 };
 
-/* Returns 0 when it could be carried out, whatever it found; -1 with *e when memory is missing or the connection was lost (result->not_restored
- * then says how many pages keep the pattern).
+/* Returns 0 when it could be carried out, whatever it found; -1 with *e when memory is missing or the
+ * connection was lost (result->not_restored then says how many pages keep the pattern).
  */
 int roundtrip_run(struct session *s, const struct roundtrip_options *o, struct roundtrip_result *out,
 		  struct errbuf *e);

@@ -98,7 +98,9 @@ int run_program(char *const argv[], char *output, size_t size, int timeout_s, st
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, writer, 1);
 	posix_spawn_file_actions_adddup2(&actions, writer, 2);
-	/* In a group of its own a Ctrl-C does not reach it: it ends its work, and what it did is then undone in order. */
+	/* In a group of its own a Ctrl-C does not reach it: it ends its work, and what it did is then
+	 * undone in order.
+	 */
 	posix_spawnattr_init(&attr);
 	sigemptyset(&none);
 	sigemptyset(&defaults);

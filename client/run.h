@@ -14,7 +14,8 @@ int run_find(const char *program, char *out, size_t size, struct errbuf *e);
 
 /* Runs argv[0] (a path) with no input; standard output and error go into output (cut to size, always
  * terminated, without blanks at its end).  It is killed after timeout_s seconds.
- * Returns its exit code, 128 + N when signal N ended it, or -1 with *e when it could not be run or took too long (ETIMEDOUT).
+ * Returns its exit code, 128 + N when signal N ended it, or -1 with *e when it could not be run or
+ * took too long (ETIMEDOUT).
  */
 int run_program(char *const argv[], char *output, size_t size, int timeout_s, struct errbuf *e);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A connection to an export made by libnbd, for looking at a server and for checks; swap itself never goes
- * through it.  Every step has a time limit, so that a server which accepts and then says nothing is told as such.
+ * through it.  Every step has a time limit, so that a server which accepts and then says nothing is
+ * told as such.
  */
 #ifndef NBDSWAP_CLIENT_SESSION_H
 #define NBDSWAP_CLIENT_SESSION_H
@@ -34,18 +35,19 @@ struct export_facts {
 };
 
 /* Connects and opens the export, as NAME?client=ID first and, where the server does not know that name but
- * offers the bare one, as NAME.  client_id "" asks for the bare name only.  *out is the caller's until session_close().
+ * offers the bare one, as NAME.  client_id "" asks for the bare name only.  *out is the caller's
+ * until session_close().
  */
 enum open_result session_open(const struct nbd_uri *uri, const char *client_id, struct session **out,
 			      struct export_facts *facts, struct errbuf *e);
 
-/* Does the server take an export name apart as nbdswap's do?  One that accepts any name (nbdkit's memory plugin) accepts an
- * identity that is malformed too.  Makes a connection of its own.
+/* Does the server take an export name apart as nbdswap's do?  One that accepts any name (nbdkit's
+ * memory plugin) accepts an identity that is malformed too.  Makes a connection of its own.
  */
 bool session_server_knows_clients(const struct nbd_uri *uri);
 
-/* One request; the time it took goes into *ns (may be NULL).  0, or -1 with *e (code: the server's errno value,
- * ETIMEDOUT, or ENOTCONN when the connection is gone).
+/* One request; the time it took goes into *ns (may be NULL).  0, or -1 with *e (code: the server's
+ * errno value, ETIMEDOUT, or ENOTCONN when the connection is gone).
  */
 int session_read(struct session *s, void *buf, size_t count, uint64_t offset, uint64_t *ns, struct errbuf *e);
 int session_write(struct session *s, const void *buf, size_t count, uint64_t offset, uint64_t *ns,

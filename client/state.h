@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What attach did, one file per device: DIR/nbdN.json, mode 0600 in a directory of mode 0700, replaced by
- * rename so that a reader sees the whole of it.  It describes kernel objects, so it must vanish with a reboot: DIR is
- * below /run whatever the prefix of the installation.
+ * rename so that a reader sees the whole of it.  It describes kernel objects, so it must vanish with
+ * a reboot: DIR is below /run whatever the prefix of the installation.
  */
 #ifndef NBDSWAP_CLIENT_STATE_H
 #define NBDSWAP_CLIENT_STATE_H

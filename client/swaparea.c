@@ -83,7 +83,9 @@ static int discard_all(int fd, uint64_t size, struct errbuf *e)
 	return ioctl(fd, BLKDISCARD, range) == 0 ? 0 : err_errno(e, "cannot discard the whole device");
 }
 
-/* Where the server takes no discards: the places where signatures lie, so that nobody finds the old content again. */
+/* Where the server takes no discards: the places where signatures lie, so that nobody finds the old
+ * content again.
+ */
 static int wipe_ends(int fd, uint64_t size, struct errbuf *e)
 {
 	uint64_t head[2] = { 0, size < WIPE_BYTES ? size : WIPE_BYTES };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Makes a connected device into a swap area, or keeps the one that is there; never overwrites anything that is not
- * swap unless told to.
+/* Makes a connected device into a swap area, or keeps the one that is there; never overwrites
+ * anything that is not swap unless told to.
  */
 #ifndef NBDSWAP_CLIENT_SWAPAREA_H
 #define NBDSWAP_CLIENT_SWAPAREA_H

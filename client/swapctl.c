@@ -118,7 +118,9 @@ static int follow(pid_t pid, const struct nbddev *dev, bool bar, const volatile 
 			break;
 		}
 		if (*stop && !told) {
-			/* SIGTERM, and not SIGKILL: swapoff looks for pending signals between pages and ends with EINTR. */
+			/* swapoff looks for signals when it is done with one process's memory and
+			 * before the next, and ends with EINTR; so this may take a while.
+			 */
 			kill(pid, SIGTERM);
 			told = true;
 		}
@@ -143,7 +145,9 @@ enum swap_off_result swap_off(const struct nbddev *dev, bool bar, const volatile
 	if (pid == 0)
 		child(dev);
 	status = follow(pid, dev, bar, stop);
-	/* Only the kernel's list counts: it tells what a status cannot, if the child was killed at the very end. */
+	/* Only the kernel's list counts: it tells what a status cannot, if the child was killed at
+	 * the very end.
+	 */
 	if (procswaps_read(&swaps, e) < 0)
 		return SWAP_OFF_FAILED;
 	if (!procswaps_find(&swaps, dev->path))

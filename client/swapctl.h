@@ -17,8 +17,8 @@ int discard_mode_parse(const char *text, enum discard_mode *out, struct errbuf *
 #define PRIORITY_KERNEL (-1) /* the kernel chooses: lower than every swap that is on */
 #define PRIORITY_MAX 32767
 
-/* swapon(2), then verified in /proc/swaps.  priority: 0 to PRIORITY_MAX or PRIORITY_KERNEL; discard: not DISCARD_AUTO.
- * 0, or -1 with *e.
+/* swapon(2), then verified in /proc/swaps.  priority: 0 to PRIORITY_MAX or PRIORITY_KERNEL; discard:
+ * not DISCARD_AUTO. 0, or -1 with *e.
  */
 int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, struct errbuf *e);
 
@@ -28,9 +28,9 @@ enum swap_off_result {
 	SWAP_OFF_FAILED,      /* swap is still on; *e says why */
 };
 
-/* swapoff(2) in a child of its own, so that the kernel's choice of a victim, when memory runs out, hits the child; with
- * a progress bar on stderr if that is a terminal and bar is true.  *stop set to non-zero (by a signal handler)
- * ends it early.
+/* swapoff(2) in a child of its own, so that the kernel's choice of a victim, when memory runs out,
+ * hits the child; with a progress bar on stderr if that is a terminal and bar is true.  *stop set to
+ * non-zero (by a signal handler) ends it early.
  */
 enum swap_off_result swap_off(const struct nbddev *dev, bool bar, const volatile int *stop, struct errbuf *e);
 

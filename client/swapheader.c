@@ -35,7 +35,9 @@ int swapheader_build(void *page, size_t page_size, uint64_t size, const char *la
 	if (pages < PAGES_MIN)
 		return err_set(e, EINVAL, "a swap area needs at least %d pages of %zu bytes, this one has %llu",
 			       PAGES_MIN, page_size, (unsigned long long)pages);
-	/* The header has room for 32 bits: 16 TiB with pages of 4 KiB.  What lies beyond is not used, as with mkswap. */
+	/* The header has room for 32 bits: 16 TiB with pages of 4 KiB.  What lies beyond is not used,
+	 * as with mkswap.
+	 */
 	info.last_page = pages - 1 > UINT32_MAX ? UINT32_MAX : (uint32_t)(pages - 1);
 	memcpy(info.uuid, uuid, sizeof(info.uuid));
 	memcpy(info.label, label, strnlen(label, SWAP_LABEL_MAX));

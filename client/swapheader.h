@@ -17,8 +17,8 @@ struct swap_header {
 	unsigned char uuid[16];
 };
 
-/* Builds the header page of an area of size bytes into page (page_size bytes). label is cut to SWAP_LABEL_MAX bytes.
- * 0, or -1 with *e when the size cannot be a swap area.
+/* Builds the header page of an area of size bytes into page (page_size bytes). label is cut to
+ * SWAP_LABEL_MAX bytes. 0, or -1 with *e when the size cannot be a swap area.
  */
 int swapheader_build(void *page, size_t page_size, uint64_t size, const char *label, const unsigned char uuid[16],
 		     struct errbuf *e);
@@ -26,8 +26,9 @@ int swapheader_build(void *page, size_t page_size, uint64_t size, const char *la
 /* Reads a header out of page.  False when there is none of this page size. */
 bool swapheader_parse(const void *page, size_t page_size, struct swap_header *out);
 
-/* Writes the header to fd (a device or a file of size bytes) with this machine's page size, makes it durable and
- * reads it back, past the page cache where fd allows it.  uuid_text: 36 characters.  0, or -1 with *e.
+/* Writes the header to fd (a device or a file of size bytes) with this machine's page size, makes it
+ * durable and reads it back, past the page cache where fd allows it.  uuid_text: 36 characters.  0,
+ * or -1 with *e.
  */
 int swapheader_write(int fd, uint64_t size, const char *label, const char *uuid_text, struct errbuf *e);
 

@@ -28,13 +28,15 @@ struct swaptab {
 	struct swaptab_entry entries[SWAPTAB_MAX];
 };
 
-/* Reads and validates the whole file before anything is used of it; name is for messages.  0, or -1 with *e naming file, line
- * and reason.
+/* Reads and validates the whole file before anything is used of it; name is for messages.  0, or -1
+ * with *e naming file, line and reason.
  */
 int swaptab_parse(FILE *in, const char *name, struct swaptab *out, struct errbuf *e);
 int swaptab_load(const char *path, struct swaptab *out, struct errbuf *e);
 
-/* A priority from 0 to 32767, and a number of seconds from 1; used for options on the command line as well. */
+/* A priority from 0 to 32767, and a number of seconds from 1; used for options on the command line as
+ * well.
+ */
 int priority_parse(const char *text, int *out, struct errbuf *e);
 int seconds_parse(const char *text, uint64_t *out, struct errbuf *e);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What lies in files: the swap header as blkid and the kernel's mkswap see it, signatures, the state of what is
- * attached.
+/* What lies in files: the swap header as blkid and the kernel's mkswap see it, signatures, the state
+ * of what is attached.
  */
 #include "config.h"
 

@@ -150,10 +150,10 @@ static void test_detach_memory(void **state)
 	const uint64_t mib = 1 << 20;
 	struct errbuf e = { 0 };
 
-	assert_int_equal(detach_memory_check(0, 0, 0, 0, &e), 0);
-	assert_int_equal(detach_memory_check(100 * mib, 200 * mib, 0, 16 * mib, &e), 0);
-	assert_int_equal(detach_memory_check(100 * mib, 50 * mib, 100 * mib, 16 * mib, &e), 0);
-	assert_int_equal(detach_memory_check(100 * mib, 100 * mib, 0, 16 * mib, &e), -1);
+	assert_int_equal(detach_memory_check(0, 0, 0, &e), 0);
+	assert_int_equal(detach_memory_check(100 * mib, 200 * mib, 0, &e), 0);
+	assert_int_equal(detach_memory_check(100 * mib, 50 * mib, 100 * mib, &e), 0);
+	assert_int_equal(detach_memory_check(100 * mib, 100 * mib, 0, &e), -1);
 	assert_non_null(strstr(e.text, "100 MiB of pages would have to come back"));
 }
 

@@ -45,7 +45,9 @@ static void test_swaps(void **state)
 	assert_int_equal(procswaps_free_elsewhere(&list, "/dev/nbd10"), (524284ull - 10240 + 2048) * 1024);
 }
 
-/* A line that is not understood must not make a device look unlisted: it would then be disconnected under live swap. */
+/* A line that is not understood must not make a device look unlisted: it would then be disconnected
+ * under live swap.
+ */
 static void test_swaps_refuses_what_it_does_not_know(void **state)
 {
 	struct swap_list list;
