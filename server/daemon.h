@@ -42,6 +42,7 @@ struct daemon {
 	bool ready;	   /* the service manager has been told */
 	unsigned stopping; /* how often it has been asked to stop */
 	bool ending;	   /* the worker is gone, exports are being released */
+	bool hurried;	   /* it ends before they are */
 	uint64_t stop_client; /* control client that waits for the end, 0: none */
 	int exit_code;
 };
