@@ -140,7 +140,12 @@ static void on_settled(void *arg, struct export *x)
 	daemon_step(d);
 }
 
-static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled };
+static void on_counted(void *arg)
+{
+	ops_counted(arg);
+}
+
+static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled, on_counted };
 
 /* The end of stopping: all exports have been released. */
 void daemon_step(struct daemon *d)
