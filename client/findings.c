@@ -58,8 +58,13 @@ json_t *findings_json(const struct findings *f)
 	static const char *const names[] = { "ok", "warn", "refuse" };
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < f->count; i++)
-		json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "item", f->list[i].item, "verdict",
-						       names[f->list[i].kind], "text", f->list[i].text));
+	for (size_t i = 0; i < f->count; i++) {
+		const struct finding *x = &f->list[i];
+		json_t *j = json_pack("{s:s, s:s, s:s}", "item", x->item, "verdict", names[x->kind], "text", x->text);
+
+		if (x->kind == FINDING_REFUSE)
+			json_object_set_new(j, "code", json_integer((int)x->code));
+		json_array_append_new(array, j);
+	}
 	return array;
 }

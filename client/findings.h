@@ -34,7 +34,7 @@ void finding_refuse(struct findings *f, enum exit_code code, const char *item, c
 /* The exit code of the first refusal, EX_OK_ when there is none. */
 enum exit_code findings_verdict(const struct findings *f);
 
-/* A new array of {"item", "verdict", "text"}; the caller's reference. */
+/* A new array of {"item", "verdict", "text"}, with the exit "code" of a refusal; the caller's reference. */
 json_t *findings_json(const struct findings *f);
 
 #endif

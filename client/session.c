@@ -121,6 +121,8 @@ static int on_export(void *arg, const char *name, const char *description)
 	size_t n = strlen(o->names);
 
 	(void)description;
+	if (!*name) /* the default export, which swap never asks for */
+		return 0;
 	if (strcmp(name, o->name) == 0)
 		o->found = true;
 	if (o->count < 8)

@@ -14,6 +14,14 @@
 
 struct table;
 
+#define PEER_TEXT 64
+
+/* Who asks. */
+struct peer {
+	char address[PEER_TEXT]; /* "ADDR:PORT", "[ADDR]:PORT", "unix" */
+	bool tls;
+};
+
 /* What open gives: a session on an export. */
 struct grant {
 	char name[EXPORT_NAME_MAX + 1];
@@ -27,11 +35,11 @@ typedef void list_fn(void *arg, const char *name, const char *description);
 
 struct broker {
 	void *self;
-	/* Begins a session for the client at peer ("ADDR:PORT", "unix"); request is the export name as asked for.
+	/* Begins a session for the client who; request is the export name as asked for.
 	 * A second open of an export grants the same file and table once more.
 	 * May block for as long as an activation takes.  0 or -1 with *e.  Any thread.
 	 */
-	int (*open)(void *self, const char *request, const char *peer, struct grant *out, struct errbuf *e);
+	int (*open)(void *self, const char *request, const struct peer *who, struct grant *out, struct errbuf *e);
 	/* Ends a session; no request of it is in flight. */
 	void (*close)(void *self, const struct grant *g);
 	/* Lists the exports; 0 or -1 with *e. */

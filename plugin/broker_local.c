@@ -118,7 +118,7 @@ static struct local_export *find_or_activate(struct local *l, const char *name, 
 	return x && begin(l, x, e) == 0 ? x : NULL;
 }
 
-static int local_open(void *self, const char *request, const char *peer, struct grant *out, struct errbuf *e)
+static int local_open(void *self, const char *request, const struct peer *who, struct grant *out, struct errbuf *e)
 {
 	struct local *l = self;
 	char holder[LEASE_HOLDER_MAX], full[EXPORT_NAME_MAX + CLIENT_ID_MAX + 32];
@@ -134,7 +134,7 @@ static int local_open(void *self, const char *request, const char *peer, struct 
 			return err_set(e, ENAMETOOLONG, "the parameters of the export name are too long");
 		request = full;
 	}
-	if (export_request_parse(request, &req, e) < 0 || lease_holder(req.client, peer, holder, e) < 0)
+	if (export_request_parse(request, &req, e) < 0 || lease_holder(req.client, who->address, holder, e) < 0)
 		return -1;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	now.ms = t.tv_sec * 1000 + t.tv_nsec / 1000000;
@@ -142,7 +142,7 @@ static int local_open(void *self, const char *request, const char *peer, struct 
 
 	pthread_mutex_lock(&l->lock);
 	x = find_or_activate(l, req.name, e);
-	if (x && lease_open(&x->lease, x->name, holder, peer, &now, e) == 0) {
+	if (x && lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
 		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table };
 		strcpy(out->name, x->name);
 		r = 0;

@@ -108,42 +108,64 @@ static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t
 	return p.answer;
 }
 
-static int remote_open(void *self, const char *request, const char *peer, struct grant *out, struct errbuf *e)
+/* If the daemon is gone there is nobody to tell. */
+static void end_session(struct remote *r, json_int_t session)
+{
+	int fds[FDMSG_FDS];
+	size_t nfds;
+	json_t *answer = ask(r, json_pack("{s:s, s:I}", "op", "close", "session", session), fds, &nfds, NULL);
+
+	close_all(fds, nfds);
+	json_decref(answer);
+}
+
+/* Makes a grant of the daemon's answer; takes the descriptors over.  0 or -1 with *e. */
+static int take_grant(struct remote *r, const json_t *answer, const int fds[], size_t nfds, struct grant *out,
+		      struct errbuf *e)
+{
+	const char *name = json_string_value(json_object_get(answer, "name"));
+
+	if (nfds != 2 || !name || export_name_check(name, NULL) < 0) {
+		close_all(fds, nfds);
+		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand; are both of the"
+			       " same version?");
+	}
+	*out = (struct grant){ .fd = fds[0], .owned = true };
+	strcpy(out->name, name);
+	out->table = table_map(fds[1], r->allow_unlocked, e);
+	close(fds[1]);
+	if (!out->table)
+		close(fds[0]);
+	return out->table ? 0 : -1;
+}
+
+static int remote_open(void *self, const char *request, const struct peer *who, struct grant *out, struct errbuf *e)
 {
 	struct remote *r = self;
 	int fds[FDMSG_FDS];
 	size_t nfds;
 	CLEANUP_JSON json_t *answer = NULL;
-	const char *name;
-	json_int_t session;
+	json_t *message, *session;
 
-	answer = ask(r, json_pack("{s:s, s:s, s:s, s:b}", "op", "open", "export", request, "peer", peer, "tls", 0), fds,
-		     &nfds, e);
+	message = json_pack("{s:s, s:s, s:s, s:b}", "op", "open", "export", request, "peer", who->address, "tls", who->tls);
+	if (!message)
+		return err_set(e, EINVAL, "the export name is not valid UTF-8, or there is no memory");
+	answer = ask(r, message, fds, &nfds, e);
 	if (!answer)
 		return -1;
-	if (nfds != 2 || json_unpack(answer, "{s:s, s:I}", "name", &name, "session", &session) < 0 ||
-	    export_name_check(name, e) < 0) {
-		close_all(fds, nfds);
-		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand");
-	}
-	*out = (struct grant){ .session = (uint64_t)session, .fd = fds[0], .owned = true };
-	strcpy(out->name, name);
-	out->table = table_map(fds[1], r->allow_unlocked, e);
-	close(fds[1]);
-	if (!out->table) {
-		close(fds[0]);
+	session = json_object_get(answer, "session");
+	if (take_grant(r, answer, fds, nfds, out, e) < 0) {
+		if (session) /* or the client would hold the export for ever */
+			end_session(r, json_integer_value(session));
 		return -1;
 	}
+	out->session = (uint64_t)json_integer_value(session);
 	return 0;
 }
 
 static void remote_close(void *self, const struct grant *g)
 {
-	int fds[FDMSG_FDS];
-	size_t nfds;
-
-	/* If the daemon is gone there is nobody to tell. */
-	json_decref(ask(self, json_pack("{s:s, s:I}", "op", "close", "session", (json_int_t)g->session), fds, &nfds, NULL));
+	end_session(self, (json_int_t)g->session);
 }
 
 static int remote_list(void *self, list_fn *fn, void *arg, struct errbuf *e)

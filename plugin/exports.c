@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,6 +72,17 @@ static void free_export(struct export *p)
 	free(p);
 }
 
+/* Lock held; no session is left. */
+static void remove_export(struct exports *x, struct export *p)
+{
+	struct export **pp = &x->first;
+
+	while (*pp != p)
+		pp = &(*pp)->next;
+	*pp = p->next;
+	free_export(p);
+}
+
 /* Lock held. */
 static struct export *add(struct exports *x, const struct grant *g, struct errbuf *e)
 {
@@ -94,7 +106,37 @@ static struct export *add(struct exports *x, const struct grant *g, struct errbu
 	return p;
 }
 
-struct session *exports_open_session(struct exports *x, const char *request, const char *peer, struct errbuf *e)
+/* Do two grants of one name mean the same content?  The table tells: each activation makes its own. */
+static bool same_content(const struct export *p, const struct grant *g)
+{
+	struct stat have, got;
+
+	return fstat(table_fd(p->table), &have) == 0 && fstat(table_fd(g->table), &got) == 0 && have.st_dev == got.st_dev &&
+	       have.st_ino == got.st_ino;
+}
+
+/* The export that a grant is for (lock held).  One that this worker still has from an earlier activation, because the broker could not
+ * wait until it was forgotten, must not be used again: its file may belong to somebody else by now.
+ */
+static struct export *find_or_add(struct exports *x, struct grant *g, struct errbuf *e)
+{
+	struct export *p = find(x, g->name);
+
+	if (p && !same_content(p, g)) {
+		if (p->sessions > 0) {
+			err_set(e, EBUSY, "%s: sessions on an earlier activation have not ended; try again later", g->name);
+			return NULL;
+		}
+		remove_export(x, p);
+		p = NULL;
+	}
+	if (!p)
+		return add(x, g, e);
+	drop_grant(g); /* the same file and table once more */
+	return p;
+}
+
+struct session *exports_open_session(struct exports *x, const char *request, const struct peer *who, struct errbuf *e)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	struct export *p;
@@ -103,16 +145,12 @@ struct session *exports_open_session(struct exports *x, const char *request, con
 		err_set(e, ENOMEM, "no memory for a session");
 		return NULL;
 	}
-	if (x->broker->open(x->broker->self, request, peer, &s->grant, e) < 0) {
+	if (x->broker->open(x->broker->self, request, who, &s->grant, e) < 0) {
 		free(s);
 		return NULL;
 	}
 	pthread_mutex_lock(&x->lock);
-	p = find(x, s->grant.name);
-	if (p)
-		drop_grant(&s->grant); /* the same file and table once more */
-	else
-		p = add(x, &s->grant, e);
+	p = find_or_add(x, &s->grant, e);
 	if (p)
 		p->sessions++;
 	pthread_mutex_unlock(&x->lock);
@@ -166,23 +204,16 @@ bool exports_drain(struct exports *x, int timeout_ms)
 
 bool exports_forget(struct exports *x, const char *name)
 {
-	bool gone = true;
+	struct export *p;
+	bool unused;
 
 	pthread_mutex_lock(&x->lock);
-	for (struct export **pp = &x->first; *pp; pp = &(*pp)->next) {
-		struct export *p = *pp;
-
-		if (strcmp(p->name, name) != 0)
-			continue;
-		gone = p->sessions == 0;
-		if (gone) {
-			*pp = p->next;
-			free_export(p);
-		}
-		break;
-	}
+	p = find(x, name);
+	unused = !p || p->sessions == 0;
+	if (p && unused)
+		remove_export(x, p);
 	pthread_mutex_unlock(&x->lock);
-	return gone;
+	return unused;
 }
 
 unsigned exports_sessions(struct exports *x)
@@ -200,12 +231,8 @@ void exports_free(struct exports *x)
 {
 	if (!x)
 		return;
-	while (x->first) {
-		struct export *p = x->first;
-
-		x->first = p->next;
-		free_export(p);
-	}
+	while (x->first)
+		remove_export(x, x->first);
 	pthread_mutex_destroy(&x->lock);
 	free(x);
 }

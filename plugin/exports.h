@@ -23,8 +23,9 @@ struct exports;
 /* Neither broker nor pool is taken over; both must outlive it.  NULL with *e on failure. */
 struct exports *exports_create(const struct broker *broker, struct pool *pool, bool allow_unlocked, struct errbuf *e);
 
-/* Begins a session for peer; the caller's until exports_close_session().  NULL with *e.  Any thread. */
-struct session *exports_open_session(struct exports *x, const char *request, const char *peer, struct errbuf *e);
+/* Begins a session for the client who; the caller's until exports_close_session().  NULL with *e.  Any thread. */
+struct session *exports_open_session(struct exports *x, const char *request, const struct peer *who,
+				     struct errbuf *e);
 
 /* No request of the session may be in flight. */
 void exports_close_session(struct exports *x, struct session *s);

@@ -6,6 +6,7 @@ nbdkit_swap_plugin_la_SOURCES = \
 	plugin/broker_local.c plugin/broker_local.h \
 	plugin/broker_remote.c plugin/broker_remote.h \
 	plugin/exports.c plugin/exports.h \
+	plugin/params.c plugin/params.h \
 	plugin/swap.c
 nbdkit_swap_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_swap_plugin_la_LIBADD = libstore.la $(JANSSON_LIBS)

@@ -8,10 +8,11 @@
 
 #include "common/memlock.h"
 #include "common/procself.h"
-#include "common/size.h"
 #include "plugin/broker_local.h"
 #include "plugin/broker_remote.h"
 #include "plugin/exports.h"
+#include "plugin/params.h"
+#include "store/page.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,19 +30,9 @@
 #include <nbdkit-plugin.h>
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
-#define POOL_DEFAULT (8u << 20)
-#define POOL_MIN (1u << 20)
-#define REQUEST_MAX (32u << 20) /* as nbd's protocol advises; worked off in bites */
+#define REQUEST_MAX (256u << 10) /* per thread of a connection nbdkit keeps a buffer of the largest request, locked */
 
-enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
-
-/* Set by config, read afterwards. */
-static struct {
-	struct local_options local;
-	int broker_fd;
-	unsigned allow;
-	uint64_t pool;
-} config = { .broker_fd = -1, .local.rewrite = true, .pool = POOL_DEFAULT };
+static struct params params = PARAMS_DEFAULT; /* set by config, read afterwards */
 
 /* Made once before the first connection. */
 static struct broker broker;
@@ -49,7 +40,7 @@ static struct pool *pool;
 static struct exports *exports;
 static _Atomic bool orphaned;
 
-/* ---- configuration ---- */
+/* ---- life ---- */
 
 static void swap_load(void)
 {
@@ -57,103 +48,15 @@ static void swap_load(void)
 	mallopt(M_ARENA_MAX, 1);
 }
 
-static int config_error(const char *key, const char *value, const char *expected)
-{
-	nbdkit_error("%s=%s: %s", key, value, expected);
-	return -1;
-}
-
-static int config_bool(const char *key, const char *value, bool *out)
-{
-	int b = nbdkit_parse_bool(value);
-
-	(void)key;
-	if (b < 0)
-		return -1;
-	*out = b;
-	return 0;
-}
-
-static int config_size(const char *key, const char *value, uint64_t min, uint64_t *out)
-{
-	if (size_parse(value, out) < 0 || *out < min || *out % PAGE_BYTES)
-		return config_error(key, value, "is not a size in whole pages of 4096 bytes; write for example 4G or 512M");
-	return 0;
-}
-
-static int config_allow(const char *value)
-{
-	static const char *const names[] = { "memlock", "oom", "io-flusher" };
-	const char *p = value;
-
-	while (*p) {
-		size_t n = strcspn(p, ","), i;
-
-		for (i = 0; i < 3; i++)
-			if (strlen(names[i]) == n && memcmp(names[i], p, n) == 0)
-				break;
-		if (i == 3)
-			return config_error("allow", value, "has something else than memlock, oom and io-flusher");
-		config.allow |= 1u << i;
-		p += n;
-		p += *p == ',';
-	}
-	return 0;
-}
-
 static int swap_config(const char *key, const char *value)
 {
-	if (strcmp(key, "file") == 0) {
-		config.local.file = nbdkit_absolute_path(value);
-		return config.local.file ? 0 : -1;
-	}
-	if (strcmp(key, "dir") == 0) {
-		config.local.dir = nbdkit_realpath(value);
-		return config.local.dir ? 0 : -1;
-	}
-	if (strcmp(key, "size") == 0)
-		return config_size(key, value, PAGE_BYTES, &config.local.size);
-	if (strcmp(key, "pool") == 0)
-		return config_size(key, value, POOL_MIN, &config.pool);
-	if (strcmp(key, "rewrite") == 0)
-		return config_bool(key, value, &config.local.rewrite);
-	if (strcmp(key, "force") == 0)
-		return config_bool(key, value, &config.local.force);
-	if (strcmp(key, "allow") == 0)
-		return config_allow(value);
-	if (strcmp(key, "broker") == 0)
-		return nbdkit_parse_int(key, value, &config.broker_fd);
-	return config_error(key, value, "is not a parameter of this plugin; see nbdkit-swap-plugin(1)");
+	return params_set(&params, key, value);
 }
 
 static int swap_config_complete(void)
 {
-	int given = !!config.local.file + !!config.local.dir + (config.broker_fd >= 0);
-
-	if (given != 1) {
-		nbdkit_error("%s: give one of file=PATH and dir=DIR", given ? "too many sources of pages" : "nothing to serve");
-		return -1;
-	}
-	if (config.local.size && !config.local.file) {
-		nbdkit_error("size= goes with file= only: what clients name is never created; make the files with "
-			     "`nbdswapctl activate --file`");
-		return -1;
-	}
-	config.local.allow_unlocked = config.allow & ALLOW_MEMLOCK;
-	return 0;
+	return params_complete(&params);
 }
-
-#define swap_config_help                                                                                                \
-	"[file=]<PATH>     (one of file and dir) backing file or block device to swap on\n"                              \
-	"dir=<DIR>         serve the activated files of a directory; export name = file name\n"                          \
-	"size=<SIZE>       with file=: size of the export; makes and allocates the file if need be\n"                    \
-	"rewrite=<BOOL>    with size=: may a file that nbdswap did not make be overwritten (default: true)\n"            \
-	"force=<BOOL>      overwrite even what holds another known content (default: false)\n"                           \
-	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
-	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \
-	"broker=<FD>       for nbdswapd: get the exports through this descriptor"
-
-/* ---- life ---- */
 
 /* nbdkit knows errors and debugging only, and a warning must be seen. */
 static void tell(bool warning, const char *text)
@@ -182,17 +85,6 @@ static void on_orphaned(void *arg)
 		nbdkit_shutdown();
 }
 
-static int swap_get_ready(void)
-{
-	struct errbuf e;
-
-	if (config.broker_fd < 0 && broker_local_create(&config.local, tell, &broker, &e) < 0) {
-		nbdkit_error("%s", e.text);
-		return -1;
-	}
-	return 0;
-}
-
 /* Contract point 4: asked for, and read back.  Memory must be locked; the others are warned about (a server's kernel has its own memory
  * to write pages with).
  */
@@ -201,7 +93,7 @@ static int lock_memory(uint64_t *locked_kib, struct errbuf *e)
 	*locked_kib = 0;
 	if (memlock_process(e) == 0 && memlock_verify(locked_kib, e) == 0)
 		return 0;
-	if (!(config.allow & ALLOW_MEMLOCK))
+	if (!(params.allow & ALLOW_MEMLOCK))
 		return -1;
 	nbdkit_debug("allowed: %s", e->text);
 	return 0;
@@ -209,9 +101,9 @@ static int lock_memory(uint64_t *locked_kib, struct errbuf *e)
 
 static void ask_kernel(unsigned allowed, int r, const struct errbuf *e)
 {
-	if (r == 0 || (config.allow & allowed))
+	if (r == 0 || (params.allow & allowed))
 		return;
-	if (config.broker_fd >= 0)
+	if (params.broker_fd >= 0)
 		broker_remote_warn(&broker, e->text);
 	else
 		nbdkit_error("warning: %s", e->text);
@@ -219,13 +111,30 @@ static void ask_kernel(unsigned allowed, int r, const struct errbuf *e)
 
 static int make_exports(struct errbuf *e)
 {
-	bool unlocked = config.allow & ALLOW_MEMLOCK;
+	bool unlocked = params.allow & ALLOW_MEMLOCK;
 
-	pool = pool_create((size_t)(config.pool / PAGE_BYTES), unlocked, e);
+	pool = pool_create((size_t)(params.pool / PAGE_BYTES), unlocked, e);
 	if (!pool)
 		return -1;
 	exports = exports_create(&broker, pool, unlocked, e);
 	return exports ? 0 : -1;
+}
+
+static int swap_get_ready(void)
+{
+	uint64_t locked_kib;
+	struct errbuf e;
+
+	/* Locks do not outlive the fork into the background, but what would refuse them does, and after it nobody is told. */
+	if (lock_memory(&locked_kib, &e) < 0) {
+		nbdkit_error("%s", e.text);
+		return -1;
+	}
+	if (params.broker_fd < 0 && broker_local_create(&params.local, tell, &broker, &e) < 0) {
+		nbdkit_error("%s", e.text);
+		return -1;
+	}
+	return 0;
 }
 
 static int swap_after_fork(void)
@@ -237,8 +146,8 @@ static int swap_after_fork(void)
 	if (lock_memory(&locked_kib, &e) < 0 || make_exports(&e) < 0)
 		goto failed;
 	commands.arg = exports;
-	if (config.broker_fd >= 0 &&
-	    broker_remote_create(config.broker_fd, config.local.allow_unlocked, &commands, &broker, &e) < 0)
+	if (params.broker_fd >= 0 &&
+	    broker_remote_create(params.broker_fd, params.local.allow_unlocked, &commands, &broker, &e) < 0)
 		goto failed;
 	ask_kernel(ALLOW_OOM, procself_oom_score(-1000, &e), &e);
 	ask_kernel(ALLOW_IO_FLUSHER, procself_io_flusher(&e), &e);
@@ -266,8 +175,7 @@ static void swap_cleanup(void)
 static void swap_unload(void)
 {
 	swap_cleanup();
-	free((char *)config.local.file);
-	free((char *)config.local.dir);
+	params_free(&params);
 }
 
 /* ---- exports and sessions ---- */
@@ -297,9 +205,8 @@ static int swap_list_exports(int readonly, int is_tls, struct nbdkit_exports *ou
 	return t.error;
 }
 
-#define PEER_MAX (INET6_ADDRSTRLEN + 16)
-
-static int peer_text(char out[PEER_MAX])
+/* PEER_TEXT has room for every address. */
+static int find_peer(struct peer *out)
 {
 	struct sockaddr_storage a;
 	socklen_t n = sizeof(a);
@@ -307,24 +214,25 @@ static int peer_text(char out[PEER_MAX])
 
 	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
 		return -1;
+	out->tls = nbdkit_is_tls() > 0;
 	if (a.ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
 
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(out, PEER_MAX, "%s:%u", host, ntohs(in->sin_port));
+		snprintf(out->address, PEER_TEXT, "%s:%u", host, ntohs(in->sin_port));
 	} else if (a.ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
 
 		/* A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d: one client, one name. */
 		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
 			inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
-			snprintf(out, PEER_MAX, "%s:%u", host, ntohs(in6->sin6_port));
+			snprintf(out->address, PEER_TEXT, "%s:%u", host, ntohs(in6->sin6_port));
 		} else {
 			inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-			snprintf(out, PEER_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
+			snprintf(out->address, PEER_TEXT, "[%s]:%u", host, ntohs(in6->sin6_port));
 		}
 	} else {
-		strcpy(out, "unix");
+		strcpy(out->address, "unix");
 	}
 	return 0;
 }
@@ -332,15 +240,15 @@ static int peer_text(char out[PEER_MAX])
 static void *swap_open(int readonly)
 {
 	const char *request = nbdkit_export_name();
-	char peer[PEER_MAX];
 	struct session *s;
+	struct peer who;
 	struct errbuf e;
 
-	if (!request || peer_text(peer) < 0)
+	if (!request || find_peer(&who) < 0)
 		return NULL;
-	s = exports_open_session(exports, request, peer, &e);
+	s = exports_open_session(exports, request, &who, &e);
 	if (!s)
-		nbdkit_error("%s: %s", peer, e.text);
+		nbdkit_error("%s: %s", who.address, e.text);
 	return s;
 }
 
@@ -440,7 +348,7 @@ static struct nbdkit_plugin plugin = {
 	.unload = swap_unload,
 	.config = swap_config,
 	.config_complete = swap_config_complete,
-	.config_help = swap_config_help,
+	.config_help = PARAMS_HELP,
 	.magic_config_key = "file",
 	.get_ready = swap_get_ready,
 	.after_fork = swap_after_fork,

@@ -276,14 +276,18 @@ static int provide_content(struct backing *b, const struct backing_options *opt,
 {
 	const struct report place = *r;
 	bool resume = b->has_trailer && b->trailer.state == TRAILER_ALLOCATING;
-	bool may = opt->provision == PROVISION_REWRITE || (opt->provision == PROVISION_CREATE && (resume || b->size == 0));
+	bool has_pages = b->has_trailer && !resume;
+	bool may = opt->provision >= (has_pages	      ? PROVISION_REWRITE_OWN
+				      : resume || b->size == 0 ? PROVISION_CREATE
+							       : PROVISION_REWRITE);
 	uint64_t data_size = opt->size;
 
 	if (b->has_trailer && opt->size && opt->size != b->trailer.data_size) {
 		char has[SIZE_TEXT], want[SIZE_TEXT];
 
+		/* What was begun with another size is begun again. */
 		resume = false;
-		if (opt->provision != PROVISION_REWRITE)
+		if (opt->provision < (has_pages ? PROVISION_REWRITE_OWN : PROVISION_REWRITE))
 			return err_set(e, EINVAL, "%s: was made for %s, the size asked for is %s; correct the size, or make it "
 				       "anew with `nbdswapctl activate --rewrite`", b->name,
 				       size_format(b->trailer.data_size, has), size_format(opt->size, want));

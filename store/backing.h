@@ -22,7 +22,11 @@
 enum provision {
 	PROVISION_NEVER,  /* nothing is created or written: refuse */
 	PROVISION_CREATE, /* create a missing file, fill an empty one, resume an interrupted allocation */
-	PROVISION_REWRITE, /* also rewrite every page of an existing file (its content is lost) */
+	PROVISION_REWRITE, /* also rewrite every page of an existing file that has no trailer (its content is lost) */
+	/* Also of a file with a trailer, whose pages are ours: by an explicit command only.  A size that is given at every start
+	 * must never cost the pages of a file that a snapshot or a punched hole has made unfit: that is refused.
+	 */
+	PROVISION_REWRITE_OWN,
 };
 
 struct backing_options {

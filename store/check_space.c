@@ -17,7 +17,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define REWRITE_REMEDY "run `nbdswapctl activate` on it to write every page"
+#define REWRITE_REMEDY "run `nbdswapctl activate --rewrite` on it to write every page (its content will be lost)"
 
 /* On NFS an unwritten extent is told as a hole, which is what we want to know. */
 static void check_seek(const struct check_target *t, struct report *r)

@@ -14,3 +14,12 @@ tests_client_unit_pieces_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_tables_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_uri_LDADD = libclient.la $(CMOCKA_LIBS)
 TESTS += $(CLIENT_UNIT_TESTS)
+
+CLIENT_TESTS = \
+	tests/client/test-check-round-trips.sh \
+	tests/client/test-help-and-man-agree.sh \
+	tests/client/test-preflight-refuses.sh \
+	tests/client/test-swaptab-is-validated.sh \
+	tests/client/test-usage-errors.sh
+TESTS += $(CLIENT_TESTS)
+EXTRA_DIST += $(CLIENT_TESTS) tests/client/nbd.sh

@@ -1,1 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
+check_PROGRAMS += tests/plugin/nbdcmd tests/plugin/nbdload
+tests_plugin_nbdcmd_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+tests_plugin_nbdcmd_LDADD = $(LIBNBD_LIBS)
+tests_plugin_nbdload_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+tests_plugin_nbdload_LDADD = $(LIBNBD_LIBS)
+
+PLUGIN_TESTS = \
+	tests/plugin/test-advertised.sh \
+	tests/plugin/test-clients.sh \
+	tests/plugin/test-direct-io-only.sh \
+	tests/plugin/test-lost-pages.sh \
+	tests/plugin/test-never-rewritten.sh \
+	tests/plugin/test-no-page-io.sh \
+	tests/plugin/test-parameters.sh \
+	tests/plugin/test-requests.sh \
+	tests/plugin/test-second-client.sh
+TESTS += $(PLUGIN_TESTS)
+EXTRA_DIST += tests/plugin/plugin-functions.sh $(PLUGIN_TESTS)

@@ -1,1 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
+check_LTLIBRARIES += tests/store/libsupport.la
+tests_store_libsupport_la_SOURCES = tests/store/support.c tests/store/support.h
+tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
+
+STORE_UNIT_TESTS = \
+	tests/store/test-backend \
+	tests/store/test-lock \
+	tests/store/test-open \
+	tests/store/test-pool \
+	tests/store/test-report \
+	tests/store/test-rw \
+	tests/store/test-table \
+	tests/store/test-trailer
+STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
+tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
+
+check_PROGRAMS += $(STORE_UNIT_TESTS)
+TESTS += $(STORE_UNIT_TESTS)

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "plugin/params.h"
+
+#include "common/size.h"
+#include "store/page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#define POOL_MIN (1u << 20)
+#define POOL_MAX (UINT64_C(1) << 36)
+
+static int refuse(const char *key, const char *value, const char *why)
+{
+	nbdkit_error("%s=%s: %s", key, value, why);
+	return -1;
+}
+
+static int set_path(const char *key, char **out, char *path)
+{
+	if (!path)
+		return -1;
+	if (*out) {
+		free(path);
+		return refuse(key, *out, "is given twice; one nbdkit serves one of it");
+	}
+	*out = path;
+	return 0;
+}
+
+static int set_bool(const char *key, const char *value, bool *out)
+{
+	int b = nbdkit_parse_bool(value);
+
+	if (b < 0)
+		return refuse(key, value, "write true or false");
+	*out = b;
+	return 0;
+}
+
+static int set_size(const char *key, const char *value, uint64_t *out)
+{
+	if (size_parse(value, out) < 0 || *out == 0 || *out % PAGE_BYTES)
+		return refuse(key, value, "is not a size in whole pages of 4096 bytes; write for example 4G or 512M");
+	return 0;
+}
+
+static int set_pool(const char *value, uint64_t *out)
+{
+	if (set_size("pool", value, out) < 0)
+		return -1;
+	if (*out < POOL_MIN || *out > POOL_MAX)
+		return refuse("pool", value, "is not between 1M and 64G");
+	return 0;
+}
+
+static int set_allow(const char *value, unsigned *allow)
+{
+	static const char *const names[] = { "memlock", "oom", "io-flusher" };
+	const char *p = value;
+
+	for (;;) {
+		size_t n = strcspn(p, ","), i;
+
+		for (i = 0; i < 3; i++)
+			if (strlen(names[i]) == n && memcmp(names[i], p, n) == 0)
+				break;
+		if (i == 3)
+			return refuse("allow", value, "has something else than memlock, oom and io-flusher");
+		*allow |= 1u << i;
+		if (p[n] == '\0')
+			return 0;
+		p += n + 1;
+	}
+}
+
+static int set_broker(const char *value, int *fd)
+{
+	if (nbdkit_parse_int("broker", value, fd) < 0)
+		return -1;
+	return *fd < 0 ? refuse("broker", value, "is not a descriptor; it is for nbdswapd to give") : 0;
+}
+
+int params_set(struct params *p, const char *key, const char *value)
+{
+	if (strcmp(key, "file") == 0)
+		return set_path(key, &p->file, nbdkit_absolute_path(value));
+	if (strcmp(key, "dir") == 0)
+		return set_path(key, &p->dir, nbdkit_realpath(value));
+	if (strcmp(key, "size") == 0)
+		return set_size(key, value, &p->local.size);
+	if (strcmp(key, "pool") == 0)
+		return set_pool(value, &p->pool);
+	if (strcmp(key, "rewrite") == 0)
+		return set_bool(key, value, &p->local.rewrite);
+	if (strcmp(key, "force") == 0)
+		return set_bool(key, value, &p->local.force);
+	if (strcmp(key, "allow") == 0)
+		return set_allow(value, &p->allow);
+	if (strcmp(key, "broker") == 0)
+		return set_broker(value, &p->broker_fd);
+	return refuse(key, value, "is not a parameter of this plugin; see nbdkit-swap-plugin(1)");
+}
+
+int params_complete(struct params *p)
+{
+	int given = !!p->file + !!p->dir + (p->broker_fd >= 0);
+
+	if (given != 1) {
+		nbdkit_error("%s: give one of file=PATH and dir=DIR", given ? "too many sources of pages" : "nothing to serve");
+		return -1;
+	}
+	if (p->local.size && !p->file) {
+		nbdkit_error("size= goes with file= only: what clients name is never created; make the files with "
+			     "`nbdswapctl activate --file`, or with nbdkit, file= and size=");
+		return -1;
+	}
+	if (p->local.force && !p->local.size) {
+		nbdkit_error("force= goes with size= only: without a size nothing is overwritten");
+		return -1;
+	}
+	p->local.file = p->file;
+	p->local.dir = p->dir;
+	p->local.allow_unlocked = p->allow & ALLOW_MEMLOCK;
+	return 0;
+}
+
+void params_free(struct params *p)
+{
+	free(p->file);
+	free(p->dir);
+	p->file = p->dir = NULL;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The plugin's parameters (key=value on nbdkit's command line). */
+#ifndef NBDSWAP_PLUGIN_PARAMS_H
+#define NBDSWAP_PLUGIN_PARAMS_H
+
+#include "plugin/broker_local.h"
+
+#include <stdint.h>
+
+enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
+
+struct params {
+	struct local_options local;
+	char *file, *dir; /* what local.file and local.dir point at */
+	int broker_fd;	  /* -1: no daemon */
+	unsigned allow;
+	uint64_t pool; /* bytes */
+};
+
+/* What holds when nothing is given. */
+#define PARAMS_DEFAULT { .broker_fd = -1, .local.rewrite = true, .pool = 8u << 20 }
+
+/* Takes one parameter; errors go to nbdkit_error.  0 or -1. */
+int params_set(struct params *p, const char *key, const char *value);
+
+/* Do they fit together? */
+int params_complete(struct params *p);
+
+void params_free(struct params *p);
+
+/* Each line of it is in nbdkit-swap-plugin(1) and back: tests/plugin/test-plugin-docs.sh. */
+#define PARAMS_HELP                                                                                                     \
+	"[file=]<PATH>     (one of file and dir) backing file or block device to swap on\n"                              \
+	"dir=<DIR>         serve the activated files of a directory; export name = file name\n"                          \
+	"size=<SIZE>       with file=: size of the export; makes and allocates the file if need be\n"                    \
+	"rewrite=<BOOL>    with size=: may a file that nbdswap did not make be overwritten (default: true)\n"            \
+	"force=<BOOL>      with size=: overwrite even what holds another known content (default: false)\n"               \
+	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
+	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \
+	"broker=<FD>       for nbdswapd: get the exports through this descriptor"
+
+#endif
