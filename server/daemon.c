@@ -140,7 +140,12 @@ static void on_settled(void *arg, struct export *x)
 	daemon_step(d);
 }
 
-static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled };
+static void on_counted(void *arg)
+{
+	ops_counted(arg);
+}
+
+static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled, on_counted };
 
 /* The end of stopping: all exports have been released. */
 void daemon_step(struct daemon *d)
@@ -160,6 +165,7 @@ static void give_up(struct daemon *d)
 		if (x->state != EXPORT_DOWN)
 			log_line(LOG_ERROR, "export %s was not ended (%s); its pages are lost", x->conf.name, export_state_name(x));
 	d->exit_code = EX_FAIL;
+	d->hurried = true;
 	ev_break(d->loop, EVBREAK_ALL);
 }
 
@@ -269,7 +275,8 @@ static void begin(struct daemon *d)
 	}
 }
 
-static void teardown(struct daemon *d)
+/* false: helper threads are still at work, and nothing of theirs was taken away. */
+static bool teardown(struct daemon *d)
 {
 	if (d->stop_client)
 		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", d->exit_code == EX_OK_));
@@ -278,14 +285,15 @@ static void teardown(struct daemon *d)
 		close(d->listeners.fd[i]);
 		listen_unlink(&d->listeners.addr[i]);
 	}
-	if (d->exit_code != EX_OK_)
-		return; /* helper threads may still be at work: nothing of theirs is taken away */
+	if (d->hurried)
+		return false;
 	while (d->exports.first)
 		exports_remove(&d->exports, d->exports.first);
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);
+	return true;
 }
 
 static int failed_code(int error)
@@ -320,9 +328,8 @@ int daemon_run(struct conf *conf)
 		ev_run(d->loop, 0);
 		log_line(LOG_NOTE, "stopped");
 	}
-	teardown(d);
 	code = d->exit_code;
-	if (code == EX_OK_)
+	if (teardown(d))
 		free(d);
 	return code;
 }

@@ -18,11 +18,11 @@ struct listeners {
 	size_t count;
 };
 
-/* A control client that waits for an activation. */
-struct activation_wait {
-	struct activation_wait *next;
+/* A control client that waits for an activation, or (x NULL) for the pages to be counted. */
+struct control_wait {
+	struct control_wait *next;
 	uint64_t client;
-	struct export *x;
+	const struct export *x;
 };
 
 struct daemon {
@@ -33,7 +33,8 @@ struct daemon {
 	struct worker worker;
 	struct sessions sessions;
 	struct control *control;
-	struct activation_wait *waits;
+	struct control_wait *waits;
+	unsigned counting; /* exports whose pages are being counted */
 	ev_signal sigterm, sigint, sighup;
 	ev_timer tick, recheck;
 	ev_check notify;
@@ -42,6 +43,7 @@ struct daemon {
 	bool ready;	   /* the service manager has been told */
 	unsigned stopping; /* how often it has been asked to stop */
 	bool ending;	   /* the worker is gone, exports are being released */
+	bool hurried;	   /* it ends before they are */
 	uint64_t stop_client; /* control client that waits for the end, 0: none */
 	int exit_code;
 };

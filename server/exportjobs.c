@@ -187,8 +187,8 @@ static const struct job_ops release_ops = { release_run, release_done, NULL };
 /* A backing is used by one thread at a time. */
 static void start_or_wait(struct export *x)
 {
-	if (x->rechecking)
-		x->waiting_for_recheck = true;
+	if (x->looking)
+		x->waiting = true;
 	else
 		start(x, x->set->quick, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
 }
@@ -206,6 +206,15 @@ void export_release(struct export *x)
 	start_or_wait(x);
 }
 
+static void end_look(struct export *x)
+{
+	x->looking = false;
+	if (x->waiting) {
+		x->waiting = false;
+		start_or_wait(x);
+	}
+}
+
 static void recheck_run(struct job *job, void *arg)
 {
 	struct export *x = arg;
@@ -220,7 +229,6 @@ static void recheck_done(void *arg)
 	struct export *x = arg;
 	const struct finding *f = x->error.code ? NULL : report_first(&x->new_report, VERDICT_FAIL);
 
-	x->rechecking = false;
 	if (!f) {
 		if (x->alarm[0])
 			log_line(LOG_NOTE, "export %s: the alarm is over", x->conf.name);
@@ -229,18 +237,44 @@ static void recheck_done(void *arg)
 		snprintf(x->alarm, sizeof(x->alarm), "%s", f->text);
 		log_line(LOG_ERROR, "ALARM: export %s is no longer safe to swap on: %s", x->conf.name, x->alarm);
 	}
-	if (x->waiting_for_recheck) {
-		x->waiting_for_recheck = false;
-		start_or_wait(x);
-	}
+	end_look(x);
 }
 
 static const struct job_ops recheck_ops = { recheck_run, recheck_done, NULL };
 
 void export_recheck(struct export *x)
 {
-	if (x->state != EXPORT_READY || x->rechecking)
+	if (x->state != EXPORT_READY || x->looking)
 		return;
-	x->rechecking = true;
+	x->looking = true;
 	start(x, x->set->quick, &recheck_ops);
+}
+
+static void count_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+
+	(void)job;
+	table_count(x->table, &x->fresh, &x->written, &x->lost);
+}
+
+static void count_done(void *arg)
+{
+	struct export *x = arg;
+	struct exports *set = x->set;
+
+	end_look(x); /* what begins then may fail and take x away */
+	set->ops->counted(set->arg);
+}
+
+static const struct job_ops count_ops = { count_run, count_done, NULL };
+
+bool export_count(struct export *x)
+{
+	struct errbuf e;
+
+	if (x->state != EXPORT_READY || x->looking || job_start(x->set->quick, &count_ops, x, &e) < 0)
+		return false;
+	x->looking = true;
+	return true;
 }

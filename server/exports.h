@@ -51,8 +51,9 @@ struct export {
 	bool force;
 
 	/* The job at hand: */
-	bool rechecking;
-	bool waiting_for_recheck; /* a job that begins when the re-check has ended */
+	bool looking; /* a job that only looks: a re-check or a count */
+	bool waiting; /* settling or releasing begins when that has ended */
+	uint64_t fresh, written, lost; /* pages, as counted last */
 	_Atomic uint64_t done, total; /* of an allocation, bytes */
 	_Atomic bool interrupt;
 	struct job *job; /* helper thread only */
@@ -68,6 +69,7 @@ struct exports_ops {
 	void (*activated)(void *arg, struct export *x); /* ready, or down with x->why */
 	void (*released)(void *arg, struct export *x);	/* down; may remove it */
 	void (*settled)(void *arg, struct export *x);
+	void (*counted)(void *arg); /* after export_count returned true */
 };
 
 struct exports {
@@ -103,8 +105,11 @@ void export_settle(struct export *x);
 /* Ends the use and closes the file; ops->released follows.  No worker may have it any more. */
 void export_release(struct export *x);
 
-/* Looks again at what a reflink or a snapshot could have changed (ready exports; else nothing). */
+/* Looks again at what a reflink or a snapshot could have changed (ready exports that no other job looks at; else nothing). */
 void export_recheck(struct export *x);
+
+/* Counts the pages by state: a walk over the table, which may have gigabytes.  false: not now (as above), and no callback. */
+bool export_count(struct export *x);
 
 void exports_interrupt(struct exports *s); /* has allocations end soon; they are resumed at the next activation */
 

@@ -20,10 +20,54 @@ static bool flag(const json_t *req, const char *name)
 	return json_is_true(json_object_get(req, name));
 }
 
+static void wait_for(struct daemon *d, uint64_t client, const struct export *x)
+{
+	struct control_wait *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		abort();
+	w->client = client;
+	w->x = x;
+	w->next = d->waits;
+	d->waits = w;
+}
+
+/* Takes out one that waits for x; false when there is none. */
+static bool next_waiting(struct daemon *d, const struct export *x, uint64_t *client)
+{
+	for (struct control_wait **p = &d->waits; *p; p = &(*p)->next) {
+		struct control_wait *w = *p;
+
+		if (w->x != x)
+			continue;
+		*client = w->client;
+		*p = w->next;
+		free(w);
+		return true;
+	}
+	return false;
+}
+
+void ops_counted(struct daemon *d)
+{
+	uint64_t client;
+
+	if (--d->counting == 0)
+		while (next_waiting(d, NULL, &client))
+			control_answer(d->control, client, status_json(d));
+}
+
+/* Pages are counted in helper threads; who asks meanwhile gets the same figures. */
 static void op_status(struct daemon *d, uint64_t client, const json_t *req)
 {
 	(void)req;
-	control_answer(d->control, client, status_json(d));
+	if (d->counting == 0)
+		for (struct export *x = d->exports.first; x; x = x->next)
+			d->counting += export_count(x);
+	if (d->counting > 0)
+		wait_for(d, client, NULL);
+	else
+		control_answer(d->control, client, status_json(d));
 }
 
 /* The findings that an administrator should see after an activation. */
@@ -54,7 +98,6 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 	const char *name = json_string_value(json_object_get(req, "export"));
 	struct export *x = name ? exports_find(&d->exports, name) : NULL;
 	bool rewrite = flag(req, "rewrite"), no_rewrite = flag(req, "no_rewrite"), force = flag(req, "force");
-	struct activation_wait *w;
 	struct errbuf e;
 
 	if (!name || (rewrite && no_rewrite)) {
@@ -81,13 +124,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 			       x->lease.holder);
 		return;
 	}
-	w = calloc(1, sizeof(*w));
-	if (!w)
-		abort();
-	w->client = client;
-	w->x = x;
-	w->next = d->waits;
-	d->waits = w;
+	wait_for(d, client, x);
 	atomic_store(&x->interrupt, false);
 	/* Without a size only what is there can be activated again. */
 	x->provision = no_rewrite || x->conf.size == 0 ? PROVISION_CREATE : PROVISION_REWRITE;
@@ -104,7 +141,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 
 void ops_progress(struct daemon *d, const struct export *x)
 {
-	for (struct activation_wait *w = d->waits; w; w = w->next)
+	for (const struct control_wait *w = d->waits; w; w = w->next)
 		if (w->x == x)
 			control_progress(d->control, w->client,
 					 json_pack("{s:I, s:I}", "done", (json_int_t)atomic_load(&x->done), "total",
@@ -113,17 +150,10 @@ void ops_progress(struct daemon *d, const struct export *x)
 
 void ops_activated(struct daemon *d, const struct export *x)
 {
-	for (struct activation_wait **p = &d->waits; *p;) {
-		struct activation_wait *w = *p;
+	uint64_t client;
 
-		if (w->x != x) {
-			p = &w->next;
-			continue;
-		}
-		*p = w->next;
-		answer_activated(d, w->client, x, false);
-		free(w);
-	}
+	while (next_waiting(d, x, &client))
+		answer_activated(d, client, x, false);
 }
 
 static void op_stop(struct daemon *d, uint64_t client, const json_t *req)

@@ -12,4 +12,7 @@ void ops_request(void *arg, uint64_t client, const json_t *request);
 void ops_progress(struct daemon *d, const struct export *x);
 void ops_activated(struct daemon *d, const struct export *x);
 
+/* For those who wait for the status: an export has been counted. */
+void ops_counted(struct daemon *d);
+
 #endif

@@ -46,11 +46,16 @@ static void settled(void *arg, struct export *x)
 	finished(arg, x);
 }
 
+static void counted(void *arg)
+{
+	ev_break(arg, EVBREAK_ALL);
+}
+
 static void ignore(void *arg, struct export *x)
 {
 }
 
-static const struct exports_ops ops = { ignore, finished, finished, settled };
+static const struct exports_ops ops = { ignore, finished, finished, settled, counted };
 
 static struct export *activate(struct export *x)
 {
@@ -196,17 +201,35 @@ static void test_recheck(void **state)
 	x = activate(NULL);
 	export_recheck(x);
 	export_settle(x);
-	assert_true(x->waiting_for_recheck);
+	assert_true(x->waiting);
 	ev_run(set.arg, 0);
 	assert_int_equal(x->state, EXPORT_READY);
 	assert_string_equal(x->alarm, "");
 	assert_int_equal(fallocate(backing_fd(x->backing), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8 * PAGE_BYTES,
 				   PAGE_BYTES), 0);
 	export_recheck(x);
-	while (x->rechecking)
+	while (x->looking)
 		ev_run(set.arg, EVRUN_ONCE);
 	assert_non_null(strstr(x->alarm, "hole"));
 	release(x);
+	end(x);
+}
+
+static void test_count(void **state)
+{
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	assert_true(export_count(x));
+	assert_false(export_count(x)); /* one at a time */
+	ev_run(set.arg, 0);
+	assert_int_equal(x->written, 2);
+	assert_int_equal(x->fresh, PAGES - 2);
+	assert_int_equal(x->lost, 0);
+	release(x);
+	assert_false(export_count(x));
 	end(x);
 }
 
@@ -231,7 +254,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
-		cmocka_unit_test(test_recheck), cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_interrupted),
 	};
 	struct statfs fs;
 	char path[64];

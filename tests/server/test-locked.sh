@@ -7,6 +7,7 @@ requires_worker
 requires setpriv --version
 requires jq --version
 [ "$(id -u)" = 0 ] || skip "needs root"
+[ -z "$sanitizer" ] || skip "sanitizers turn mlockall off"
 [ "$(ulimit -l)" != unlimited ] || ulimit -l 8192
 
 make_conf
