@@ -23,5 +23,12 @@ tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 
-check_PROGRAMS += $(STORE_UNIT_TESTS)
-TESTS += $(STORE_UNIT_TESTS)
+tests_store_storetool_LDADD = libstore.la
+
+STORE_SHELL_TESTS = \
+	tests/store/test-activate-basics.sh \
+	tests/store/test-activate-refusals.sh
+
+check_PROGRAMS += $(STORE_UNIT_TESTS) tests/store/storetool
+TESTS += $(STORE_UNIT_TESTS) $(STORE_SHELL_TESTS)
+EXTRA_DIST += tests/store/loopfs.sh $(STORE_SHELL_TESTS)
