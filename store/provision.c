@@ -80,7 +80,13 @@ int provide_nocow(const struct backing *b, struct errbuf *e)
 		return 0;
 	if (ioctl(b->fd, FS_IOC_GETFLAGS, &flags) < 0)
 		return err_errno(e, "%s: cannot read its inode flags", b->name);
-	flags = (flags | FS_NOCOW_FL) & ~FS_COMPR_FL;
+	/* Compression, inherited from the directory, goes first: btrfs refuses to change from the one to the other in one step. */
+	if (flags & FS_COMPR_FL) {
+		flags &= ~FS_COMPR_FL;
+		if (ioctl(b->fd, FS_IOC_SETFLAGS, &flags) < 0)
+			return err_errno(e, "%s: cannot take compression off; use a directory without `chattr +c`", b->name);
+	}
+	flags |= FS_NOCOW_FL;
 	if (ioctl(b->fd, FS_IOC_SETFLAGS, &flags) < 0)
 		return err_errno(e, "%s: cannot set NOCOW on it, without which every write would allocate; use another file system", b->name);
 	return 0;

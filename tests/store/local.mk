@@ -27,6 +27,8 @@ tests_store_storetool_LDADD = libstore.la
 
 STORE_SHELL_TESTS = \
 	tests/store/test-activate-basics.sh \
+	tests/store/test-activate-interrupted.sh \
+	tests/store/test-activate-places.sh \
 	tests/store/test-activate-refusals.sh
 
 check_PROGRAMS += $(STORE_UNIT_TESTS) tests/store/storetool

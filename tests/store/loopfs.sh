@@ -5,21 +5,26 @@
 storetool=$builddir/tests/store/storetool
 
 # loopfs_make TYPE [MIB] [MOUNT-OPTIONS] [MKFS-ARG...]: mounts a new file system; sets mnt.  Skips when that is not to be had.
-_loopfs_n=0
 loopfs_make() {
     local type=$1 mib=${2:-400} options=${3:-} img
     shift; shift || true; shift || true
-    ((_loopfs_n += 1))
-    img=$tmp/img$_loopfs_n
-    mnt=$tmp/mnt$_loopfs_n
+    mnt=$(mktemp -d "$tmp/mnt.XXXXXX")
+    img=$mnt.img
     [ "$(id -u)" = 0 ] || skip "loop mounts need root"
     requires command -v "mkfs.$type"
-    mkdir "$mnt"
     truncate -s "${mib}M" "$img"
     "mkfs.$type" -q "$@" "$img" >"$tmp/mkfs.log" 2>&1 || skip "mkfs.$type does not make a file system here: $(tail -1 "$tmp/mkfs.log")"
     mount -t "$type" -o "loop${options:+,$options}" "$img" "$mnt" 2>"$tmp/mount.log" ||
         skip "no loop mount of $type here: $(cat "$tmp/mount.log")"
-    cleanup_fn umount -l "$mnt"
+    cleanup_fn loopfs_drop "$mnt"
+}
+
+# loopfs_drop MNT: unmounts it and gives its space back; once is enough.
+loopfs_drop() {
+    if [ -e "$1.img" ]; then
+        umount -l "$1"
+        rm -f "$1.img"
+    fi
 }
 
 # refused REGEX ARG...: storetool must refuse with a message that matches.
