@@ -12,8 +12,11 @@ countalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
+	tests/plugin/test-allocation-shown.sh \
+	tests/plugin/test-background.sh \
 	tests/plugin/test-clients.sh \
 	tests/plugin/test-direct-io-only.sh \
+	tests/plugin/test-directory.sh \
 	tests/plugin/test-locked-memory.sh \
 	tests/plugin/test-lost-pages.sh \
 	tests/plugin/test-memlock-refused.sh \
