@@ -98,6 +98,14 @@ int memlock_process(struct errbuf *e)
 	return 0;
 }
 
+int memlock_populate_future(struct errbuf *e)
+{
+	/* Without MCL_CURRENT the kernel leaves what is mapped alone. */
+	if (mlockall(MCL_FUTURE) < 0)
+		return refuse(e, errno, "memory mapped later cannot be locked (mlockall)");
+	return 0;
+}
+
 /* The value in KiB of a line "Key:   123 kB" in a file of /proc; -1 when it is not there. */
 static int read_kib(const char *path, const char *key, uint64_t *kib)
 {

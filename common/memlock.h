@@ -18,6 +18,12 @@
  */
 int memlock_process(struct errbuf *e);
 
+/* From now on memory is locked and given when it is mapped, not when it is first touched: threads started later have their whole stack,
+ * and what malloc takes is there, so that no page fault waits on the I/O path.  What is mapped already stays as it is.  Call it
+ * after memlock_process(), and give threads small stacks.  0 or -1 with *e.
+ */
+int memlock_populate_future(struct errbuf *e);
+
 /* Reads back what the kernel says: VmLck must not be 0 and Locked of smaps_rollup must cover what is resident.  *locked_kib (may
  * be NULL) is what is really locked, in KiB.  Returns 0; -1 with *e.
  */

@@ -5,12 +5,23 @@ tests_plugin_nbdcmd_LDADD = $(LIBNBD_LIBS)
 tests_plugin_nbdload_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
 tests_plugin_nbdload_LDADD = $(LIBNBD_LIBS)
 
+# A module to be preloaded, so shared although it is not installed.
+check_LTLIBRARIES += countalloc.la
+countalloc_la_SOURCES = tests/plugin/countalloc.c
+countalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
 PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
+	tests/plugin/test-allocation-shown.sh \
+	tests/plugin/test-background.sh \
 	tests/plugin/test-clients.sh \
 	tests/plugin/test-direct-io-only.sh \
+	tests/plugin/test-directory.sh \
+	tests/plugin/test-locked-memory.sh \
 	tests/plugin/test-lost-pages.sh \
+	tests/plugin/test-memlock-refused.sh \
 	tests/plugin/test-never-rewritten.sh \
+	tests/plugin/test-no-malloc.sh \
 	tests/plugin/test-no-page-io.sh \
 	tests/plugin/test-parameters.sh \
 	tests/plugin/test-requests.sh \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Requests to an NBD server one by one, for shell tests:  nbdcmd URI COMMAND...
+/* Requests to an NBD server one by one, for shell tests:  nbdcmd URI COMMAND...,  or  nbdcmd URI list  for the names of its exports.
  *
  *   write OFFSET LENGTH BYTE    writefua OFFSET LENGTH BYTE
  *   read OFFSET LENGTH BYTE     fails unless every byte is BYTE
@@ -116,6 +116,24 @@ static void check(int r, const char *command, const char *expected)
 	}
 }
 
+static int print_name(void *data, const char *name, const char *description)
+{
+	puts(name);
+	return 0;
+}
+
+static int list(void)
+{
+	struct nbd_handle *h = nbd_create();
+
+	if (!h || nbd_set_opt_mode(h, true) < 0 || nbd_connect_uri(h, uri) < 0 ||
+	    nbd_opt_list(h, (nbd_list_callback){ .callback = print_name }) < 0)
+		fail("list");
+	nbd_opt_abort(h);
+	nbd_close(h);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct nbd_handle *h;
@@ -125,6 +143,8 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	uri = argv[1];
+	if (argc == 3 && strcmp(argv[2], "list") == 0)
+		return list();
 	h = connection(0);
 	while (i < argc) {
 		const char *c = argv[i];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Random load on an NBD server, verified:  nbdload URI CONNECTIONS DEPTH REQUESTS [SEED [pause]]
+/* Random load on an NBD server, verified:  nbdload URI CONNECTIONS DEPTH PHASE...
  *
- * REQUESTS reads, writes, trims and zeros of 4 to 128 KiB (half of them 4 KiB) are spread over the connections, with DEPTH in
+ * A phase is N: N reads, writes, trims and zeros of 4 to 128 KiB (half of them 4 KiB) are spread over the connections, with DEPTH in
  * flight on each.  Every request in flight has an area of pages of its own, so that what a page must hold is known: the model is
- * one number per page, 0 for zeros.  With "pause" the connections stay open after the work: it says "paused" and waits for
- * a line on stdin.  Ends with 0, or with 1 and a sentence on stderr.
+ * one number per page, 0 for zeros.  Or it is NxP, the same with all of P
+ * pages; or "pause": says "paused" and waits for a line on stdin.  Ends with 0, or with 1 and a sentence on stderr.
  */
 #include "config.h"
 
@@ -80,11 +80,11 @@ static void finish(struct slot *s)
 	s->cookie = 0;
 }
 
-static void start(struct slot *s)
+static void start(struct slot *s, unsigned pages)
 {
 	uint64_t offset, length;
 
-	s->pages = rnd() & 1 ? 1 : 1 + (unsigned)(rnd() % REQUEST_PAGES);
+	s->pages = pages ? pages : rnd() & 1 ? 1 : 1 + (unsigned)(rnd() % REQUEST_PAGES);
 	s->page = (unsigned)(rnd() % (SLOT_PAGES - s->pages + 1));
 	s->op = (int)(rnd() % 10);
 	s->op = s->op < 4 ? 0 : s->op < 8 ? 1 : s->op == 8 ? 2 : 3;
@@ -131,19 +131,47 @@ static unsigned reap(struct slot *slots, unsigned n)
 	return done;
 }
 
+static void work(struct nbd_handle **h, unsigned connections, struct slot *slots, unsigned depth, uint64_t left,
+		 unsigned pages)
+{
+	uint64_t flying = 0;
+
+	while (left > 0 || flying > 0)
+		for (unsigned c = 0; c < connections; c++) {
+			struct slot *mine = &slots[c * depth];
+
+			for (unsigned d = 0; d < depth && left > 0; d++)
+				if (!mine[d].cookie) {
+					start(&mine[d], pages);
+					left--;
+					flying++;
+				}
+			if (nbd_poll(h[c], 0) < 0)
+				fail("poll");
+			flying -= reap(mine, depth);
+		}
+}
+
+static void wait_for_line(void)
+{
+	char line[64];
+
+	puts("paused");
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned connections = argc > 2 ? (unsigned)atoi(argv[2]) : 0, depth = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
-	uint64_t left = argc > 4 ? strtoull(argv[4], NULL, 10) : 0, flying = 0;
 	struct nbd_handle *h[64];
 	struct slot *slots;
 
 	if (connections < 1 || connections > 64 || depth < 1) {
-		fprintf(stderr, "usage: nbdload URI CONNECTIONS DEPTH REQUESTS [SEED [pause]]\n");
+		fprintf(stderr, "usage: nbdload URI CONNECTIONS DEPTH PHASE...\n");
 		return 2;
 	}
-	if (argc > 5)
-		seed ^= strtoull(argv[5], NULL, 10) * 0x2545f4914f6cdd1du;
 	slots = calloc((size_t)connections * depth, sizeof(*slots));
 	for (unsigned c = 0; c < connections; c++) {
 		h[c] = nbd_create();
@@ -161,28 +189,13 @@ int main(int argc, char **argv)
 	/* What the pages hold before is not known: zeros first. */
 	if (nbd_zero(h[0], (uint64_t)connections * depth * SLOT_PAGES * PAGE, 0, 0) < 0)
 		fail("zero");
-	while (left > 0 || flying > 0) {
-		for (unsigned c = 0; c < connections; c++) {
-			struct slot *mine = &slots[c * depth];
+	for (int i = 4; i < argc; i++) {
+		char *x = strchr(argv[i], 'x');
 
-			for (unsigned d = 0; d < depth && left > 0; d++)
-				if (!mine[d].cookie) {
-					start(&mine[d]);
-					left--;
-					flying++;
-				}
-			if (nbd_poll(h[c], 0) < 0)
-				fail("poll");
-			flying -= reap(mine, depth);
-		}
-	}
-	if (argc > 6) {
-		char line[16];
-
-		puts("paused");
-		fflush(stdout);
-		if (!fgets(line, sizeof(line), stdin))
-			return 1;
+		if (strcmp(argv[i], "pause") == 0)
+			wait_for_line();
+		else
+			work(h, connections, slots, depth, strtoull(argv[i], NULL, 10), x ? (unsigned)atoi(x + 1) : 0);
 	}
 	for (unsigned c = 0; c < connections; c++) {
 		nbd_shutdown(h[c], 0);

@@ -28,7 +28,7 @@ strace -f -v -y -s 0 -o "$tmp/trace" -p "$pid" &
 tracer=$!
 cleanup_fn end_process "$tracer"
 wait_until 30 sh -c "nbdinfo --size '$uri' && test -s '$tmp/trace'"
-timeout 300 "$nbdload" "$uri" 2 16 6000 3
+timeout 300 "$nbdload" "$uri" 2 16 6000
 "$nbdcmd" "$uri" flush
 end_process "$tracer"
 

@@ -27,5 +27,5 @@ start_nbdkit file="$disk/r.swap" size=128M
     write 1M 4k 0x22 connect 0 read 1M 4k 0x22 connect 1 trim 1M 128k connect 0 read 1M 128k 0 flush
 
 # Many at once, with the content of every page known.
-timeout 120 "$nbdload" "$uri" 4 16 20000 1
-timeout 120 "$nbdload" "$uri" 1 32 5000 2
+timeout 120 "$nbdload" "$uri" 4 16 20000
+timeout 120 "$nbdload" "$uri" 1 32 5000
