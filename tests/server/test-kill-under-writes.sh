@@ -23,11 +23,13 @@ for n in 1 2 3 4 5 6 7 8; do
     if ((n > 3)) && grep -q 'writes in flight' "$log"; then break; fi
     before=$(field .worker.restarts)
     writes=$(field '.exports[1].counters.writes')
-    (while write_it; do :; done) &
+    rm -f "$tmp/enough"
+    (while [ ! -e "$tmp/enough" ] && write_it; do :; done) &
     writer=$!
     under_way() { [ "$(field '.exports[1].counters.writes')" -gt "$writes" ]; }
     wait_until 30 under_way
     kill -KILL "$(worker_pid)"
+    touch "$tmp/enough"
     wait "$writer"
     restarted() { worker_ready && [ "$(field .worker.restarts)" -gt "$before" ]; }
     wait_until 60 restarted
