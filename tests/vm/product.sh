@@ -8,10 +8,6 @@ nbdswapctl=$builddir/server/nbdswapctl
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 swapload=$builddir/tests/vm/swapload
 
-say() {
-    echo "$SECONDS s: $*"
-}
-
 # swap_configure NAME [LINE...]: writes the server's configuration; the lines are the export sections.
 swap_configure() {
     local name=$1

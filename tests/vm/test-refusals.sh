@@ -92,6 +92,7 @@ rc=0
 activate two /mnt/nfs/ws1 >"$tmp/out" || rc=$?
 [ "$rc" = 1 ] || fail "two machines activated one file: exit code $rc: $(cat "$tmp/out")"
 must_match "$(cat "$tmp/out")" '/mnt/nfs/ws1: is already activated by process [0-9]+ on one since .*; stop it there first'
+# shellcheck disable=SC2154 # set by vm_spawn
 kill -TERM "$worker"
 wait "$worker" || true
 activate two /mnt/nfs/ws1 >"$tmp/out" || fail "not free after the first machine let go: $(cat "$tmp/out")"

@@ -37,6 +37,7 @@ read -r stalls_now scanned_now killed < <(vmstat)
 say "on the server: $((stalls_now - stalls)) allocations stalled, $((scanned_now - scanned)) pages scanned, $killed killed"
 [ $((scanned_now - scanned)) -gt 0 ] || fail "the server was not short of memory: no direct reclaim"
 [ "$(processes)" = "$before_processes" ] || fail "a process of the server was replaced"
+# shellcheck disable=SC2154 # set by vm_spawn
 kill -TERM "$churn" "$hog"
 swap_detach client
 swap_serve_end
