@@ -190,7 +190,8 @@ static enum exit_code run_steps(struct work *w, const volatile int *stop, struct
 
 		/* A failure after a signal is its doing: nbd-client may have had it too. */
 		if (*stop)
-			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before", w->r->uri.text);
+			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before",
+				     w->r->uri.text);
 		else if (rc < 0)
 			err_prefix(e, "%s: %s", w->r->uri.text, steps[i].name);
 		if (rc < 0) {
@@ -211,7 +212,8 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 	 * reclaim: not there.
 	 */
 	if (r->discard == DISCARD_AUTO)
-		return server->export.identified && session_server_knows_clients(&r->uri) ? DISCARD_PAGES : DISCARD_NONE;
+		return server->export.identified && session_server_knows_clients(&r->uri) ? DISCARD_PAGES
+											  : DISCARD_NONE;
 	return r->discard;
 }
 
@@ -236,7 +238,8 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	if (geteuid() == 0 && state_load_all(r->state_dir, &attached, e) < 0)
 		return EX_FAIL;
 	preflight_machine(&r->uri,
-			  &(struct machine_wishes){ .device = r->device, .nbd_client = r->nbd_client,
+			  &(struct machine_wishes){ .device = r->device,
+						    .nbd_client = r->nbd_client,
 						    .own_address_ok = r->own_address_ok },
 			  &attached, &w.machine, &out->findings);
 	preflight_server(&r->uri, client_id, &w.server, &out->findings);

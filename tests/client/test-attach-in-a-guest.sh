@@ -113,11 +113,16 @@ nothing_left "detach --all"
 
 # --- pages go out and come back; a detach that does not fit, and one that is interrupted
 guest_expect 0 '' "nbdswap attach $(uri slow)"
-vm_spawn load client "$tmp/load" 300 "$builddir/tests/vm/swapload --size 120 --processes 8 --rounds 8"
-filled() { guest 20 "awk '/VmRSS/ { sum += \$2 } END { exit sum < 115000 }' \$(pgrep swapload | sed 's#.*#/proc/&/status#')"; }
-wait_until 60 filled
-# Several processes, since swapoff looks for signals only between them. They are stopped and their memory is sent out, so that swap holds much while memory is there to take it back.
-guest_expect 0 '' "pkill -STOP swapload; mkdir -p /sys/fs/cgroup/load
+vm_spawn load client "$tmp/load" 300 "$builddir/tests/vm/swapload --size 120 --processes 8 --rounds 12"
+# Several processes, since swapoff looks for signals only between them. They are stopped and their memory is sent
+# out, so that swap holds much while memory is there to take it back.
+guest_expect 0 '' "for i in \$(seq 600); do
+        [ \$i -lt 600 ] || exit 1
+        sleep 0.1
+        sum=0; for f in \$(pgrep swapload | sed 's#.*#/proc/&/statm#'); do read -r x rss x <\$f && sum=\$((sum + rss)); done 2>/dev/null
+        [ \$sum -lt 29000 ] || break
+    done
+    pkill -STOP swapload; mkdir -p /sys/fs/cgroup/load
     for p in \$(pgrep swapload); do echo \$p >/sys/fs/cgroup/load/cgroup.procs; done
     for i in 1 2 3 4 5; do echo 100M >/sys/fs/cgroup/memory.reclaim; done 2>/dev/null; true"
 used() { guest 60 "awk '/nbd0/ { print \$4 * 1024 }' /proc/swaps"; }

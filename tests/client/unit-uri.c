@@ -112,8 +112,8 @@ static void test_unix(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	   cmocka_unit_test(test_normal_form_is_stable),
-		cmocka_unit_test(test_bad),	   cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_normal_form_is_stable),
+		cmocka_unit_test(test_bad),  cmocka_unit_test(test_long_names),
 		cmocka_unit_test(test_unix),
 	};
 
