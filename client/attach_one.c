@@ -38,6 +38,7 @@ struct work {
 	struct attach_state *st; /* &out->state */
 	struct server_facts server;
 	struct machine_facts machine;
+	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
 
@@ -46,16 +47,22 @@ static int do_connect(struct work *w, struct errbuf *e)
 	uint16_t port = (uint16_t)strtoul(w->r->uri.port, NULL, 10);
 	struct conn_list before, after;
 	const struct tcp_conn *c;
+	int rc;
 
 	link_list(port, &before);
-	if (nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e) < 0)
-		return -1;
+	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e);
 	link_list(port, &after);
 	c = link_new(&before, &after);
 	if (c) {
 		w->st->link_inode = c->inode;
 		w->st->link_port = c->local_port;
 	}
+	/* After a failure the device may be connected by somebody who was faster.  nbd-client has ended, so a new
+	 * connection that still stands is one it had handed to the kernel before it failed.
+	 */
+	w->ours = rc == 0 || c;
+	if (rc < 0)
+		return -1;
 	w->st->size = nbddev_size(&w->st->dev);
 	if (w->st->size != w->server.export.size)
 		return err_set(e, EIO, "%s has %llu bytes although the export has %llu", w->st->dev.name,
@@ -68,7 +75,7 @@ static int undo_connect(struct work *w, struct errbuf *e)
 {
 	struct swap_list swaps;
 
-	if (!nbddev_connected(&w->st->dev))
+	if (!w->ours || !nbddev_connected(&w->st->dev))
 		return 0;
 	if (procswaps_read(&swaps, e) < 0)
 		return -1;

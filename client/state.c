@@ -147,7 +147,8 @@ int state_load_all(const char *dir, struct state_list *out, struct errbuf *e)
 
 	out->count = 0;
 	if (!d)
-		return errno == ENOENT ? 0 : err_errno(e, "cannot open %s", dir);
+		return errno == ENOENT ? 0 : err_errno(e, "cannot open %s%s", dir,
+							errno == EACCES ? " (only root can)" : "");
 	while ((entry = readdir(d)) != NULL) {
 		char path[600], name[16];
 		struct nbddev dev;

@@ -9,6 +9,7 @@
 #include "common/options.h"
 #include "common/size.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -153,7 +154,7 @@ static enum exit_code show(const char *dir, bool json, uint64_t every_s)
 		if (state_load_all(dir, &states[turn], &e) < 0 ||
 		    snapshot_take(&states[turn], shots[turn], &e) < 0) {
 			say_error(&e);
-			return EX_FAIL;
+			return e.code == EACCES ? EX_PRIV : EX_FAIL;
 		}
 		if (have_before && same_devices(&states[turn], &states[turn ^ 1]))
 			before = shots[turn ^ 1];

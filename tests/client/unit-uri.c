@@ -87,7 +87,7 @@ static void test_long_names(void **state)
 
 	memset(text + 8, 'x', 255);
 	text[8 + 255] = '\0';
-	snprintf(normal, sizeof(normal), "nbd://h:10809/%s", text + 8);
+	snprintf(normal, sizeof(normal), "nbd://h:10809/%.255s", text + 8);
 	good(text, "h", "10809", text + 8, normal);
 	memset(text + 8, 'x', 256);
 	text[8 + 256] = '\0';
