@@ -17,7 +17,7 @@
 enum { OPT_REWRITE = 256, OPT_NO_REWRITE, OPT_FILE, OPT_SIZE };
 
 static const struct option_def options[] = {
-	{ OPT_REWRITE, "rewrite", NULL, "write every page anew, whatever is there: the content is lost" },
+	{ OPT_REWRITE, "rewrite", NULL, "write every page anew, whatever is there; what nbdswap keeps there is lost" },
 	{ OPT_NO_REWRITE, "no-rewrite", NULL, "never write over an existing file; create or fill an empty one only" },
 	{ 'f', "force", NULL, "write even over something that looks like a file system" },
 	{ OPT_FILE, "file", "PATH", "make this file ready here, without the daemon" },
@@ -108,7 +108,7 @@ static int here(const struct ctl_command *cmd, const struct request *r, struct b
 	static struct report report;
 	struct backing_options opt = {
 		.size = r->size,
-		.provision = r->rewrite ? PROVISION_RENEW : r->no_rewrite ? PROVISION_CREATE : PROVISION_REWRITE,
+		.provision = r->no_rewrite ? PROVISION_CREATE : r->rewrite ? PROVISION_RENEW : PROVISION_REWRITE,
 		.dirfd = AT_FDCWD,
 		.force = r->force,
 		.progress = on_progress,

@@ -114,6 +114,8 @@ static void on_activated(void *arg, struct export *x)
 		sessions_release(&d->sessions, x);
 	else if (x->removed && x->state == EXPORT_DOWN)
 		exports_remove(&d->exports, x);
+	if (!d->stopping)
+		exports_unblock(&d->exports); /* it may have failed, and its file be free */
 	daemon_step(d);
 }
 
@@ -128,6 +130,8 @@ static void on_released(void *arg, struct export *x)
 	ops_activated(d, x); /* nobody is to wait for what will not come */
 	if (x->removed)
 		exports_remove(&d->exports, x);
+	if (!d->stopping)
+		exports_unblock(&d->exports);
 	daemon_step(d);
 }
 
@@ -192,15 +196,18 @@ static void on_stop_signal(struct ev_loop *loop, ev_signal *w, int revents)
 
 static void on_hup(struct ev_loop *loop, ev_signal *w, int revents)
 {
+	struct daemon *d = w->data;
 	struct timespec ts;
 
 	(void)loop;
 	(void)revents;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-		   (unsigned long long)ts.tv_sec * 1000000 + (unsigned long long)ts.tv_nsec / 1000);
-	json_decref(daemon_reload(w->data));
-	sd_notify(0, "READY=1");
+	if (d->ready)
+		sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+			   (unsigned long long)ts.tv_sec * 1000000 + (unsigned long long)ts.tv_nsec / 1000);
+	json_decref(daemon_reload(d));
+	if (d->ready)
+		sd_notify(0, "READY=1");
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
@@ -268,11 +275,8 @@ static void begin(struct daemon *d)
 	worker_init(&d->worker, d->loop, &worker_ops, d);
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
 	worker_event(&d->worker, WORKER_EV_START);
-	for (size_t i = 0; i < d->conf->nexports; i++) {
-		const struct conf_export *x = &d->conf->exports[i];
-
-		export_activate(exports_add(&d->exports, x), x->create ? PROVISION_CREATE : PROVISION_NEVER, false);
-	}
+	for (size_t i = 0; i < d->conf->nexports; i++)
+		exports_provide(exports_add(&d->exports, &d->conf->exports[i]));
 }
 
 /* false: helper threads are still at work, and nothing of theirs was taken away. */

@@ -104,6 +104,8 @@ static const struct job_ops activate_ops = { activate_run, activate_done, activa
 void export_activate(struct export *x, enum provision provision, bool force)
 {
 	x->state = EXPORT_ACTIVATING;
+	x->blocked = false;
+	strcpy(x->active_file, x->conf.file);
 	x->provision = provision;
 	x->force = force;
 	x->again = false;

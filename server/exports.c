@@ -39,6 +39,30 @@ void exports_remove(struct exports *s, struct export *x)
 	free(x);
 }
 
+static bool file_taken(const struct export *x)
+{
+	for (const struct export *i = x->set->first; i; i = i->next)
+		if (i != x && i->state != EXPORT_DOWN && strcmp(i->active_file, x->conf.file) == 0)
+			return true;
+	return false;
+}
+
+void exports_provide(struct export *x)
+{
+	x->blocked = file_taken(x);
+	if (x->blocked)
+		err_set(&x->why, EBUSY, "its file %.400s is still another export's, which is being released", x->conf.file);
+	else
+		export_activate(x, x->conf.create ? PROVISION_CREATE : PROVISION_NEVER, false);
+}
+
+void exports_unblock(struct exports *s)
+{
+	for (struct export *x = s->first; x; x = x->next)
+		if (x->blocked && x->state == EXPORT_DOWN)
+			exports_provide(x);
+}
+
 bool exports_idle(const struct exports *s)
 {
 	return job_runner_idle(s->slow) && job_runner_idle(s->quick);

@@ -35,7 +35,9 @@ struct export {
 	struct exports *set;
 	struct export *next;
 	struct conf_export conf;
+	char active_file[PATH_MAX]; /* that it has or had last: conf may have changed since */
 	enum export_state state;
+	bool blocked;		/* to be provided once its file has been given back, by another export or by itself */
 	bool removed;		/* no longer configured; kept while a client holds it */
 	bool used;		/* opened by the present worker at least once */
 	bool dirty;		/* a worker died with it: orphan writes may still land */
@@ -88,6 +90,14 @@ struct export *exports_add(struct exports *s, const struct conf_export *conf);
 
 /* Takes out and frees an export that is down. */
 void exports_remove(struct exports *s, struct export *x);
+
+/* Begins to activate an export that is down as its configuration says, or has it wait until another export has given back the
+ * file (a reload may rename exports or exchange their files).
+ */
+void exports_provide(struct export *x);
+
+/* After a release: begins what waited for it. */
+void exports_unblock(struct exports *s);
 
 bool exports_idle(const struct exports *s); /* no job is under way */
 

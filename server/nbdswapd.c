@@ -8,6 +8,7 @@
 #include "server/confkeys.h"
 #include "server/daemon.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -69,5 +70,6 @@ int main(int argc, char **argv)
 		return EX_OK_;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	mallopt(M_ARENA_MAX, 1); /* helper threads need no arenas of their own, which are locked memory */
 	return daemon_run(conf);
 }

@@ -152,9 +152,8 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 	bool moved;
 
 	if (!x) {
-		x = exports_add(&d->exports, new);
 		json_array_append_new(p->added, json_string(new->name));
-		export_activate(x, new->create ? PROVISION_CREATE : PROVISION_NEVER, false);
+		exports_provide(exports_add(&d->exports, new));
 		return;
 	}
 	moved = place_differs(new, &x->conf);
@@ -163,13 +162,17 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 	else if (moved || strcmp(new->description, x->conf.description) != 0 || new->create != x->conf.create)
 		json_array_append_new(p->changed, json_string(new->name));
 	x->removed = false;
-	x->conf = *new; /* a job that is under way has taken what it needs, or place_differs was refused */
+	atomic_store(&x->interrupt, false);
+	if (moved) { /* then no job is under way that reads it */
+		x->conf = *new;
+	} else {
+		strcpy(x->conf.description, new->description);
+		x->conf.create = new->create;
+	}
 	if (x->state == EXPORT_DOWN) {
-		export_activate(x, new->create ? PROVISION_CREATE : PROVISION_NEVER, false);
+		exports_provide(x);
 	} else if (moved) {
-		x->again = true;
-		x->provision = new->create ? PROVISION_CREATE : PROVISION_NEVER;
-		x->force = false;
+		x->blocked = true; /* provided once released */
 		sessions_release(&d->sessions, x);
 	}
 }
@@ -177,7 +180,7 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 static void commit_removal(struct daemon *d, struct plan *p, struct export *x)
 {
 	x->removed = true;
-	x->again = false;
+	x->again = x->blocked = false;
 	if (sessions_held(x)) {
 		log_line(LOG_WARN, "export %s was removed but client %s is attached; it is kept until that one goes", x->conf.name,
 			 x->lease.holder);
@@ -202,8 +205,11 @@ static void commit(struct daemon *d, struct plan *p)
 		if (!conf_find(p->conf, x->conf.name) && !x->removed)
 			commit_removal(d, p, x);
 	}
-	for (size_t i = 0; i < p->conf->nexports; i++)
-		commit_export(d, p, &p->conf->exports[i]);
+	/* First those that are there: what they give back may be wanted by new ones. */
+	for (int new = 0; new < 2; new++)
+		for (size_t i = 0; i < p->conf->nexports; i++)
+			if ((conf_find(d->conf, p->conf->exports[i].name) == NULL) == new)
+				commit_export(d, p, &p->conf->exports[i]);
 	d->conf = steal_ptr(&p->conf);
 	if (p->listen_changed) {
 		close_others(&d->listeners, &p->listeners);

@@ -58,6 +58,7 @@ server_shell_tests = \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
 	tests/server/test-serve.sh \
+	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)

@@ -11,7 +11,7 @@ nbdswapctl=$builddir/server/nbdswapctl
 # A file with holes: check refuses it, with the reason, and leaves everything as it was.
 truncate -s 1M "$tmp/holes"
 chmod 600 "$tmp/holes"
-look() { stat -c '%s %b %Y %Z %X %i' "$tmp/holes"; }
+look() { stat -c '%s %b %Y %Z %i' "$tmp/holes"; }
 before=$(look)
 rc=0
 out=$("$nbdswapctl" check "$tmp/holes") || rc=$?
@@ -46,7 +46,7 @@ start_server
 wait_until 60 export_is made ready
 wait_until 60 export_is holes failed
 wait_until 60 export_is gone failed
-must_match "$(ctl status)" '^holes: .*holes'
+must_match "$(ctl status)" '^holes: .*has no trailer'
 [ "$(look | cut -d' ' -f1-2)" = "$(cut -d' ' -f1-2 <<<"$before")" ] || fail "the start wrote to an existing file"
 rc=0
 out=$(ctl activate holes --no-rewrite 2>&1) || rc=$?
@@ -66,4 +66,8 @@ out=$("$nbdswapctl" activate --file "$tmp/made" 2>&1) || rc=$?
 must_match "$out" 'made: is already activated by process [0-9]+ on '
 # But once it is gone, a failed one can be tried again.
 "$nbdswapctl" activate --file "$tmp/none" --size 1M >"$tmp/out"
-must_match "$(ctl activate gone)" '^gone: active, '
+rc=0
+out=$(ctl activate gone 2>&1) || rc=$?
+[ "$rc" = 4 ] || fail "activate with another size: exit status $rc, not 4"
+must_match "$out" 'was made for 1 MiB, the size asked for is 4 MiB'
+must_match "$(ctl activate gone --rewrite)" '^gone: active, 4 MiB$'

@@ -43,3 +43,14 @@ wait_until 10 back # within the 15 s
 let_go machine-A
 free() { nbdinfo "$(uri ws1 machine-B)" >"$tmp/out" 2>&1; }
 wait_until 30 free
+
+# A stop by force cuts the client, and every page is there afterwards.
+printf 'write -P 0x5c 0 1M\n' | qemu-io -f raw "$(uri ws1 machine-B)" >"$tmp/out"
+hold_open ws1 machine-C
+must_match "$(ctl stop --force; echo "rc $?")" 'rc 0'
+wait_server || fail "exit status $?"
+let_go machine-C
+start_server
+wait_until 60 export_is ws1 ready
+must_match "$(printf 'read -P 0x5c 0 1M\n' | qemu-io -f raw "$(uri ws1 machine-C)" 2>&1)" 'read 1048576/1048576 bytes'
+if grep -q 'did not end cleanly' "$log"; then fail "a stop by force was not a clean one"; fi

@@ -7,7 +7,7 @@ requires_worker
 requires_backing
 requires jq --version
 requires qemu-io --version
-requires nbdinfo --version
+requires nbdcopy --version
 
 make_conf '[export a]' '[export b]'
 start_server
@@ -92,3 +92,19 @@ must_match "$(ctl reload)" '^changed: c$'
 size_is() { export_is c ready && [ "$(field '.exports[]|select(.name=="c")|.size')" = "$1" ]; }
 wait_until 60 size_is 1048576
 [ "$(nbdinfo --size "$(uri c)")" = 1048576 ] || fail "the worker serves the old size"
+
+# Renamed, and files exchanged: each waits until the other has given back its file, and pages stay with the file.
+head -c 4194304 /dev/urandom >"$tmp/data"
+make_conf '[export p]' '[export q]'
+ctl reload >"$tmp/out"
+wait_until 60 names_are "p q"
+wait_until 60 export_is p ready
+wait_until 60 export_is q ready
+nbdcopy "$tmp/data" "$(uri p)"
+make_conf '[export r]' "file = $tmp/q.swap" '[export q]' "file = $tmp/p.swap"
+must_match "$(ctl reload)" '^removed: p$'
+wait_until 60 names_are "q r"
+wait_until 60 export_is q ready
+wait_until 60 export_is r ready
+nbdcopy "$(uri q)" "$tmp/copy"
+cmp "$tmp/data" "$tmp/copy" || fail "the pages did not stay with the file"
