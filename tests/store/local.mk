@@ -6,6 +6,7 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
+	tests/store/test-crash-instants \
 	tests/store/test-lock \
 	tests/store/test-open \
 	tests/store/test-pool \
@@ -25,6 +26,8 @@ tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
+tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
@@ -36,6 +39,7 @@ STORE_SHELL_TESTS = \
 	tests/store/test-activate-basics.sh \
 	tests/store/test-activate-interrupted.sh \
 	tests/store/test-activate-places.sh \
+	tests/store/test-activate-race.sh \
 	tests/store/test-activate-refusals.sh \
 	tests/store/test-io-shape.sh
 
