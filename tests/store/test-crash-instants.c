@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A whole life (made, used, stopped, used again, made anew) is ended at each of its writes and syncs in turn, in three ways:
+/* A whole life (made, used, stopped, used again, made anew) is ended at each of its writes and syncs in turn, in four ways:
  *
  *   kill        the process dies, what it wrote stays
  *   cut         the power fails: of what was written since the last sync nothing is left
- *   cut, mixed  the same, and of these writes every other one is left (a disk may write in any order), the last one half
+ *   cut, mixed  the same, and of these writes every other one is left, the last one half
+ *   cut, last   the same, and only the last of them is left (a disk may write in any order)
  *
  * After each the file is activated as a successor would.  Then every page must read as its last acknowledged value,
  * zeros if it was never written, or as lost; after the loss of the table as lost only; never anything else.
@@ -29,7 +30,7 @@
 
 /* ---- the failing disk: every write and sync of the store comes through here ---- */
 
-enum way { KILL, CUT, CUT_MIXED, WAYS };
+enum way { KILL, CUT, CUT_MIXED, CUT_LAST, WAYS };
 
 static long calls_left = -1; /* -1: never fails */
 static enum way way;
@@ -63,11 +64,13 @@ static void take_back(const struct undo *u, size_t from)
 static void crash(void)
 {
 	for (unsigned i = undos; way != KILL && i-- > 0;) {
-		if (way == CUT)
+		bool last = i == undos - 1;
+
+		if (way == CUT || (way == CUT_LAST && !last))
 			take_back(&undo[i], 0);
-		else if (i == undos - 1)
+		else if (way == CUT_MIXED && last)
 			take_back(&undo[i], undo[i].n / 2 + 256); /* torn, and not between sectors */
-		else if (i % 2)
+		else if (way == CUT_MIXED && i % 2)
 			take_back(&undo[i], 0);
 	}
 	_exit(42);
@@ -243,7 +246,7 @@ static bool inspect(const char *path, enum provision provision, const char *wher
 
 static void every_instant(void **state)
 {
-	static const char *const names[WAYS] = { "kill", "cut", "cut, mixed" };
+	static const char *const names[WAYS] = { "kill", "cut", "cut, mixed", "cut, last" };
 	char *dir = scratch_dir(), path[300], where[100];
 	unsigned instants = 0, refused = 0;
 
