@@ -30,6 +30,7 @@ struct parser {
 	unsigned line;
 	bool continued;	 /* the line began with a blank: more of the value before */
 	bool expect_key; /* the line must be a key; the handler has not been called for it yet */
+	bool after_key;	 /* inih takes a line that begins with a blank as more of the value before */
 	bool skip;	 /* in a section that is refused: its keys say nothing */
 	enum conf_section section;
 	unsigned server_line, defaults_line; /* where those sections were, 0: nowhere */
@@ -182,14 +183,15 @@ static char *read_line(char *str, int num, void *stream)
 	start = str;
 	if (p->line == 1 && strncmp(start, "\xef\xbb\xbf", 3) == 0)
 		start += 3;
-	p->continued = isspace((unsigned char)*start);
+	p->continued = p->after_key && isspace((unsigned char)*start);
 	while (isspace((unsigned char)*start))
 		start++;
-	if (*start == '[') {
+	if (*start == '[' && !p->continued) {
 		CLEANUP_FREE char *header = strdup(start);
 
 		if (!header)
 			abort();
+		p->after_key = false;
 		begin_section(p, header);
 		strcpy(str, "[section]\n"); /* its name is dealt with; inih's copy is not used */
 	} else if (*start && !strchr(";#", *start)) {
@@ -217,9 +219,12 @@ static void set_value(struct parser *p, const struct conf_key *key, const char *
 
 		if (!copy)
 			abort();
-		for (char *item = strtok_r(copy, ", \t", &save); item; item = strtok_r(NULL, ", \t", &save))
+		for (char *item = strtok_r(copy, ", \t", &save); item; item = strtok_r(NULL, ", \t", &save)) {
+			if (*item == ';') /* a comment, which inih leaves in continued lines */
+				break;
 			if (key->parse(key, item, field, &e) < 0)
 				complain(p, p->line, "%s: %s", key->name, e.text);
+		}
 	}
 }
 
@@ -230,6 +235,7 @@ static int handle(void *user, const char *section, const char *name, const char 
 	unsigned *seen;
 
 	p->expect_key = false;
+	p->after_key = true;
 	if (p->skip && p->section != SECTION_NONE)
 		return 1;
 	if (p->section == SECTION_NONE) {

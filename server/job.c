@@ -12,15 +12,13 @@
 /* A report of the store's checks is on the stack; all of it is locked memory. */
 #define THREAD_STACK (512u << 10)
 
-enum job_state { JOB_WAITING, JOB_RUNNING, JOB_FINISHED };
-
 struct job {
 	struct job_runner *runner;
 	struct job *next;
 	const struct job_ops *ops;
 	void *arg;
-	enum job_state state; /* lock */
-	bool poked;	      /* lock */
+	bool started;	      /* loop's thread */
+	bool finished, poked; /* lock */
 	pthread_t thread;
 };
 
@@ -39,7 +37,7 @@ static void *thread_main(void *arg)
 
 	job->ops->run(job, job->arg);
 	pthread_mutex_lock(&r->lock);
-	job->state = JOB_FINISHED;
+	job->finished = true;
 	pthread_mutex_unlock(&r->lock);
 	ev_async_send(r->loop, &r->async);
 	return NULL;
@@ -66,14 +64,12 @@ static int start_thread(struct job *job)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	job->state = JOB_RUNNING;
 	r = pthread_create(&job->thread, &attr, thread_main, job);
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0) {
-		job->state = JOB_WAITING;
+	if (r != 0)
 		return r;
-	}
+	job->started = true;
 	job->runner->running++;
 	return 0;
 }
@@ -81,7 +77,7 @@ static int start_thread(struct job *job)
 static void start_waiting(struct job_runner *r)
 {
 	for (struct job *j = r->jobs; j && r->running < r->max_running; j = j->next)
-		if (j->state == JOB_WAITING && start_thread(j) != 0)
+		if (!j->started && start_thread(j) != 0)
 			return;
 }
 
@@ -94,9 +90,9 @@ static struct job *take(struct job_runner *r, bool *finished)
 	for (struct job **p = &r->jobs; *p; p = &(*p)->next) {
 		struct job *j = *p;
 
-		if (j->state != JOB_FINISHED && !j->poked)
+		if (!j->finished && !j->poked)
 			continue;
-		*finished = j->state == JOB_FINISHED;
+		*finished = j->finished;
 		j->poked = false;
 		if (*finished)
 			*p = j->next;

@@ -1,1 +1,45 @@
 # SPDX-License-Identifier: BSD-3-Clause
+noinst_LTLIBRARIES += libserver.la
+libserver_la_SOURCES = \
+	server/conffile.c server/conffile.h \
+	server/confkeys.c server/confkeys.h \
+	server/control.c server/control.h \
+	server/daemon.c server/daemon.h \
+	server/exportjobs.c server/exports.c server/exports.h \
+	server/job.c server/job.h \
+	server/listen.c server/listen.h \
+	server/log.c server/log.h \
+	server/ops.c server/ops.h \
+	server/reload.c server/reload.h \
+	server/sessions.c server/sessions.h \
+	server/spawn.c server/spawn.h \
+	server/status.c server/status.h \
+	server/supervisor.c server/supervisor.h \
+	server/worker.c server/worker.h
+libserver_la_CPPFLAGS = $(AM_CPPFLAGS) -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"'
+libserver_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS)
+libserver_la_LIBADD = libstore.la libcommon.la $(JANSSON_LIBS) $(INIH_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) -lpthread
+
+sbin_PROGRAMS += server/nbdswapd
+server_nbdswapd_SOURCES = server/nbdswapd.c
+server_nbdswapd_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
+server_nbdswapd_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
+server_nbdswapd_LDADD = libserver.la
+
+sbin_PROGRAMS += server/nbdswapctl
+server_nbdswapctl_SOURCES = \
+	server/ctl.h \
+	server/ctl_activate.c \
+	server/ctl_check.c \
+	server/ctl_client.c \
+	server/ctl_reload.c \
+	server/ctl_status.c \
+	server/ctl_stop.c \
+	server/nbdswapctl.c
+server_nbdswapctl_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
+server_nbdswapctl_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
+server_nbdswapctl_LDADD = libstore.la libcommon.la $(JANSSON_LIBS)
+
+man_MANS += server/nbdswapd.8 server/nbdswapctl.8 server/nbdswapd.conf.5
+EXTRA_DIST += server/nbdswapd.8.pod server/nbdswapctl.8.pod server/nbdswapd.conf.5.pod
+CLEANFILES += server/nbdswapd.8 server/nbdswapctl.8 server/nbdswapd.conf.5

@@ -64,7 +64,8 @@ int allocate_pages(int fd, const char *path, struct trailer *t, const struct bac
 		return err_errno(e, "%s: no random numbers to fill it with", path);
 	t->state = TRAILER_ALLOCATING;
 	t->table = TRAILER_TABLE_NONE;
-	if (trailer_write(fd, path, t, e) < 0)
+	/* Both header slots: neither may go on telling of what was there before, and both have their blocks from now on. */
+	if (trailer_write_both(fd, path, t, e) < 0)
 		return -1;
 
 	while (done < end) {
@@ -92,11 +93,10 @@ int allocate_pages(int fd, const char *path, struct trailer *t, const struct bac
 			}
 		}
 	}
-	/* The other header slot must have its block too before the file is trusted: write both. */
 	if (mark(fd, path, t, end, e) < 0)
 		return -1;
 	t->state = TRAILER_CLEAN;
 	t->table = TRAILER_TABLE_FRESH;
-	t->activation++;
+	trailer_renew(t);
 	return trailer_write(fd, path, t, e);
 }

@@ -31,6 +31,7 @@
 
 struct mount_entry {
 	char point[256], type[64], source[256], options[1024];
+	bool cut; /* the options did not fit: one that matters could be missing */
 };
 
 /* The kernel writes blank, tab, newline and backslash as \ooo. */
@@ -95,11 +96,7 @@ static int mount_parse(char *line, struct mount_entry *m)
 	snprintf(m->point, sizeof(m->point), "%s", point);
 	snprintf(m->type, sizeof(m->type), "%s", type);
 	snprintf(m->source, sizeof(m->source), "%s", source);
-	/* A cut list of options could hide the one that matters. */
-	if (snprintf(m->options, sizeof(m->options), "%s,%s", options, super) >= (int)sizeof(m->options)) {
-		errno = EOVERFLOW;
-		return -1;
-	}
+	m->cut = snprintf(m->options, sizeof(m->options), "%s,%s", options, super) >= (int)sizeof(m->options);
 	return 0;
 }
 
@@ -152,6 +149,28 @@ static void name_with_version(struct backend *b, const char *family)
 	snprintf(b->name, sizeof(b->name), "%s%.*s", family, n, v);
 }
 
+/* Which of those that are served has this number and this name: ext2 and ext3 have the number of ext4, ramfs-like ones that of tmpfs. */
+static int kind_of(uint32_t magic, const char *type, enum backend_kind *kind)
+{
+	static const struct {
+		uint32_t magic;
+		const char *type; /* NULL: any */
+		enum backend_kind kind;
+	} served[] = {
+		{ NFS_SUPER_MAGIC, NULL, BACKEND_NFS },	      { SMB2_MAGIC_NUMBER, NULL, BACKEND_SMB },
+		{ CIFS_MAGIC_NUMBER, NULL, BACKEND_SMB },     { EXT4_SUPER_MAGIC, "ext4", BACKEND_EXT4 },
+		{ XFS_SUPER_MAGIC, NULL, BACKEND_XFS },	      { BTRFS_SUPER_MAGIC, NULL, BACKEND_BTRFS },
+		{ TMPFS_MAGIC, "tmpfs", BACKEND_TMPFS },
+	};
+
+	for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++)
+		if (served[i].magic == magic && (!served[i].type || strcmp(served[i].type, type) == 0)) {
+			*kind = served[i].kind;
+			return 0;
+		}
+	return -1;
+}
+
 int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e)
 {
 	struct mount_entry m;
@@ -173,39 +192,18 @@ int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e
 	snprintf(out->mount_options, sizeof(out->mount_options), "%s", m.options);
 	snprintf(out->name, sizeof(out->name), "%.*s", (int)sizeof(out->name) - 1, m.type);
 
-	switch ((uint32_t)sfs.f_type) {
-	case NFS_SUPER_MAGIC:
-		out->kind = BACKEND_NFS;
+	if (kind_of((uint32_t)sfs.f_type, m.type, &out->kind) < 0)
+		return err_set(e, ENOTSUP,
+			       "%s: is on %s (mounted on %s), which nbdswap does not know to be safe for swap; put the file on "
+			       "NFS, SMB, ext4, xfs, btrfs or give a block device",
+			       path, m.type, m.point);
+	if (m.cut)
+		return err_set(e, EOVERFLOW, "%s: the mount options of %s are too long to be checked; mount it with fewer", path, m.point);
+	if (out->kind == BACKEND_NFS)
 		name_with_version(out, "nfs");
-		return 0;
-	case SMB2_MAGIC_NUMBER:
-	case CIFS_MAGIC_NUMBER:
-		out->kind = BACKEND_SMB;
+	else if (out->kind == BACKEND_SMB)
 		name_with_version(out, "smb");
-		return 0;
-	case EXT4_SUPER_MAGIC: /* ext2 and ext3 have the same number */
-		out->kind = BACKEND_EXT4;
-		if (strcmp(m.type, "ext4") == 0)
-			return 0;
-		break;
-	case XFS_SUPER_MAGIC:
-		out->kind = BACKEND_XFS;
-		return 0;
-	case BTRFS_SUPER_MAGIC:
-		out->kind = BACKEND_BTRFS;
-		return 0;
-	case TMPFS_MAGIC:
-		out->kind = BACKEND_TMPFS;
-		if (strcmp(m.type, "tmpfs") == 0)
-			return 0;
-		break;
-	default:
-		break;
-	}
-	return err_set(e, ENOTSUP,
-		       "%s: is on %s (mounted on %s), which nbdswap does not know to be safe for swap; put the file on "
-		       "NFS, SMB, ext4, xfs, btrfs or give a block device",
-		       path, m.type, m.point);
+	return 0;
 }
 
 bool backend_tells_allocation(const struct backend *b)

@@ -21,12 +21,13 @@
 /* What activation may do with a file that does not satisfy everything. */
 enum provision {
 	PROVISION_NEVER,  /* nothing is created or written: refuse */
-	PROVISION_CREATE, /* create a missing file, fill an empty one, resume an interrupted allocation */
-	PROVISION_REWRITE, /* also rewrite every page of an existing file that has no trailer (its content is lost) */
-	/* Also of a file with a trailer, whose pages are ours: by an explicit command only.  A size that is given at every start
-	 * must never cost the pages of a file that a snapshot or a punched hole has made unfit: that is refused.
-	 */
-	PROVISION_REWRITE_OWN,
+	PROVISION_CREATE, /* create a missing file, fill an empty one, resume or redo an interrupted allocation */
+	/* Also write every page of an existing file anew when it does not satisfy the checks and that would mend it, but not where it keeps a
+	 * client's pages of a clean stop or its pages are lost (they would read as zeros), nor when the size asked for is another than it was made for. */
+	PROVISION_REWRITE,
+	/* Write every page anew whatever is there of nbdswap's, of a file that satisfies everything too, in the size asked for: the express word
+	 * (`nbdswapctl activate --rewrite`).  On SMB, NFS and block devices it is the only way to prove anew that there is space. */
+	PROVISION_RENEW,
 };
 
 struct backing_options {
@@ -35,7 +36,7 @@ struct backing_options {
 	int dirfd;		  /* AT_FDCWD: path is the administrator's, links are followed once.  Else path is one
 				   * name below this directory and links are refused (openat2, RESOLVE_BENEATH) */
 	bool allow_unlocked;	  /* go on with a page table that could not be locked in memory (allow=memlock) */
-	bool force;		  /* rewrite even over something that libblkid recognises */
+	bool force;		  /* rewrite even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).
 	 */
@@ -49,6 +50,8 @@ struct backing;
  * as opt->provision allows, checks everything that can be checked.  The findings go into *report (caller's, may be NULL).
  * On success *out is the caller's until backing_close(); nothing has been written to a file that satisfied everything.
  * Errors (-1, *e): EBUSY held by another (named where known), ENOSPC, EINVAL refused by a check, EINTR interrupted by progress...
+ * A file that it created and that came to nothing (no space, a refusal) is removed again; one that existed gets its old size
+ * back when the space ran out, but its content is lost once pages have been written.
  */
 int backing_activate(const char *path, const struct backing_options *opt, struct backing **out,
 		     struct report *report, struct errbuf *e);
@@ -62,7 +65,7 @@ int backing_fd(const struct backing *b);			     /* O_RDWR|O_DIRECT, holds the OF
 const char *backing_path(const struct backing *b);		     /* as resolved, for messages */
 const struct backend *backing_backend(const struct backing *b);
 uint64_t backing_data_size(const struct backing *b);		     /* bytes of the export */
-uint64_t backing_activation(const struct backing *b);		     /* first half of the generation */
+uint64_t backing_activation(const struct backing *b);		     /* first half of the generation; rises, also over a file made anew */
 /* Did the last owner end without writing the table?  Then the table is all "lost". */
 bool backing_was_unclean(const struct backing *b);
 

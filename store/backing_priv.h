@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What backing.c and backing_use.c share. */
+/* What the files of a backing file's life share: backing.c (activation), backing_check.c, provision.c and backing_use.c. */
 #ifndef NBDSWAP_BACKING_PRIV_H
 #define NBDSWAP_BACKING_PRIV_H
 
 #include "store/backend.h"
+#include "store/backing.h"
 #include "store/trailer.h"
 
 #include <stdbool.h>
@@ -17,9 +18,23 @@ struct backing {
 	struct backend backend;
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;
+	bool locked;  /* by us: only then may a file that we created be removed again */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
 	char name[4096];
 };
+
+/* backing_check.c */
+int backing_refresh(struct backing *b, struct errbuf *e); /* looks at the file again */
+bool backing_is_original(const struct backing *b);	  /* was the trailer written for this very file, not for one it was copied from? */
+void backing_check_place(const struct backing *b, bool direct, struct report *r); /* what can be known before a byte is written */
+void backing_check_content(const struct backing *b, struct report *r);
+int backing_refuse_if_failed(const struct report *r, struct errbuf *e); /* the first refusal becomes the error */
+void backing_describe_owner(const struct trailer *t, char *out, size_t size);
+
+/* provision.c */
+int provide_nocow(const struct backing *b, struct errbuf *e); /* on an empty file only: before the first byte */
+/* Brings the content in order as far as opt allows; *r then has the findings on the final state. 0, or -1 with *e. */
+int provide_content(struct backing *b, const struct backing_options *opt, struct report *r, struct errbuf *e);
 
 #endif

@@ -10,6 +10,7 @@
 #include "store/page.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -85,11 +86,11 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	}
 	/* New content, new generation: nobody may resume onto pages that are not what they were. */
 	if (!keep)
-		t->activation++;
+		trailer_renew(t);
 	t->state = TRAILER_IN_USE;
 	t->table = TRAILER_TABLE_NONE;
 	trailer_own(t);
-	if (trailer_write(b->fd, b->name, t, e) < 0) {
+	if (trailer_write_both(b->fd, b->name, t, e) < 0) {
 		table_free(table);
 		return -1;
 	}
@@ -101,6 +102,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
 
+	if (table_pages(table) != t->data_size / PAGE_BYTES)
+		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	table_settle(table);
 	if (full_pwrite(b->fd, table_entries(table), t->table_bytes, (off_t)t->table_offset) < 0)
 		return err_errno(e, "%s: cannot write its page table", b->name);

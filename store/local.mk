@@ -4,7 +4,8 @@ noinst_LTLIBRARIES += libstore.la
 libstore_la_SOURCES = \
 	store/allocate.c store/allocate.h \
 	store/backend.c store/backend.h \
-	store/backing.c store/backing.h store/backing_priv.h store/backing_use.c \
+	store/backing.c store/backing.h store/backing_priv.h \
+	store/backing_check.c store/backing_use.c \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
@@ -12,6 +13,7 @@ libstore_la_SOURCES = \
 	store/open.c store/open.h \
 	store/page.h \
 	store/pool.c store/pool.h \
+	store/provision.c \
 	store/report.c store/report.h \
 	store/rw.c store/rw_blocking.c \
 	store/store.c store/store.h store/store_priv.h \

@@ -29,8 +29,10 @@ void *lockedmem_map(int fd, size_t bytes, bool allow_unlocked, const char *what,
 		return NULL;
 	}
 	madvise((void *)p, bytes, MADV_DONTDUMP);
-	/* A write to each page, with what is there already: a read alone could leave the zero page behind. */
+	/* A write to each page, for a read alone could leave the zero page behind; atomic and of nothing, for another process may be at
+	 * work on a table that is mapped here.
+	 */
 	for (size_t i = 0; i < bytes; i += PAGE_BYTES)
-		p[i] = p[i];
+		__atomic_fetch_or(&p[i], 0, __ATOMIC_RELAXED);
 	return (void *)p;
 }

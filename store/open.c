@@ -45,6 +45,26 @@ static int open_failed(const char *path, struct errbuf *e)
 	return err_errno(e, "%s: cannot open it", path);
 }
 
+/* Refused for writing: why, where the system's word is too short to help. */
+static int reopen_failed(int fd, const char *path, struct errbuf *e)
+{
+	int code = errno;
+	struct statx x;
+
+	if (code == EBUSY)
+		return err_set(e, EBUSY, "%s: the device is mounted or otherwise in use on this machine", path);
+	if (code == EROFS)
+		return err_set(e, EROFS, "%s: is on a read-only mount or device; remount it read-write", path);
+	if (code == EPERM && statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) == 0) {
+		if (x.stx_attributes & STATX_ATTR_IMMUTABLE)
+			return err_set(e, EPERM, "%s: is immutable; run `chattr -i` on it", path);
+		if (x.stx_attributes & STATX_ATTR_APPEND)
+			return err_set(e, EPERM, "%s: can only be appended to; run `chattr -a` on it", path);
+	}
+	errno = code;
+	return open_failed(path, e);
+}
+
 static int device_size(struct opened *out, const char *path, struct errbuf *e)
 {
 	uint64_t bytes;
@@ -79,10 +99,8 @@ int open_backing(int dirfd, const char *path, bool writing, struct opened *out, 
 		out->direct = false;
 		out->fd = reopen(fd, flags);
 	}
-	if (out->fd < 0 && errno == EBUSY)
-		return err_set(e, EBUSY, "%s: the device is mounted or otherwise in use on this machine", path);
 	if (out->fd < 0)
-		return open_failed(path, e);
+		return reopen_failed(fd, path, e);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", out->fd);
 	n = readlink(self, out->path, sizeof(out->path) - 1);
 	if (n < 0) {

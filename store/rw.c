@@ -31,7 +31,7 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->iovcnt = 0;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
-	rw->queued = rw->started = false;
+	rw->queued = rw->started = rw->starved = rw->stuck = false;
 	rw->io_pages = rw->io_done = 0;
 }
 
@@ -80,6 +80,24 @@ static void wake_waiters(struct store *s)
 	for (struct rw *w = s->queue; w; w = w->next)
 		if (!must_wait(w))
 			w->wake(w); /* it stays queued, so that no later request overtakes it, until it begins */
+}
+
+/* Is there an earlier request that waits for buffers which this one may take too?  Without this, small requests would take
+ * each buffer as it comes back and a large one would wait for ever.  A write also waits behind a read that found none, not the reverse:
+ * reads have buffers that no write may take.
+ */
+static bool behind_starved(const struct rw *rw)
+{
+	for (const struct rw *w = rw->store->queue; w && w != rw; w = w->next)
+		if (w->starved && (rw->op == RW_WRITE || w->op == RW_READ))
+			return true;
+	return false;
+}
+
+static bool take_buffers(struct rw *rw, uint32_t pages)
+{
+	rw->starved = behind_starved(rw) || !pool_take(rw->store->share, rw->op == RW_READ, pages, rw->pages);
+	return !rw->starved;
 }
 
 static enum rw_next enqueue(struct rw *rw)
@@ -162,8 +180,8 @@ static void count_start(struct rw *rw)
 	}
 }
 
-/* The table alone changes, at once at any size; the space stays allocated. */
-static void discard(struct rw *rw)
+/* The table alone changes, at once at any size; the space stays allocated.  It waits for nothing but the end of the store. */
+static enum rw_next discard(struct rw *rw)
 {
 	while (rw->length > 0) {
 		uint64_t left = rw->length / PAGE_BYTES;
@@ -171,6 +189,12 @@ static void discard(struct rw *rw)
 		struct page_entry *entry = first_entry(rw);
 
 		pthread_mutex_lock(&rw->store->lock);
+		if (rw->store->draining) {
+			/* The table may be on its way into the trailer already. */
+			enqueue(rw);
+			pthread_mutex_unlock(&rw->store->lock);
+			return RW_WAIT;
+		}
 		for (uint32_t i = 0; i < n; i++) {
 			entry[i].change++;
 			entry[i].state = PAGE_FRESH;
@@ -178,6 +202,7 @@ static void discard(struct rw *rw)
 		pthread_mutex_unlock(&rw->store->lock);
 		advance(rw, n);
 	}
+	return done(rw, 0);
 }
 
 /* Describes the I/O of the bite in hand, as far as a short one has left it. */
@@ -201,6 +226,7 @@ static enum rw_next start_io(struct rw *rw, uint32_t pages)
 
 	rw->io_pages = pages;
 	rw->io_done = 0;
+	rw->stuck = false;
 	for (uint32_t i = 0; i < pages; i++) {
 		if (rw->op == RW_WRITE) {
 			entry[i].change++;
@@ -216,34 +242,26 @@ static enum rw_next begin_write(struct rw *rw)
 {
 	uint32_t n = bite_pages(rw);
 
-	if (!pool_take(rw->store->share, false, n, rw->pages))
-		return enqueue(rw);
-	return start_io(rw, n);
+	return take_buffers(rw, n) ? start_io(rw, n) : enqueue(rw);
 }
 
-/* Answers fresh pages until one needs I/O.  RW_DONE with error 0 here means: this bite is answered, go on. */
-static enum rw_next begin_read(struct rw *rw)
+/* RW_DONE with error 0 here means: the first *fresh pages are answered from the table, go on. */
+static enum rw_next begin_read(struct rw *rw, uint32_t *fresh)
 {
-	uint32_t n = bite_pages(rw), fresh = 0, run = 0;
+	uint32_t n = bite_pages(rw), run = 0;
 	const struct page_entry *entry = first_entry(rw);
 
-	while (fresh < n && entry[fresh].state == PAGE_FRESH)
-		fresh++;
-	if (fresh) {
-		memset(rw->data, 0, (size_t)fresh * PAGE_BYTES);
-		atomic_fetch_add_explicit(&rw->store->counters->table_pages, fresh, memory_order_relaxed);
-		advance(rw, fresh);
+	while (*fresh < n && entry[*fresh].state == PAGE_FRESH)
+		++*fresh;
+	if (*fresh)
 		return RW_DONE;
-	}
 	while (run < n && entry[run].state == PAGE_WRITTEN)
 		run++;
 	if (run == 0) {
 		rw->error = EIO; /* lost */
 		return RW_DONE;
 	}
-	if (!pool_take(rw->store->share, true, run, rw->pages))
-		return enqueue(rw);
-	return start_io(rw, run);
+	return take_buffers(rw, run) ? start_io(rw, run) : enqueue(rw);
 }
 
 enum rw_next rw_begin(struct rw *rw)
@@ -258,16 +276,16 @@ enum rw_next rw_begin(struct rw *rw)
 	}
 	if (rw->io_pages)
 		return describe_io(rw); /* after RW_LATER */
-	if (rw->op == RW_DISCARD) {
-		discard(rw);
-		return done(rw, 0);
-	}
+	if (rw->op == RW_DISCARD)
+		return discard(rw);
 	while (rw->length > 0) {
+		uint32_t fresh = 0;
+
 		pthread_mutex_lock(&s->lock);
 		if (must_wait(rw))
 			next = enqueue(rw);
 		else
-			next = rw->op == RW_WRITE ? begin_write(rw) : begin_read(rw);
+			next = rw->op == RW_WRITE ? begin_write(rw) : begin_read(rw, &fresh);
 		if (next != RW_WAIT)
 			dequeue(rw);
 		pthread_mutex_unlock(&s->lock);
@@ -275,6 +293,9 @@ enum rw_next rw_begin(struct rw *rw)
 			break;
 		if (rw->error)
 			return done(rw, rw->error);
+		memset(rw->data, 0, (size_t)fresh * PAGE_BYTES);
+		atomic_fetch_add_explicit(&s->counters->table_pages, fresh, memory_order_relaxed);
+		advance(rw, fresh);
 	}
 	if (rw->length == 0)
 		return done(rw, 0);
@@ -351,11 +372,12 @@ enum rw_next rw_complete(struct rw *rw, ssize_t result)
 	if (result < 0)
 		return fail(rw, (int)-result);
 	if (rw->io_done + (uint32_t)result < bytes) {
-		/* Direct I/O goes on at a page; less than one page more is the end of the file or of the space. */
 		uint32_t whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;
 
-		if (whole == 0)
+		/* Direct I/O goes on at a page.  Less than a page is asked for once more, so that the backend can say why. */
+		if (whole == 0 && (result == 0 || rw->stuck))
 			return fail(rw, rw->op == RW_WRITE ? ENOSPC : ENODATA);
+		rw->stuck = whole == 0;
 		rw->io_done += whole;
 		return describe_io(rw);
 	}

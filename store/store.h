@@ -38,8 +38,8 @@ struct store *store_create(const char *name, int fd, struct table *table, struct
 /* No request may be under way (store_drain first). NULL is fine. */
 void store_free(struct store *s);
 
-/* Lets no new request begin (they wait in rw_begin's caller for good) and waits until none is in flight, at most timeout_ms.
- * Returns true when drained.
+/* Lets no new request begin, nor a further bite of one (they wait in rw_begin's caller for good), discards included, and waits until no
+ * bite is at the backend, at most timeout_ms.  Returns true when drained: the table changes no more.
  */
 bool store_drain(struct store *s, int timeout_ms);
 
@@ -61,7 +61,10 @@ struct rw {
 	uint64_t offset; /* of what is left of the request */
 	uint64_t length;
 	unsigned char *data;
-	void (*wake)(struct rw *rw); /* called with the store's lock held: must only set a flag or queue */
+	/* Called with the store's lock held, by whichever thread made room, perhaps several times for one RW_WAIT: must only set a flag or
+	 * queue.  rw_begin may then say RW_WAIT again.
+	 */
+	void (*wake)(struct rw *rw);
 
 	/* The I/O in hand, valid after RW_IO: */
 	int fd;
@@ -78,6 +81,8 @@ struct rw {
 	/* Private to the store from here on. */
 	struct rw *next; /* in the queue of waiters */
 	bool queued, started;
+	bool starved;	   /* the last try found too few buffers */
+	bool stuck;	   /* the last I/O moved less than a page */
 	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */
 	uint32_t io_done;  /* bytes of it already moved (short I/O) */
 	void *pages[RW_BITE_PAGES];

@@ -90,12 +90,18 @@ struct table *table_map(int fd, bool allow_unlocked, struct errbuf *e)
 	struct table_header h;
 	struct stat st;
 
-	if (mine < 0 || fstat(mine, &st) < 0 || pread(mine, &h, sizeof(h), 0) != (ssize_t)sizeof(h)) {
+	ssize_t n;
+
+	if (mine < 0 || fstat(mine, &st) < 0 || (n = pread(mine, &h, sizeof(h), 0)) < 0) {
 		err_errno(e, "cannot read the page table that was handed down");
 		return NULL;
 	}
+	if (n != (ssize_t)sizeof(h))
+		memset(&h, 0, sizeof(h));
+	/* The number of pages is bounded before it is multiplied. */
 	if (h.magic != TABLE_MAGIC || h.version != TABLE_VERSION || h.entry_bytes != sizeof(struct page_entry) ||
-	    h.pages == 0 || (uint64_t)st.st_size != mapping_bytes(h.pages)) {
+	    h.pages == 0 || h.pages > (uint64_t)st.st_size / sizeof(struct page_entry) ||
+	    (uint64_t)st.st_size != mapping_bytes(h.pages)) {
 		err_set(e, EPROTO, "the page table that was handed down has another layout (version %u); restart the daemon "
 			"and its workers with the same version of nbdswap", h.version);
 		return NULL;

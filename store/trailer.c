@@ -50,7 +50,7 @@ static bool header_valid(const struct trailer *t, uint64_t file_size)
 {
 	struct trailer expect;
 
-	if (t->magic != TRAILER_MAGIC || t->check != header_check(t) || t->version != 1)
+	if (t->magic != TRAILER_MAGIC || t->check != header_check(t) || t->version != TRAILER_VERSION)
 		return false;
 	if (t->data_size == 0 || t->data_size % PAGE_BYTES || t->data_size > file_size)
 		return false;
@@ -69,6 +69,7 @@ static off_t slot_offset(uint64_t file_size, unsigned slot)
 int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t, struct errbuf *e)
 {
 	CLEANUP_FREE void *buf = NULL;
+	uint32_t other_version = 0;
 	int found = 0;
 
 	if (file_size < (TRAILER_SLOTS + 2) * PAGE_BYTES)
@@ -84,8 +85,14 @@ int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t
 		if (header_valid(&h, file_size) && (!found || h.sequence > t->sequence)) {
 			*t = h;
 			found = 1;
+		} else if (h.magic == TRAILER_MAGIC && h.version != TRAILER_VERSION) {
+			other_version = h.version;
 		}
 	}
+	/* What another version means by its trailer is not known, so the file is neither trusted nor written over. */
+	if (!found && other_version)
+		return err_set(e, EPROTO, "%s: its trailer has layout version %u, this nbdswap knows %u; use the version that made it, "
+			       "or remove the file", path, other_version, TRAILER_VERSION);
 	return found;
 }
 
@@ -96,7 +103,7 @@ int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e)
 	if (posix_memalign(&buf, PAGE_BYTES, PAGE_BYTES) != 0)
 		return err_set(e, ENOMEM, "%s: no memory to write its trailer", path);
 	t->magic = TRAILER_MAGIC;
-	t->version = 1;
+	t->version = TRAILER_VERSION;
 	t->sequence++;
 	t->check = header_check(t);
 	memset(buf, 0, PAGE_BYTES);
@@ -105,6 +112,24 @@ int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e)
 	    fsync(fd) < 0)
 		return err_errno(e, "%s: cannot write its trailer", path);
 	return 0;
+}
+
+int trailer_write_both(int fd, const char *path, struct trailer *t, struct errbuf *e)
+{
+	if (trailer_write(fd, path, t, e) < 0)
+		return -1;
+	return trailer_write(fd, path, t, e);
+}
+
+void trailer_renew(struct trailer *t)
+{
+	struct timespec t_now;
+	uint64_t now;
+
+	/* Milliseconds: an activation takes longer than that, so the count cannot run ahead of the clock. */
+	clock_gettime(CLOCK_REALTIME, &t_now);
+	now = (uint64_t)t_now.tv_sec * 1000 + (uint64_t)t_now.tv_nsec / 1000000;
+	t->activation = t->activation < now ? now : t->activation + 1;
 }
 
 void trailer_own(struct trailer *t)

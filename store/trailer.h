@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define TRAILER_SLOTS 2
+#define TRAILER_VERSION 1u
 #define TRAILER_MAGIC UINT64_C(0x31505753444e424e) /* "NBNDSWP1" */
 
 enum trailer_state {
@@ -30,12 +31,12 @@ enum trailer_table { TRAILER_TABLE_NONE = 0, TRAILER_TABLE_FRESH = 1, TRAILER_TA
 /* At most 512 bytes, so that it lies in one sector. */
 struct trailer {
 	uint64_t magic;
-	uint32_t version; /* of this layout: 1 */
+	uint32_t version; /* TRAILER_VERSION */
 	uint32_t state;	  /* enum trailer_state */
 	uint64_t sequence; /* of header writes; the higher slot counts */
 	uint64_t data_size, table_offset, table_bytes, file_size;
 	uint64_t allocated;  /* bytes from the start that were written and synced */
-	uint64_t activation; /* rises whenever the content was lost or rewritten */
+	uint64_t activation; /* rises whenever the content was lost or rewritten (trailer_renew) */
 	uint64_t inode;	     /* of the file when it was allocated: a copy is not proof of allocation */
 	uint64_t table_check[2]; /* XXH3-128 of the image */
 	uint32_t table;	     /* enum trailer_table */
@@ -54,11 +55,21 @@ void trailer_layout(struct trailer *t, uint64_t data_size);
 /* The largest data size whose layout fits into file_size bytes (0 when none does). */
 uint64_t trailer_fit(uint64_t file_size);
 
-/* Reads the newest valid header of a file of file_size bytes.  Returns 1 found, 0 none, -1 error. */
+/* Reads the newest valid header of a file of file_size bytes.  Returns 1 found, 0 none, -1 error (EPROTO: of another version). */
 int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t, struct errbuf *e);
 
 /* Raises t->sequence, computes the check, writes the header with direct I/O and makes it durable. 0 or -1. */
 int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e);
+
+/* As trailer_write, to both slots one after the other.  A state that takes trust away is written so: were the newest header damaged
+ * later, the one before it would give the trust back.
+ */
+int trailer_write_both(int fd, const char *path, struct trailer *t, struct errbuf *e);
+
+/* Gives the content a new activation number: higher than the one it has, and starting at the time, so that a file made anew at the
+ * same place does not come back to a number that was in use.
+ */
+void trailer_renew(struct trailer *t);
 
 /* Enters this machine and process as owner. */
 void trailer_own(struct trailer *t);

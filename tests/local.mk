@@ -35,3 +35,15 @@ print-sanitizer-tests:
 	@echo $(SANITIZER_TESTS)
 clean-local:
 	rm -rf sanitizers-address sanitizers-thread sanitizers-source
+
+
+# Host tests run side by side; guest tests one at a time, alone.
+check-host: $(check_PROGRAMS) $(check_LTLIBRARIES)
+	$(MAKE) check-TESTS TESTS='$(filter-out $(VM_TESTS),$(TESTS))'
+print-tests:
+	@printf '%s\n' $(TESTS)
+.PHONY: check-host print-tests
+
+EXTRA_DIST += tests/demo/demo.sh
+demo-programs: tests/vm/agent tests/vm/swapload tests/vm/vmctl
+.PHONY: demo-programs

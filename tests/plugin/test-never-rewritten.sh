@@ -26,6 +26,13 @@ refused 'n.swap: has 1 hole' file="$file" size=16M rewrite=true force=true "allo
 refused 'n.swap: has 1 hole' file="$file" "allow=$allow"
 unchanged "punched"
 
+# After an unclean end all pages are lost; written anew they would read as zeros to the client that had them.
+start_nbdkit file="$disk/kept" size=16M
+"$nbdcmd" "$uri" read 0 1M 0x77
+stop_nbdkit KILL
+fallocate --punch-hole --offset 8M --length 64k "$disk/kept"
+refused 'kept: has 1 hole.*nbdswapctl activate --rewrite' file="$disk/kept" size=16M "allow=$allow"
+
 # What nbdswap did not make is rewritten with size=, unless that is not wanted or it holds something known.
 head -c 16M /dev/urandom >"$disk/foreign"
 chmod 600 "$disk/foreign"

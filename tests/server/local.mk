@@ -1,1 +1,64 @@
 # SPDX-License-Identifier: BSD-3-Clause
+server_unit_tests = \
+	tests/server/test-conf \
+	tests/server/test-exports \
+	tests/server/test-fdmsg \
+	tests/server/test-job \
+	tests/server/test-lease \
+	tests/server/test-listen \
+	tests/server/test-memlock \
+	tests/server/test-supervisor
+check_PROGRAMS += $(server_unit_tests)
+TESTS += $(server_unit_tests)
+
+server_test_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+server_test_libs = libserver.la libcommon.la $(CMOCKA_LIBS)
+tests_server_test_conf_SOURCES = tests/server/test-conf.c
+tests_server_test_conf_CFLAGS = $(server_test_cflags)
+tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_exports_SOURCES = tests/server/test-exports.c
+tests_server_test_exports_CFLAGS = $(server_test_cflags)
+tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier
+tests_server_test_exports_LDADD = $(server_test_libs)
+tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
+tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
+tests_server_test_fdmsg_LDADD = $(server_test_libs)
+tests_server_test_job_SOURCES = tests/server/test-job.c
+tests_server_test_job_CFLAGS = $(server_test_cflags)
+tests_server_test_job_LDADD = $(server_test_libs)
+tests_server_test_lease_SOURCES = tests/server/test-lease.c
+tests_server_test_lease_CFLAGS = $(server_test_cflags)
+tests_server_test_lease_LDADD = $(server_test_libs)
+tests_server_test_listen_SOURCES = tests/server/test-listen.c
+tests_server_test_listen_CFLAGS = $(server_test_cflags)
+tests_server_test_listen_LDADD = $(server_test_libs)
+tests_server_test_memlock_SOURCES = tests/server/test-memlock.c
+tests_server_test_memlock_CFLAGS = $(server_test_cflags)
+tests_server_test_memlock_LDADD = $(server_test_libs)
+tests_server_test_supervisor_SOURCES = tests/server/test-supervisor.c
+tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
+tests_server_test_supervisor_LDADD = $(server_test_libs)
+
+# What shell tests run.
+check_PROGRAMS += tests/server/control-abuse tests/server/notify-listen
+tests_server_control_abuse_SOURCES = tests/server/control-abuse.c
+tests_server_control_abuse_CFLAGS = $(AM_CFLAGS)
+tests_server_notify_listen_SOURCES = tests/server/notify-listen.c
+tests_server_notify_listen_CFLAGS = $(AM_CFLAGS)
+
+server_shell_tests = \
+	tests/server/test-activate.sh \
+	tests/server/test-allocating.sh \
+	tests/server/test-check-config.sh \
+	tests/server/test-control.sh \
+	tests/server/test-docs.sh \
+	tests/server/test-kill-under-writes.sh \
+	tests/server/test-locked.sh \
+	tests/server/test-notify.sh \
+	tests/server/test-one-client.sh \
+	tests/server/test-reload.sh \
+	tests/server/test-serve.sh \
+	tests/server/test-unit.sh \
+	tests/server/test-worker-fails.sh
+TESTS += $(server_shell_tests)
+EXTRA_DIST += $(server_shell_tests) tests/server/server.sh

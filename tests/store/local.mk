@@ -1,1 +1,36 @@
 # SPDX-License-Identifier: BSD-3-Clause
+check_LTLIBRARIES += tests/store/libsupport.la
+tests_store_libsupport_la_SOURCES = tests/store/support.c tests/store/support.h
+tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
+
+STORE_UNIT_TESTS = \
+	tests/store/test-backend \
+	tests/store/test-lock \
+	tests/store/test-open \
+	tests/store/test-pool \
+	tests/store/test-report \
+	tests/store/test-rw \
+	tests/store/test-table \
+	tests/store/test-trailer
+STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
+tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
+
+tests_store_storetool_LDADD = libstore.la
+
+STORE_SHELL_TESTS = \
+	tests/store/test-activate-basics.sh \
+	tests/store/test-activate-interrupted.sh \
+	tests/store/test-activate-places.sh \
+	tests/store/test-activate-refusals.sh
+
+check_PROGRAMS += $(STORE_UNIT_TESTS) tests/store/storetool
+TESTS += $(STORE_UNIT_TESTS) $(STORE_SHELL_TESTS)
+EXTRA_DIST += tests/store/loopfs.sh $(STORE_SHELL_TESTS)

@@ -1,1 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# Guest tests (VM_TESTS) and the tests of their tools. vm.sh takes a lock, so that guest tests run one at a time
+# whatever -j says; "make check-vm" runs them alone.
+EXTRA_DIST += tests/vm/vm.sh tests/vm/kernel.sh tests/vm/mkinitramfs.sh tests/vm/init tests/vm/storage.sh \
+	tests/vm/product.sh
+CLEANFILES += tests/vm/.lock
+
+check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/swapload tests/vm/vmctl
+tests_vm_agent_SOURCES = tests/vm/agent.c tests/vm/wire.h
+tests_vm_agent_CFLAGS = $(AM_CFLAGS)
+tests_vm_memhog_SOURCES = tests/vm/memhog.c
+tests_vm_memhog_CFLAGS = $(AM_CFLAGS)
+tests_vm_swapload_SOURCES = tests/vm/swapload.c
+tests_vm_swapload_CFLAGS = $(AM_CFLAGS) -O2
+tests_vm_vmctl_SOURCES = tests/vm/vmctl.c tests/vm/wire.h
+# Static: they run while memory is short and must not wait for pages of a shared library.
+if !SANITIZERS
+tests_vm_agent_LDFLAGS = $(AM_LDFLAGS) -all-static
+tests_vm_memhog_LDFLAGS = $(AM_LDFLAGS) -all-static
+tests_vm_swapload_LDFLAGS = $(AM_LDFLAGS) -all-static
+endif
+
+TESTS += tests/vm/test-swapload.sh
+EXTRA_DIST += tests/vm/test-swapload.sh
+
+VM_TESTS += tests/vm/test-harness.sh
+TESTS += $(VM_TESTS)
+EXTRA_DIST += $(VM_TESTS)
+
+check-vm: all $(check_PROGRAMS)
+	$(MAKE) check-TESTS TESTS='$(VM_TESTS)'
+.PHONY: check-vm

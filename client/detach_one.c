@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "client/detach_one.h"
+
+#include "client/blockqueue.h"
+#include "client/link.h"
+#include "client/meminfo.h"
+#include "client/nbdnl.h"
+#include "client/procswaps.h"
+#include "client/swapctl.h"
+#include "common/cleanup.h"
+#include "common/size.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define LOCK_SECONDS 60
+#define GONE_MS 10000
+#define MARGIN_BYTES (8ull << 20)
+
+int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, struct errbuf *e)
+{
+	/* MemAvailable leaves out the kernel's reserve already; but it is an estimate, and swapoff
+	 * needs room to work in.
+	 */
+	uint64_t needed = used + MARGIN_BYTES;
+	char used_text[SIZE_TEXT], available_text[SIZE_TEXT], other_text[SIZE_TEXT];
+
+	if (used == 0 || available + other_swap >= needed)
+		return 0;
+	return err_set(e, ENOMEM, "%s of pages would have to come back, but only %s of memory is available and %s of other swap "
+		       "is free; end processes, add other swap, or use --force and risk that the kernel ends processes",
+		       size_format(used, used_text), size_format(available, available_text),
+		       size_format(other_swap, other_text));
+}
+
+static int look_at_memory(const struct detach_request *r, const struct swap_list *swaps, uint64_t used,
+			  struct errbuf *e)
+{
+	uint64_t available;
+
+	if (meminfo_get("MemAvailable", &available, e) < 0)
+		return -1;
+	return detach_memory_check(used, available, procswaps_free_elsewhere(swaps, r->dev.path), e);
+}
+
+/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be
+ * interrupted.
+ */
+static int look_at_link(const struct detach_request *r, uint64_t used, struct errbuf *e)
+{
+	char text[SIZE_TEXT];
+
+	if (!r->state || used == 0 ||
+	    link_state(r->state->link_inode, r->state->link_port, (uint16_t)strtoul(r->state->port, NULL, 10)) !=
+		    LINK_DEAD)
+		return 0;
+	return err_set(e, ENOTCONN, "its link to the server is dead, and %s of pages that processes need are over there; "
+		       "the device stays, since without it those processes would be ended", size_format(used, text));
+}
+
+static enum exit_code turn_off(const struct detach_request *r, const volatile int *stop, struct errbuf *e)
+{
+	struct swap_list swaps;
+	const struct swap_entry *s;
+
+	if (procswaps_read(&swaps, e) < 0)
+		return EX_FAIL;
+	s = procswaps_find(&swaps, r->dev.path);
+	if (!s)
+		return EX_OK_;
+	if (look_at_link(r, s->used, e) < 0 || (!r->force && look_at_memory(r, &swaps, s->used, e) < 0))
+		return EX_REFUSED;
+	return swap_off(&r->dev, r->bar, stop, e) == SWAP_OFF_DONE ? EX_OK_ : EX_FAIL;
+}
+
+/* Under the lock, so that an attach which takes the same device next is not hit. */
+static int disconnect(const struct detach_request *r, struct errbuf *e)
+{
+	struct swap_list swaps;
+
+	if (nbddev_connected(&r->dev)) {
+		/* Once more, and right before it: a disconnect under live swap ends the processes
+		 * that have pages there.
+		 */
+		if (procswaps_read(&swaps, e) < 0)
+			return -1;
+		if (procswaps_find(&swaps, r->dev.path))
+			return err_set(e, EBUSY, "swap on %s was turned on again meanwhile; it stays attached",
+				       r->dev.name);
+		if (nbdnl_disconnect(r->dev.index, e) < 0)
+			return -1;
+		if (!nbddev_wait_gone(&r->dev, GONE_MS))
+			return err_set(e, ETIMEDOUT, "%s is still connected %d s after the disconnect; something may have it "
+				       "open; run the same command again", r->dev.name, GONE_MS / 1000);
+	}
+	if (!r->state)
+		return 0;
+	blockqueue_restore(&r->dev, &r->state->queue_before);
+	return state_remove(r->state_dir, &r->dev, e);
+}
+
+enum exit_code detach_one(const struct detach_request *r, const volatile int *stop, struct errbuf *e)
+{
+	static struct state_list now;
+	CLEANUP_CLOSE int lock = -1;
+	enum exit_code code;
+
+	if (!r->state && !nbddev_connected(&r->dev)) {
+		err_set(e, ENOENT, "it is not attached");
+		return EX_FAIL;
+	}
+	if (!r->state && !r->force) {
+		err_set(e, EPERM, "it is connected, but not by nbdswap; --force detaches it all the same");
+		return EX_REFUSED;
+	}
+	code = turn_off(r, stop, e);
+	if (code != EX_OK_)
+		return code;
+	if (state_dir_prepare(r->state_dir, e) < 0)
+		return EX_FAIL;
+	lock = state_lock(r->state_dir, LOCK_SECONDS, e);
+	if (lock < 0)
+		return EX_BUSY;
+	if (r->state) {
+		const struct attach_state *s;
+
+		if (state_load_all(r->state_dir, &now, e) < 0)
+			return EX_FAIL;
+		s = state_by_device(&now, r->dev.index);
+		/* Another detach was faster, and perhaps an attach after it: nothing of ours is left. */
+		if (!s || s->attached_at != r->state->attached_at || s->link_inode != r->state->link_inode)
+			return EX_OK_;
+	}
+	return disconnect(r, e) < 0 ? EX_FAIL : EX_OK_;
+}

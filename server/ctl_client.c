@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon's control socket from the other end. */
+#include "config.h"
+
+#include "server/ctl.h"
+
+#include "common/cleanup.h"
+#include "common/exitcodes.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+int ctl_fail(const struct ctl_command *cmd, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "nbdswapctl %s: ", cmd->name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return code;
+}
+
+void ctl_help(const struct ctl_command *cmd)
+{
+	printf("Usage: nbdswapctl %s%s%s [OPTION]...\n%s\n\n", cmd->name, *cmd->operands ? " " : "", cmd->operands, cmd->help);
+	options_help(stdout, cmd->options);
+}
+
+int ctl_option(const struct ctl_command *cmd, struct options *o)
+{
+	struct errbuf e;
+	int opt = options_next(o, &e);
+
+	if (opt == 'h') {
+		ctl_help(cmd);
+		exit(EX_OK_);
+	}
+	if (opt < 0)
+		exit(ctl_fail(cmd, EX_USAGE_, "%s; see nbdswapctl %s --help", e.text, cmd->name));
+	return opt;
+}
+
+static int connect_to(const char *path, struct errbuf *e)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	CLEANUP_CLOSE int fd = -1;
+
+	if (strlen(path) >= sizeof(un.sun_path))
+		return err_set(e, ENAMETOOLONG, "%s: the path of a socket has at most %zu bytes", path, sizeof(un.sun_path) - 1);
+	strcpy(un.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return err_errno(e, "cannot reach nbdswapd at %s (is it running? are you root? see --socket)", path);
+	return steal_fd(&fd);
+}
+
+static int send_all(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+json_t *ctl_request(const struct ctl_command *cmd, const char *path, json_t *request,
+		    void (*progress)(void *arg, const json_t *line), void *arg)
+{
+	CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT), *line = NULL;
+	CLEANUP_FCLOSE FILE *in = NULL;
+	size_t size = 0;
+	struct errbuf e;
+	ssize_t n;
+	int fd;
+
+	json_decref(request);
+	if (!text) {
+		ctl_fail(cmd, 0, "the request cannot be made (is a name not UTF-8?)");
+		return NULL;
+	}
+	fd = connect_to(path ? path : CTL_SOCKET_DEFAULT, &e);
+	if (fd < 0) {
+		ctl_fail(cmd, 0, "%s", e.text);
+		return NULL;
+	}
+	in = fdopen(fd, "r");
+	/* The daemon may turn the connection away at once: what it says is read even when it no longer reads. */
+	if (!in || ((send_all(fd, text, strlen(text)) < 0 || send_all(fd, "\n", 1) < 0) && errno != EPIPE)) {
+		ctl_fail(cmd, 0, "sending to nbdswapd: %s", strerror(errno));
+		return NULL;
+	}
+	while ((n = getline(&line, &size, in)) > 0) {
+		json_t *answer = json_loadb(line, (size_t)n, 0, NULL);
+		const json_t *step = json_object_get(answer, "progress");
+
+		if (!json_is_object(answer)) {
+			json_decref(answer);
+			break;
+		}
+		if (!step)
+			return answer;
+		if (progress)
+			progress(arg, step);
+		json_decref(answer);
+	}
+	ctl_fail(cmd, 0, "nbdswapd ended the connection without an answer; its log may say why");
+	return NULL;
+}
+
+int ctl_verdict(const struct ctl_command *cmd, const json_t *answer, int code)
+{
+	const json_t *errors = json_object_get(answer, "errors"), *item;
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	size_t i;
+
+	if (json_is_true(json_object_get(answer, "ok")))
+		return EX_OK_;
+	if (json_array_size(errors) == 0)
+		return ctl_fail(cmd, code, "%s", error ? error : "refused without a reason");
+	json_array_foreach(errors, i, item)
+		ctl_fail(cmd, code, "%s", json_string_value(item));
+	return code;
+}

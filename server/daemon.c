@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/daemon.h"
+
+#include "common/exitcodes.h"
+#include "common/memlock.h"
+#include "common/procself.h"
+#include "server/log.h"
+#include "server/ops.h"
+#include "server/reload.h"
+#include "server/status.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#define ACTIVATIONS_MAX 2 /* at once: each fills a disk's queue */
+#define QUICK_JOBS_MAX 16
+#define RECHECK_SECONDS 60.
+
+/* Locks memory and sets the rest; what is refused and not allowed for ends the start. */
+static int protect_self(const struct conf_server *s, struct errbuf *e)
+{
+	struct errbuf why;
+
+	if (memlock_process(&why) < 0 || memlock_verify(NULL, &why) < 0) {
+		if (!(s->allow & ALLOW_MEMLOCK)) {
+			*e = why;
+			return -1;
+		}
+		log_line(LOG_WARN, "%s", why.text);
+	}
+	if (procself_oom_score(-1000, &why) < 0 && !(s->allow & ALLOW_OOM))
+		log_line(LOG_WARN, "%s", why.text);
+	if (procself_io_flusher(&why) < 0 && !(s->allow & ALLOW_IO_FLUSHER))
+		log_line(LOG_WARN, "%s", why.text);
+	return 0;
+}
+
+/* Tells the service manager when there is something new; before every wait of the loop. */
+static void notify(struct daemon *d)
+{
+	char text[sizeof(d->notified)];
+
+	status_line(d, text, sizeof(text));
+	if (strcmp(text, d->notified) == 0)
+		return;
+	strcpy(d->notified, text);
+	sd_notifyf(0, "STATUS=%s", text);
+}
+
+static void on_check(struct ev_loop *loop, ev_check *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	notify(w->data);
+}
+
+static void on_worker_message(void *arg, const json_t *msg)
+{
+	struct daemon *d = arg;
+
+	sessions_message(&d->sessions, msg);
+}
+
+static void on_worker_ready(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->ready)
+		return;
+	d->ready = true;
+	sd_notify(0, "READY=1");
+	log_line(LOG_NOTE, "ready");
+}
+
+static void on_worker_died(void *arg, bool drained)
+{
+	struct daemon *d = arg;
+
+	sessions_worker_died(&d->sessions, drained);
+}
+
+static void on_worker_gone(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->ending = true;
+	for (struct export *x = d->exports.first; x; x = x->next)
+		if (x->state == EXPORT_READY)
+			export_release(x);
+	daemon_step(d);
+}
+
+static const struct worker_ops worker_ops = { on_worker_message, on_worker_ready, on_worker_died, on_worker_gone };
+
+static void on_progress(void *arg, struct export *x)
+{
+	ops_progress(arg, x);
+}
+
+static void on_activated(void *arg, struct export *x)
+{
+	struct daemon *d = arg;
+
+	ops_activated(d, x);
+	if (d->ending && x->state == EXPORT_READY)
+		export_release(x);
+	else if (x->removed && x->state == EXPORT_READY)
+		sessions_release(&d->sessions, x);
+	else if (x->removed && x->state == EXPORT_DOWN)
+		exports_remove(&d->exports, x);
+	daemon_step(d);
+}
+
+static void on_released(void *arg, struct export *x)
+{
+	struct daemon *d = arg;
+
+	if (x->again && !d->stopping && !x->removed) {
+		export_activate(x, x->provision, x->force);
+		return;
+	}
+	ops_activated(d, x); /* nobody is to wait for what will not come */
+	if (x->removed)
+		exports_remove(&d->exports, x);
+	daemon_step(d);
+}
+
+static void on_settled(void *arg, struct export *x)
+{
+	struct daemon *d = arg;
+
+	if (d->ending)
+		export_release(x);
+	daemon_step(d);
+}
+
+static void on_counted(void *arg)
+{
+	ops_counted(arg);
+}
+
+static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled, on_counted };
+
+/* The end of stopping: all exports have been released. */
+void daemon_step(struct daemon *d)
+{
+	if (!d->ending)
+		return;
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		if (x->state != EXPORT_DOWN)
+			return;
+	ev_break(d->loop, EVBREAK_ALL);
+}
+
+/* Somebody is in a hurry: what has not been released stays marked in use. */
+static void give_up(struct daemon *d)
+{
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		if (x->state != EXPORT_DOWN)
+			log_line(LOG_ERROR, "export %s was not ended (%s); its pages are lost", x->conf.name, export_state_name(x));
+	d->exit_code = EX_FAIL;
+	d->hurried = true;
+	ev_break(d->loop, EVBREAK_ALL);
+}
+
+void daemon_stop(struct daemon *d)
+{
+	if (d->stopping++ == 0) {
+		log_line(LOG_NOTE, "stopping");
+		sd_notify(0, "STOPPING=1");
+		d->sessions.closing = true;
+		exports_interrupt(&d->exports);
+	} else if (d->ending) {
+		give_up(d);
+		return;
+	}
+	worker_event(&d->worker, WORKER_EV_STOP);
+}
+
+static void on_stop_signal(struct ev_loop *loop, ev_signal *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	daemon_stop(w->data);
+}
+
+static void on_hup(struct ev_loop *loop, ev_signal *w, int revents)
+{
+	struct timespec ts;
+
+	(void)loop;
+	(void)revents;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		   (unsigned long long)ts.tv_sec * 1000000 + (unsigned long long)ts.tv_nsec / 1000);
+	json_decref(daemon_reload(w->data));
+	sd_notify(0, "READY=1");
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct daemon *d = w->data;
+
+	(void)loop;
+	(void)revents;
+	if (!d->stopping)
+		sessions_tick(&d->sessions);
+}
+
+static void on_recheck(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct daemon *d = w->data;
+
+	(void)loop;
+	(void)revents;
+	for (struct export *x = d->exports.first; x && !d->stopping; x = x->next)
+		export_recheck(x);
+}
+
+static void start_watchers(struct daemon *d)
+{
+	ev_signal_init(&d->sigterm, on_stop_signal, SIGTERM);
+	ev_signal_init(&d->sigint, on_stop_signal, SIGINT);
+	ev_signal_init(&d->sighup, on_hup, SIGHUP);
+	d->sigterm.data = d->sigint.data = d->sighup.data = d;
+	ev_signal_start(d->loop, &d->sigterm);
+	ev_signal_start(d->loop, &d->sigint);
+	ev_signal_start(d->loop, &d->sighup);
+	ev_timer_init(&d->tick, on_tick, 1., 1.);
+	ev_timer_init(&d->recheck, on_recheck, RECHECK_SECONDS, RECHECK_SECONDS);
+	d->tick.data = d->recheck.data = d;
+	ev_timer_start(d->loop, &d->tick);
+	ev_timer_start(d->loop, &d->recheck);
+	ev_check_init(&d->notify, on_check);
+	d->notify.data = d;
+	ev_check_start(d->loop, &d->notify);
+}
+
+static int setup(struct daemon *d, struct errbuf *e)
+{
+	const struct conf_server *s = &d->conf->server;
+	struct listeners none = { .count = 0 };
+
+	d->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
+	if (!d->loop)
+		return err_set(e, EIO, "the event loop cannot be made");
+	if (protect_self(s, e) < 0)
+		return -1;
+	if (listeners_prepare(s, &none, &d->listeners, e) < 0)
+		return -1;
+	d->control = control_create(d->loop, s->control, ops_request, d, e);
+	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK };
+	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
+	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
+	return d->control && d->exports.slow && d->exports.quick ? 0 : -1;
+}
+
+static void begin(struct daemon *d)
+{
+	start_watchers(d);
+	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker };
+	worker_init(&d->worker, d->loop, &worker_ops, d);
+	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
+	worker_event(&d->worker, WORKER_EV_START);
+	for (size_t i = 0; i < d->conf->nexports; i++) {
+		const struct conf_export *x = &d->conf->exports[i];
+
+		export_activate(exports_add(&d->exports, x), x->create ? PROVISION_CREATE : PROVISION_NEVER, false);
+	}
+}
+
+/* false: helper threads are still at work, and nothing of theirs was taken away. */
+static bool teardown(struct daemon *d)
+{
+	if (d->stop_client)
+		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", d->exit_code == EX_OK_));
+	control_free(d->control);
+	for (size_t i = 0; i < d->listeners.count; i++) {
+		close(d->listeners.fd[i]);
+		listen_unlink(&d->listeners.addr[i]);
+	}
+	if (d->hurried)
+		return false;
+	while (d->exports.first)
+		exports_remove(&d->exports, d->exports.first);
+	job_runner_free(d->exports.slow);
+	job_runner_free(d->exports.quick);
+	json_decref(d->worker.warnings);
+	conf_free(d->conf);
+	return true;
+}
+
+static int failed_code(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return EX_BUSY;
+	case EPERM: /* of a capability; a port below 1024 is EACCES, a limit on locked memory one of the others */
+	case EACCES:
+	case ENOMEM:
+	case EAGAIN:
+		return EX_PRIV;
+	}
+	return EX_FAIL;
+}
+
+int daemon_run(struct conf *conf)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	struct errbuf e = { .code = 0 };
+	int code;
+
+	if (!d)
+		abort();
+	d->conf = conf;
+	d->started = time(NULL);
+	if (setup(d, &e) < 0) {
+		log_line(LOG_ERROR, "%s", e.text);
+		d->exit_code = failed_code(e.code);
+	} else {
+		begin(d);
+		ev_run(d->loop, 0);
+		log_line(LOG_NOTE, "stopped");
+	}
+	code = d->exit_code;
+	if (teardown(d))
+		free(d);
+	return code;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon as a whole: what belongs to it, how it begins and how it ends. */
+#ifndef NBDSWAP_DAEMON_H
+#define NBDSWAP_DAEMON_H
+
+#include "server/conffile.h"
+#include "server/control.h"
+#include "server/exports.h"
+#include "server/sessions.h"
+#include "server/worker.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct listeners {
+	struct listen_addr addr[CONF_LISTEN_MAX];
+	int fd[CONF_LISTEN_MAX];
+	size_t count;
+};
+
+/* A control client that waits for an activation, or (x NULL) for the pages to be counted. */
+struct control_wait {
+	struct control_wait *next;
+	uint64_t client;
+	const struct export *x;
+};
+
+struct daemon {
+	struct ev_loop *loop;
+	struct conf *conf;
+	struct listeners listeners;
+	struct exports exports;
+	struct worker worker;
+	struct sessions sessions;
+	struct control *control;
+	struct control_wait *waits;
+	unsigned counting; /* exports whose pages are being counted */
+	ev_signal sigterm, sigint, sighup;
+	ev_timer tick, recheck;
+	ev_check notify;
+	char notified[256]; /* the status the service manager has */
+	time_t started;
+	bool ready;	   /* the service manager has been told */
+	unsigned stopping; /* how often it has been asked to stop */
+	bool ending;	   /* the worker is gone, exports are being released */
+	bool hurried;	   /* it ends before they are */
+	uint64_t stop_client; /* control client that waits for the end, 0: none */
+	int exit_code;
+};
+
+/* Runs until it is stopped.  conf is consumed.  Returns the exit code. */
+int daemon_run(struct conf *conf);
+
+/* Begins to stop; a second call shortens it. */
+void daemon_stop(struct daemon *d);
+
+/* After something that changes who has jobs to do: goes on with stopping. */
+void daemon_step(struct daemon *d);
+
+#endif

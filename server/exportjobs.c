@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What blocks: activation, waiting for orphan writes, deactivation, re-checks.  While a job runs, the fields of its export
+ * named in the job are the helper thread's.
+ */
+#include "config.h"
+
+#include "server/exports.h"
+
+#include "server/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Starts a job, or calls its completion with the error when it cannot be. */
+static void start(struct export *x, struct job_runner *r, const struct job_ops *ops)
+{
+	memset(&x->error, 0, sizeof(x->error));
+	x->note[0] = '\0';
+	if (job_start(r, ops, x, &x->error) < 0)
+		ops->done(x);
+}
+
+static bool on_progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct export *x = arg;
+
+	atomic_store(&x->done, done);
+	atomic_store(&x->total, total);
+	job_poke(x->job);
+	return !atomic_load(&x->interrupt);
+}
+
+static void activate_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+	struct backing_options opt = {
+		.size = x->conf.size,
+		.provision = x->provision,
+		.dirfd = AT_FDCWD,
+		.allow_unlocked = x->set->allow_unlocked,
+		.force = x->force,
+		.progress = on_progress,
+		.progress_arg = x,
+	};
+
+	x->job = job;
+	if (atomic_load(&x->interrupt)) {
+		err_set(&x->error, EINTR, "%s: not activated, the daemon is stopping", x->conf.file);
+		return;
+	}
+	if (backing_activate(x->conf.file, &opt, &x->new_backing, &x->new_report, &x->error) < 0)
+		return;
+	if (backing_begin(x->new_backing, &x->new_table, &x->error) < 0) {
+		backing_close(x->new_backing);
+		x->new_backing = NULL;
+		return;
+	}
+	x->error.code = 0;
+}
+
+static void activate_progress(void *arg)
+{
+	struct export *x = arg;
+
+	x->set->ops->progress(x->set->arg, x);
+}
+
+static void activate_done(void *arg)
+{
+	struct export *x = arg;
+
+	x->report = x->new_report;
+	x->why = x->error;
+	x->backing = x->new_backing;
+	x->table = x->new_table;
+	x->new_backing = NULL;
+	x->new_table = NULL;
+	x->dirty = false;
+	x->used = false;
+	x->alarm[0] = '\0';
+	atomic_store(&x->done, 0);
+	atomic_store(&x->total, 0);
+	x->state = x->backing ? EXPORT_READY : EXPORT_DOWN;
+	if (!x->backing) {
+		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
+	} else {
+		for (size_t i = 0; i < x->report.count; i++)
+			if (x->report.findings[i].verdict == VERDICT_WARN)
+				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);
+		if (backing_was_unclean(x->backing))
+			log_line(LOG_WARN, "export %s: its last use did not end cleanly, so every page is lost until it is written or"
+				 " discarded", x->conf.name);
+		log_line(LOG_NOTE, "export %s is ready: %s on %s", x->conf.name, backing_path(x->backing),
+			 backing_backend(x->backing)->name);
+	}
+	x->set->ops->activated(x->set->arg, x);
+}
+
+static const struct job_ops activate_ops = { activate_run, activate_done, activate_progress };
+
+void export_activate(struct export *x, enum provision provision, bool force)
+{
+	x->state = EXPORT_ACTIVATING;
+	x->provision = provision;
+	x->force = force;
+	x->again = false;
+	memset(&x->why, 0, sizeof(x->why));
+	start(x, x->set->slow, &activate_ops);
+}
+
+/* No write of a dead worker may land later than this. Where that cannot be known, no page's content is known either. */
+static void wait_for_orphans(struct export *x)
+{
+	struct errbuf e;
+
+	if (backend_barrier(backing_backend(x->backing), backing_fd(x->backing), backing_path(x->backing), &e) == 0)
+		return;
+	table_fill(x->table, PAGE_LOST);
+	snprintf(x->note, sizeof(x->note), "its worker died and writes that it left behind cannot be waited for (%.400s), so"
+		 " EVERY PAGE IS LOST until it is written or discarded", e.text);
+}
+
+static void settle_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+	uint64_t lost;
+
+	(void)job;
+	wait_for_orphans(x);
+	lost = table_settle(x->table);
+	if (!x->note[0] && lost > 0)
+		snprintf(x->note, sizeof(x->note), "its worker died with writes in flight: %" PRIu64 " pages are lost until they are"
+			 " written again", lost);
+}
+
+static void settle_done(void *arg)
+{
+	struct export *x = arg;
+
+	if (x->error.code) { /* no thread for it: nothing was waited for */
+		table_fill(x->table, PAGE_LOST);
+		snprintf(x->note, sizeof(x->note), "%.300s: EVERY PAGE IS LOST until it is written or discarded", x->error.text);
+	}
+	x->dirty = false;
+	x->state = EXPORT_READY;
+	if (x->note[0])
+		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
+	x->set->ops->settled(x->set->arg, x);
+}
+
+static const struct job_ops settle_ops = { settle_run, settle_done, NULL };
+
+static void release_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+
+	(void)job;
+	if (x->dirty)
+		wait_for_orphans(x);
+	if (backing_end(x->backing, x->table, &x->error) == 0)
+		x->error.code = 0;
+}
+
+static void release_done(void *arg)
+{
+	struct export *x = arg;
+
+	if (x->note[0])
+		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
+	if (x->error.code)
+		log_line(LOG_ERROR, "export %s was not ended cleanly, its pages are lost: %s", x->conf.name, x->error.text);
+	table_free(x->table);
+	backing_close(x->backing);
+	x->table = NULL;
+	x->backing = NULL;
+	x->dirty = false;
+	x->state = EXPORT_DOWN;
+	x->why = x->error;
+	x->set->ops->released(x->set->arg, x);
+}
+
+static const struct job_ops release_ops = { release_run, release_done, NULL };
+
+/* A backing is used by one thread at a time. */
+static void start_or_wait(struct export *x)
+{
+	if (x->looking)
+		x->waiting = true;
+	else
+		start(x, x->set->quick, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+}
+
+void export_settle(struct export *x)
+{
+	x->state = EXPORT_SETTLING;
+	x->dirty = true;
+	start_or_wait(x);
+}
+
+void export_release(struct export *x)
+{
+	x->state = EXPORT_RELEASING;
+	start_or_wait(x);
+}
+
+static void end_look(struct export *x)
+{
+	x->looking = false;
+	if (x->waiting) {
+		x->waiting = false;
+		start_or_wait(x);
+	}
+}
+
+static void recheck_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+
+	(void)job;
+	x->new_report.count = 0;
+	backing_recheck(x->backing, &x->new_report);
+}
+
+static void recheck_done(void *arg)
+{
+	struct export *x = arg;
+	const struct finding *f = x->error.code ? NULL : report_first(&x->new_report, VERDICT_FAIL);
+
+	if (!f) {
+		if (x->alarm[0])
+			log_line(LOG_NOTE, "export %s: the alarm is over", x->conf.name);
+		x->alarm[0] = '\0';
+	} else if (strcmp(x->alarm, f->text) != 0) {
+		snprintf(x->alarm, sizeof(x->alarm), "%s", f->text);
+		log_line(LOG_ERROR, "ALARM: export %s is no longer safe to swap on: %s", x->conf.name, x->alarm);
+	}
+	end_look(x);
+}
+
+static const struct job_ops recheck_ops = { recheck_run, recheck_done, NULL };
+
+void export_recheck(struct export *x)
+{
+	if (x->state != EXPORT_READY || x->looking)
+		return;
+	x->looking = true;
+	start(x, x->set->quick, &recheck_ops);
+}
+
+static void count_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+
+	(void)job;
+	table_count(x->table, &x->fresh, &x->written, &x->lost);
+}
+
+static void count_done(void *arg)
+{
+	struct export *x = arg;
+	struct exports *set = x->set;
+
+	end_look(x); /* what begins then may fail and take x away */
+	set->ops->counted(set->arg);
+}
+
+static const struct job_ops count_ops = { count_run, count_done, NULL };
+
+bool export_count(struct export *x)
+{
+	struct errbuf e;
+
+	if (x->state != EXPORT_READY || x->looking || job_start(x->set->quick, &count_ops, x, &e) < 0)
+		return false;
+	x->looking = true;
+	return true;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/exports.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct export *exports_find(struct exports *s, const char *name)
+{
+	for (struct export *x = s->first; x; x = x->next)
+		if (strcmp(x->conf.name, name) == 0)
+			return x;
+	return NULL;
+}
+
+struct export *exports_add(struct exports *s, const struct conf_export *conf)
+{
+	struct export *x = calloc(1, sizeof(*x)), **p;
+
+	if (!x)
+		abort();
+	x->set = s;
+	x->conf = *conf;
+	for (p = &s->first; *p; p = &(*p)->next)
+		;
+	*p = x;
+	return x;
+}
+
+void exports_remove(struct exports *s, struct export *x)
+{
+	struct export **p;
+
+	for (p = &s->first; *p != x; p = &(*p)->next)
+		;
+	*p = x->next;
+	free(x);
+}
+
+bool exports_idle(const struct exports *s)
+{
+	return job_runner_idle(s->slow) && job_runner_idle(s->quick);
+}
+
+void exports_interrupt(struct exports *s)
+{
+	for (struct export *x = s->first; x; x = x->next)
+		atomic_store(&x->interrupt, true);
+}
+
+int export_refusal(const struct export *x, struct errbuf *e)
+{
+	uint64_t done = atomic_load(&x->done), total = atomic_load(&x->total);
+	const char *name = x->conf.name;
+
+	switch (x->state) {
+	case EXPORT_READY:
+		return 0;
+	case EXPORT_ACTIVATING:
+		if (total > 0)
+			return err_set(e, EAGAIN, "export \"%s\" is being allocated, %u %%; try again when that is done", name,
+				       (unsigned)(done / (total / 100 + 1)));
+		return err_set(e, EAGAIN, "export \"%s\" is being activated; try again", name);
+	case EXPORT_SETTLING:
+		return err_set(e, EAGAIN, "export \"%s\" is being brought back after its worker died; try again", name);
+	case EXPORT_FORGETTING:
+	case EXPORT_RELEASING:
+		return err_set(e, EAGAIN, "export \"%s\" is being released; try again", name);
+	case EXPORT_DOWN:
+		break;
+	}
+	if (x->why.code)
+		return err_set(e, EIO, "export \"%s\" is not active: %.600s", name, x->why.text);
+	return err_set(e, EIO, "export \"%s\" is not active; nbdswapctl activate %s", name, name);
+}
+
+const char *export_state_name(const struct export *x)
+{
+	switch (x->state) {
+	case EXPORT_READY:
+		return "ready";
+	case EXPORT_ACTIVATING:
+		return atomic_load(&x->total) ? "allocating" : "activating";
+	case EXPORT_SETTLING:
+		return "settling";
+	case EXPORT_FORGETTING:
+	case EXPORT_RELEASING:
+		return "releasing";
+	case EXPORT_DOWN:
+		break;
+	}
+	return x->why.code ? "failed" : "down";
+}

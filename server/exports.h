@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The exports at run time: each with its backing file, page table, lease and state.
+ *
+ *   down --activate--> activating --ok--> ready --release--> releasing --> down
+ *                         |                | ^
+ *                         +--error--> down | +-- settling (its worker died under it)
+ *                                          +--> forgetting (the worker is to close it) --> releasing
+ *
+ * Everything here runs on the loop's thread; what blocks is done by jobs (exportjobs.c), one at a time per export.
+ */
+#ifndef NBDSWAP_EXPORTS_H
+#define NBDSWAP_EXPORTS_H
+
+#include "common/lease.h"
+#include "server/conffile.h"
+#include "server/job.h"
+#include "store/backing.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum export_state {
+	EXPORT_DOWN, /* not activated; why says why */
+	EXPORT_ACTIVATING,
+	EXPORT_READY,
+	EXPORT_SETTLING,
+	EXPORT_FORGETTING,
+	EXPORT_RELEASING,
+};
+
+struct exports;
+
+struct export {
+	struct exports *set;
+	struct export *next;
+	struct conf_export conf;
+	enum export_state state;
+	bool removed;		/* no longer configured; kept while a client holds it */
+	bool used;		/* opened by the present worker at least once */
+	bool dirty;		/* a worker died with it: orphan writes may still land */
+	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */
+	struct table *table;
+	struct lease lease;
+	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
+	struct report report;	/* of the last activation */
+	char alarm[640];	/* of the last re-check; "": none */
+	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
+	bool again;		/* activate again once released, with: */
+	enum provision provision;
+	bool force;
+
+	/* The job at hand: */
+	bool looking; /* a job that only looks: a re-check or a count */
+	bool waiting; /* settling or releasing begins when that has ended */
+	uint64_t fresh, written, lost; /* pages, as counted last */
+	_Atomic uint64_t done, total; /* of an allocation, bytes */
+	_Atomic bool interrupt;
+	struct job *job; /* helper thread only */
+	struct backing *new_backing;
+	struct table *new_table;
+	struct report new_report;
+	struct errbuf error; /* code 0: it went well */
+	char note[640];	     /* worth a warning though it went well */
+};
+
+struct exports_ops {
+	void (*progress)(void *arg, struct export *x);	/* an allocation went on */
+	void (*activated)(void *arg, struct export *x); /* ready, or down with x->why */
+	void (*released)(void *arg, struct export *x);	/* down; may remove it */
+	void (*settled)(void *arg, struct export *x);
+	void (*counted)(void *arg); /* after export_count returned true */
+};
+
+struct exports {
+	struct export *first;
+	struct job_runner *slow;  /* activations: may take hours */
+	struct job_runner *quick; /* everything else */
+	const struct exports_ops *ops;
+	void *arg;
+	bool allow_unlocked;
+};
+
+struct export *exports_find(struct exports *s, const char *name); /* NULL when there is none */
+
+/* Adds an export, down.  Aborts without memory. */
+struct export *exports_add(struct exports *s, const struct conf_export *conf);
+
+/* Takes out and frees an export that is down. */
+void exports_remove(struct exports *s, struct export *x);
+
+bool exports_idle(const struct exports *s); /* no job is under way */
+
+/* Why a client cannot have it now: a sentence in *e, and -1; 0 when it can (as far as the export goes; the lease is asked next). */
+int export_refusal(const struct export *x, struct errbuf *e);
+
+const char *export_state_name(const struct export *x);
+
+/* Begins to activate an export that is down; ops->activated follows (also on failure). */
+void export_activate(struct export *x, enum provision provision, bool force);
+
+/* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
+void export_settle(struct export *x);
+
+/* Ends the use and closes the file; ops->released follows.  No worker may have it any more. */
+void export_release(struct export *x);
+
+/* Looks again at what a reflink or a snapshot could have changed (ready exports that no other job looks at; else nothing). */
+void export_recheck(struct export *x);
+
+/* Counts the pages by state: a walk over the table, which may have gigabytes.  false: not now (as above), and no callback. */
+bool export_count(struct export *x);
+
+void exports_interrupt(struct exports *s); /* has allocations end soon; they are resumed at the next activation */
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/ops.h"
+
+#include "server/reload.h"
+#include "server/status.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct op {
+	const char *name;
+	const char *members; /* those it knows beside op, "a:s b:b": s a string, b a boolean; all optional here */
+	void (*run)(struct daemon *d, uint64_t client, const json_t *req);
+};
+
+static bool flag(const json_t *req, const char *name)
+{
+	return json_is_true(json_object_get(req, name));
+}
+
+static void wait_for(struct daemon *d, uint64_t client, const struct export *x)
+{
+	struct control_wait *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		abort();
+	w->client = client;
+	w->x = x;
+	w->next = d->waits;
+	d->waits = w;
+}
+
+/* Takes out one that waits for x; false when there is none. */
+static bool next_waiting(struct daemon *d, const struct export *x, uint64_t *client)
+{
+	for (struct control_wait **p = &d->waits; *p; p = &(*p)->next) {
+		struct control_wait *w = *p;
+
+		if (w->x != x)
+			continue;
+		*client = w->client;
+		*p = w->next;
+		free(w);
+		return true;
+	}
+	return false;
+}
+
+void ops_counted(struct daemon *d)
+{
+	uint64_t client;
+
+	if (--d->counting == 0)
+		while (next_waiting(d, NULL, &client))
+			control_answer(d->control, client, status_json(d));
+}
+
+/* Pages are counted in helper threads; who asks meanwhile gets the same figures. */
+static void op_status(struct daemon *d, uint64_t client, const json_t *req)
+{
+	(void)req;
+	if (d->counting == 0)
+		for (struct export *x = d->exports.first; x; x = x->next)
+			d->counting += export_count(x);
+	if (d->counting > 0)
+		wait_for(d, client, NULL);
+	else
+		control_answer(d->control, client, status_json(d));
+}
+
+/* The findings that an administrator should see after an activation. */
+static json_t *report_json(const struct report *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "verdict", verdict_name(r->findings[i].verdict), "item",
+						      r->findings[i].item, "text", r->findings[i].text));
+	return list;
+}
+
+static void answer_activated(struct daemon *d, uint64_t client, const struct export *x, bool already)
+{
+	json_t *answer = json_pack("{s:b, s:s, s:b, s:o}", "ok", x->state == EXPORT_READY, "export", x->conf.name, "already",
+				   already, "report", report_json(&x->report));
+
+	if (x->state == EXPORT_READY)
+		json_object_set_new(answer, "size", json_integer((json_int_t)backing_data_size(x->backing)));
+	else
+		json_object_set_new(answer, "error", json_string(x->why.code ? x->why.text : "it was released"));
+	control_answer(d->control, client, answer);
+}
+
+static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
+{
+	const char *name = json_string_value(json_object_get(req, "export"));
+	struct export *x = name ? exports_find(&d->exports, name) : NULL;
+	bool rewrite = flag(req, "rewrite"), no_rewrite = flag(req, "no_rewrite"), force = flag(req, "force");
+	struct errbuf e;
+
+	if (!name || (rewrite && no_rewrite)) {
+		control_refuse(d->control, client, name ? "activate: rewrite and no_rewrite contradict each other" :
+							  "activate needs \"export\"");
+		return;
+	}
+	if (!x || x->removed || d->stopping) {
+		control_refuse(d->control, client, d->stopping ? "the daemon is stopping" : "there is no export \"%s\" in the"
+			       " configuration; add [export %s] and reload", name, name);
+		return;
+	}
+	if (x->state != EXPORT_READY && x->state != EXPORT_DOWN) {
+		export_refusal(x, &e);
+		control_refuse(d->control, client, "%s", e.text);
+		return;
+	}
+	if (x->state == EXPORT_READY && !rewrite) {
+		answer_activated(d, client, x, true);
+		return;
+	}
+	if (sessions_held(x)) {
+		control_refuse(d->control, client, "export \"%s\" is in use by client %s; it must detach first", name,
+			       x->lease.holder);
+		return;
+	}
+	wait_for(d, client, x);
+	atomic_store(&x->interrupt, false);
+	/* Without a size only what is there can be activated again. */
+	x->provision = no_rewrite || x->conf.size == 0 ? PROVISION_CREATE : PROVISION_REWRITE;
+	if (rewrite)
+		x->provision = PROVISION_RENEW;
+	x->force = force;
+	if (x->state == EXPORT_READY) {
+		x->again = true;
+		sessions_release(&d->sessions, x);
+	} else {
+		export_activate(x, x->provision, force);
+	}
+}
+
+void ops_progress(struct daemon *d, const struct export *x)
+{
+	for (const struct control_wait *w = d->waits; w; w = w->next)
+		if (w->x == x)
+			control_progress(d->control, w->client,
+					 json_pack("{s:I, s:I}", "done", (json_int_t)atomic_load(&x->done), "total",
+						   (json_int_t)atomic_load(&x->total)));
+}
+
+void ops_activated(struct daemon *d, const struct export *x)
+{
+	uint64_t client;
+
+	while (next_waiting(d, x, &client))
+		answer_activated(d, client, x, false);
+}
+
+static void op_stop(struct daemon *d, uint64_t client, const json_t *req)
+{
+	if (!flag(req, "force"))
+		for (const struct export *x = d->exports.first; x; x = x->next)
+			if (sessions_held(x)) {
+				control_refuse(d->control, client, "export \"%s\" is in use by client %s, which would lose its swap;"
+					       " detach it first, or stop --force", x->conf.name, x->lease.holder);
+				return;
+			}
+	if (d->stop_client) {
+		control_refuse(d->control, client, "the daemon is stopping already");
+		return;
+	}
+	d->stop_client = client; /* answered at the very end */
+	daemon_stop(d);
+}
+
+static void op_reload(struct daemon *d, uint64_t client, const json_t *req)
+{
+	(void)req;
+	control_answer(d->control, client, daemon_reload(d));
+}
+
+static const struct op ops[] = {
+	{ "status", "", op_status },
+	{ "activate", "export:s rewrite:b no_rewrite:b force:b", op_activate },
+	{ "stop", "force:b", op_stop },
+	{ "reload", "", op_reload },
+};
+
+/* Unknown members and wrong types are refused: a mistyped "force" must not be taken for its absence. */
+static bool members_ok(struct daemon *d, uint64_t client, const struct op *op, const json_t *req)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)req, key, value) {
+		const char *at = op->members;
+		size_t n = strlen(key);
+
+		if (strcmp(key, "op") == 0)
+			continue;
+		while (*at && !(strncmp(at, key, n) == 0 && at[n] == ':')) {
+			at += strcspn(at, " ");
+			at += strspn(at, " ");
+		}
+		if (!*at) {
+			control_refuse(d->control, client, "%s: unknown member \"%.64s\"", op->name, key);
+			return false;
+		}
+		if (at[n + 1] == 's' ? !json_is_string(value) : !json_is_boolean(value)) {
+			control_refuse(d->control, client, "%s: \"%s\" must be %s", op->name, key,
+				       at[n + 1] == 's' ? "a string" : "true or false");
+			return false;
+		}
+	}
+	return true;
+}
+
+void ops_request(void *arg, uint64_t client, const json_t *req)
+{
+	struct daemon *d = arg;
+	const char *name = json_string_value(json_object_get(req, "op"));
+
+	if (!name) {
+		control_refuse(d->control, client, "the request has no \"op\" (a string)");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		if (strcmp(ops[i].name, name) == 0) {
+			if (members_ok(d, client, &ops[i], req))
+				ops[i].run(d, client, req);
+			return;
+		}
+	control_refuse(d->control, client, "unknown op \"%.64s\"; there are status, activate, stop, reload", name);
+}

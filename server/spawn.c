@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
+
+/* nbdkit makes as many threads per connection as -t says; with the usual 8 MiB each would cost that much locked memory. */
+#define WORKER_STACK (256u << 10)
+
+#define ENV_MAX 512
+
+struct child {
+	char *argv[12];
+	char *envp[ENV_MAX];
+	char threads[16], broker[32], pool[48], allow[64], listen_fds[32];
+	char listen_pid[32]; /* its digits are put in by the child */
+	int from[CONF_LISTEN_MAX + 1]; /* descriptors to be passed, in order */
+	int count;
+	int null;
+};
+
+/* Is the variable one that we set, or that would mislead the worker? */
+static bool replaced(const char *var)
+{
+	static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=", "MALLOC_ARENA_MAX=",
+					     "NOTIFY_SOCKET=", "WATCHDOG_" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(var, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+static void describe_allow(uint64_t allow, char *out, size_t size)
+{
+	snprintf(out, size, "allow=%s%s%s", allow & ALLOW_MEMLOCK ? "memlock," : "", allow & ALLOW_OOM ? "oom," : "",
+		 allow & ALLOW_IO_FLUSHER ? "io-flusher," : "");
+	out[strlen(out) - 1] = '\0'; /* the last comma */
+}
+
+/* All that allocates or formats is done before the fork: there are other threads. */
+static int prepare(struct child *c, const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock)
+{
+	static char f[] = "-f", t[] = "-t", arena[] = "MALLOC_ARENA_MAX=1";
+	size_t n = 0, a = 0;
+
+	memset(c, 0, sizeof(*c));
+	snprintf(c->threads, sizeof(c->threads), "%" PRIu64, conf->threads);
+	snprintf(c->broker, sizeof(c->broker), "broker=%zu", FIRST_FD + nlisten);
+	snprintf(c->pool, sizeof(c->pool), "pool=%" PRIu64, conf->pool);
+	snprintf(c->listen_fds, sizeof(c->listen_fds), "LISTEN_FDS=%zu", nlisten);
+	strcpy(c->listen_pid, "LISTEN_PID=");
+	c->argv[a++] = (char *)conf->nbdkit;
+	c->argv[a++] = f;
+	c->argv[a++] = t;
+	c->argv[a++] = c->threads;
+	c->argv[a++] = (char *)conf->plugin;
+	c->argv[a++] = c->broker;
+	c->argv[a++] = c->pool;
+	if (conf->allow) {
+		describe_allow(conf->allow, c->allow, sizeof(c->allow));
+		c->argv[a++] = c->allow;
+	}
+	for (char **v = environ; *v && n < ENV_MAX - 4; v++)
+		if (!replaced(*v))
+			c->envp[n++] = *v;
+	c->envp[n++] = arena;
+	c->envp[n++] = c->listen_fds;
+	c->envp[n++] = c->listen_pid;
+	for (size_t i = 0; i < nlisten; i++)
+		c->from[c->count++] = listen_fds[i];
+	c->from[c->count++] = sock;
+	c->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return c->null < 0 ? -1 : 0;
+}
+
+static void put_number(char *out, long v)
+{
+	char digits[20];
+	int n = 0;
+
+	do
+		digits[n++] = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	while (n > 0)
+		*out++ = digits[--n];
+	*out = '\0';
+}
+
+static void say_and_die(const char *what)
+{
+	static const char newline[] = " cannot be executed as a worker\n";
+
+	if (write(STDERR_FILENO, what, strlen(what)) < 0 || write(STDERR_FILENO, newline, sizeof(newline) - 1) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Only async-signal-safe calls from here to exec. */
+static void run_child(struct child *c, const sigset_t *mask)
+{
+	struct rlimit stack;
+	const int above = FIRST_FD + c->count;
+
+	for (int s = 1; s < NSIG; s++)
+		signal(s, SIG_DFL); /* fails for some, which have no handler */
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	if (getrlimit(RLIMIT_STACK, &stack) == 0) {
+		stack.rlim_cur = WORKER_STACK;
+		setrlimit(RLIMIT_STACK, &stack);
+	}
+	if (dup2(c->null, STDIN_FILENO) < 0)
+		say_and_die("stdin: nbdkit");
+	/* First out of each other's way, then to their places; dup2 clears close-on-exec. */
+	for (int i = 0; i < c->count; i++)
+		if ((c->from[i] = fcntl(c->from[i], F_DUPFD_CLOEXEC, above)) < 0)
+			say_and_die("descriptors: nbdkit");
+	for (int i = 0; i < c->count; i++)
+		if (dup2(c->from[i], FIRST_FD + i) < 0)
+			say_and_die("descriptors: nbdkit");
+	put_number(c->listen_pid + strlen(c->listen_pid), (long)getpid());
+	execve(c->argv[0], c->argv, c->envp);
+	say_and_die(c->argv[0]);
+}
+
+pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e)
+{
+	struct child *c = malloc(sizeof(*c));
+	sigset_t all, old;
+	pid_t pid;
+
+	if (!c || prepare(c, conf, listen_fds, nlisten, sock) < 0) {
+		err_errno(e, "starting a worker");
+		free(c);
+		return -1;
+	}
+	/* No handler of ours may run in the child. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		run_child(c, &old);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (pid < 0)
+		err_errno(e, "starting a worker: fork");
+	close(c->null);
+	free(c);
+	return pid;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *counters_json(struct table *t)
+{
+	struct table_counters *c = table_counters(t);
+
+#define COUNT(field) #field, (json_int_t)atomic_load_explicit(&c->field, memory_order_relaxed)
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", COUNT(reads), COUNT(writes), COUNT(discards),
+			 COUNT(read_pages), COUNT(written_pages), COUNT(discarded_pages), COUNT(table_pages), COUNT(errors),
+			 COUNT(lost_pages), COUNT(in_flight));
+#undef COUNT
+}
+
+static json_t *export_json(struct export *x)
+{
+	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:i}", "name", x->conf.name, "state", export_state_name(x), "removed",
+			      x->removed, "file", x->conf.file, "description", x->conf.description, "size",
+			      (json_int_t)x->conf.size, "sessions", (int)x->lease.sessions);
+
+	if (x->why.code)
+		json_object_set_new(o, "error", json_string(x->why.text));
+	if (x->alarm[0])
+		json_object_set_new(o, "alarm", json_string(x->alarm));
+	if (x->state == EXPORT_ACTIVATING && atomic_load(&x->total) > 0) {
+		json_object_set_new(o, "allocated", json_integer((json_int_t)atomic_load(&x->done)));
+		json_object_set_new(o, "allocate", json_integer((json_int_t)atomic_load(&x->total)));
+	}
+	if (sessions_held(x)) {
+		json_object_set_new(o, "client", json_string(x->lease.holder));
+		json_object_set_new(o, "peer", json_string(x->lease.peer));
+		json_object_set_new(o, "since", json_integer((json_int_t)x->lease.since));
+	}
+	/* While it is settled or released, its table and backing are a helper thread's. */
+	if (x->state != EXPORT_READY)
+		return o;
+	json_object_set_new(o, "size", json_integer((json_int_t)backing_data_size(x->backing)));
+	json_object_set_new(o, "backend", json_string(backing_backend(x->backing)->name));
+	json_object_set_new(o, "path", json_string(backing_path(x->backing)));
+	json_object_set_new(o, "activation", json_integer((json_int_t)backing_activation(x->backing)));
+	json_object_set_new(o, "counters", counters_json(x->table));
+	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I}", "fresh", (json_int_t)x->fresh, "written",
+						  (json_int_t)x->written, "lost", (json_int_t)x->lost));
+	return o;
+}
+
+static json_t *worker_json(const struct worker *w)
+{
+	json_t *o = json_pack("{s:s, s:i, s:i}", "state", worker_state_name(w->sup.state), "pid", (int)w->pid, "restarts",
+			      (int)w->sup.restarts);
+
+	if (w->sup.state == WORKER_READY) {
+		json_object_set_new(o, "locked_kib", json_integer((json_int_t)w->locked_kib));
+		json_object_set_new(o, "warnings", w->warnings ? json_deep_copy(w->warnings) : json_array());
+	}
+	if (w->last_exit[0])
+		json_object_set_new(o, "last_exit", json_string(w->last_exit));
+	return o;
+}
+
+json_t *status_json(struct daemon *d)
+{
+	json_t *exports = json_array(), *listen = json_array();
+
+	for (struct export *x = d->exports.first; x; x = x->next)
+		json_array_append_new(exports, export_json(x));
+	for (size_t i = 0; i < d->listeners.count; i++) {
+		char text[LISTEN_TEXT];
+
+		listen_bound(d->listeners.fd[i], &d->listeners.addr[i], text);
+		json_array_append_new(listen, json_string(text));
+	}
+	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
+			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", d->conf->path,
+			 "listen", listen, "worker", worker_json(&d->worker), "exports", exports);
+}
+
+void status_line(const struct daemon *d, char *out, size_t size)
+{
+	size_t total = 0, ready = 0, alarms = 0;
+
+	for (const struct export *x = d->exports.first; x; x = x->next) {
+		total++;
+		ready += x->state == EXPORT_READY;
+		alarms += x->alarm[0] != '\0';
+	}
+	snprintf(out, size, "%sworker %s, %zu of %zu exports ready, %zu sessions%s", d->stopping ? "stopping; " : "",
+		 worker_state_name(d->worker.sup.state), ready, total, sessions_count(&d->sessions),
+		 alarms ? ", ALARM (nbdswapctl status)" : "");
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/worker.h"
+
+#include "common/broker.h"
+#include "common/cleanup.h"
+#include "server/log.h"
+#include "server/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define START_SECONDS 30.0
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void close_socket(struct worker *w)
+{
+	if (w->sock < 0)
+		return;
+	ev_io_stop(w->loop, &w->io);
+	close(w->sock);
+	w->sock = -1;
+}
+
+static void kill_it(struct worker *w)
+{
+	if (w->pid > 0)
+		kill(w->pid, SIGKILL); /* not reaped yet, so the pid is still its own */
+}
+
+static void arm(struct worker *w, double seconds)
+{
+	ev_timer_stop(w->loop, &w->timer);
+	ev_timer_set(&w->timer, seconds, 0.);
+	ev_timer_start(w->loop, &w->timer);
+}
+
+static void take_ready(struct worker *w, const json_t *msg)
+{
+	const json_t *warnings = json_object_get(msg, "warnings");
+	size_t i;
+	json_t *v;
+
+	w->locked_kib = (uint64_t)json_integer_value(json_object_get(msg, "locked_kib"));
+	json_decref(w->warnings);
+	w->warnings = json_is_array(warnings) ? json_deep_copy(warnings) : NULL;
+	json_array_foreach(warnings, i, v)
+		if (json_is_string(v))
+			log_line(LOG_WARN, "worker: %s", json_string_value(v));
+	worker_event(w, WORKER_EV_READY);
+	if (w->sup.state == WORKER_READY) {
+		log_line(LOG_NOTE, "worker %d is ready, %llu KiB locked", (int)w->pid, (unsigned long long)w->locked_kib);
+		w->ops->ready(w->arg);
+	}
+}
+
+static void take_log(const json_t *msg)
+{
+	const char *priority = json_string_value(json_object_get(msg, "priority"));
+	const char *text = json_string_value(json_object_get(msg, "text"));
+
+	if (priority && text)
+		log_line(strcmp(priority, "err") == 0 ? LOG_ERROR : strcmp(priority, "warning") == 0 ? LOG_WARN : LOG_NOTE,
+			 "worker: %s", text);
+}
+
+static void take_message(struct worker *w, const char *text, size_t len)
+{
+	json_error_t error;
+	json_t *msg = json_loadb(text, len, 0, &error);
+	const char *event = json_string_value(json_object_get(msg, "event"));
+
+	if (!json_is_object(msg)) {
+		log_line(LOG_ERROR, "worker %d sent a message that is not a JSON object (%s)", (int)w->pid, error.text);
+	} else if (!event) {
+		w->ops->message(w->arg, msg);
+	} else if (strcmp(event, "ready") == 0) {
+		take_ready(w, msg);
+	} else if (strcmp(event, "drained") == 0) {
+		w->drained = json_is_true(json_object_get(msg, "ok"));
+		worker_event(w, WORKER_EV_DRAINED);
+	} else if (strcmp(event, "log") == 0) {
+		take_log(msg);
+	} else {
+		w->ops->message(w->arg, msg);
+	}
+	json_decref(msg);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
+{
+	static char text[FDMSG_MAX + 1]; /* the loop's thread alone comes here */
+	struct worker *w = io->data;
+	int fds[FDMSG_FDS];
+	struct errbuf e;
+	size_t nfds;
+	ssize_t n;
+
+	(void)loop;
+	(void)revents;
+	n = fdmsg_recv(w->sock, text, fds, &nfds, &e);
+	if (n < 0 && e.code == EAGAIN)
+		return;
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]); /* a worker has none to give */
+	if (n > 0) {
+		take_message(w, text, (size_t)n);
+		return;
+	}
+	if (n < 0) {
+		log_line(LOG_ERROR, "worker %d: %s; it is killed", (int)w->pid, e.text);
+		kill_it(w);
+	}
+	/* Closed: its end will be reported by SIGCHLD. */
+	close_socket(w);
+}
+
+/* Wraps up a worker that has been reaped, before its successor may be started. */
+static void finish(struct worker *w)
+{
+	bool drained = w->drained;
+
+	ev_child_stop(w->loop, &w->child);
+	close_socket(w);
+	w->pid = 0;
+	w->drained = false;
+	w->ops->died(w->arg, drained);
+}
+
+static void on_child(struct ev_loop *loop, ev_child *child, int revents)
+{
+	struct worker *w = child->data;
+	int status = child->rstatus;
+	pid_t pid = w->pid;
+
+	(void)loop;
+	(void)revents;
+	if (WIFEXITED(status))
+		snprintf(w->last_exit, sizeof(w->last_exit), "worker %d exited with status %d", (int)pid, WEXITSTATUS(status));
+	else
+		snprintf(w->last_exit, sizeof(w->last_exit), "worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	finish(w);
+	worker_event(w, WORKER_EV_EXIT);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct worker *w = timer->data;
+	bool failed = w->spawn_failed;
+
+	(void)loop;
+	(void)revents;
+	w->spawn_failed = false;
+	worker_event(w, failed ? WORKER_EV_EXIT : WORKER_EV_TIMER);
+}
+
+static int start(struct worker *w, struct errbuf *e)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, "starting a worker: socketpair");
+	w->pid = spawn_worker(w->conf, w->listen_fds, w->nlisten, pair[1], e);
+	close(pair[1]);
+	if (w->pid < 0) {
+		w->pid = 0;
+		close(pair[0]);
+		return -1;
+	}
+	fcntl(pair[0], F_SETFL, O_NONBLOCK);
+	w->sock = pair[0];
+	ev_io_set(&w->io, w->sock, EV_READ);
+	ev_io_start(w->loop, &w->io);
+	ev_child_set(&w->child, w->pid, 0);
+	ev_child_start(w->loop, &w->child);
+	return 0;
+}
+
+static void act(struct worker *w, unsigned actions)
+{
+	struct errbuf e;
+
+	if (actions & WORKER_LATE)
+		log_line(LOG_ERROR, "worker %d did not %s in time and is killed", (int)w->pid,
+			 w->sup.state == WORKER_STARTING ? "become ready" : "finish its requests");
+	if ((actions & WORKER_DISARM) && !w->spawn_failed) /* then the timer brings the end of what never began */
+		ev_timer_stop(w->loop, &w->timer);
+	if (actions & WORKER_KILL)
+		kill_it(w);
+	if (actions & WORKER_DIED)
+		log_line(LOG_ERROR, "%s%s", w->last_exit, actions & WORKER_ARM_BACKOFF ? "; it is started again" : "");
+	if (actions & WORKER_ARM_START)
+		arm(w, START_SECONDS);
+	if (actions & WORKER_ARM_BACKOFF)
+		arm(w, w->sup.backoff_ms / 1000.);
+	if (actions & WORKER_ARM_DRAIN)
+		arm(w, (double)w->conf->stop_timeout);
+	if (actions & WORKER_DRAIN)
+		worker_send(w, json_pack("{s:s, s:I}", "cmd", "drain", "timeout_ms", (json_int_t)w->conf->stop_timeout * 1000),
+			    NULL, 0);
+	if ((actions & WORKER_SPAWN) && start(w, &e) < 0) {
+		snprintf(w->last_exit, sizeof(w->last_exit), "%.120s", e.text);
+		w->spawn_failed = true;
+		arm(w, 0.); /* reported from the loop, not from within */
+	}
+	if (actions & WORKER_GONE)
+		w->ops->gone(w->arg);
+}
+
+void worker_event(struct worker *w, enum worker_event ev)
+{
+	act(w, supervisor_event(&w->sup, ev, now_ms()));
+}
+
+void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
+{
+	CLEANUP_FREE char *text = json_dumps(msg, JSON_COMPACT);
+	struct errbuf e = { .code = ENOMEM };
+
+	json_decref(msg);
+	if (w->sock < 0)
+		return;
+	if (!text || fdmsg_send(w->sock, text, strlen(text), fds, nfds, &e) < 0) {
+		if (e.code == EPIPE)
+			return; /* its end will be reported */
+		log_line(LOG_ERROR, "worker %d does not take a message and is killed: %s", (int)w->pid, e.text);
+		kill_it(w);
+	}
+}
+
+void worker_init(struct worker *w, struct ev_loop *loop, const struct worker_ops *ops, void *arg)
+{
+	memset(w, 0, sizeof(*w));
+	w->loop = loop;
+	w->ops = ops;
+	w->arg = arg;
+	w->sock = -1;
+	ev_init(&w->io, on_readable);
+	ev_init(&w->timer, on_timer);
+	ev_child_init(&w->child, on_child, 0, 0);
+	w->io.data = w->timer.data = w->child.data = w;
+}
+
+void worker_set(struct worker *w, const struct conf_server *conf, const int *listen_fds, size_t nlisten)
+{
+	w->conf = conf;
+	w->listen_fds = listen_fds;
+	w->nlisten = nlisten;
+}

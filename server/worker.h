@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The worker process: one nbdkit with the swap plugin that serves all exports of all listening sockets.  Started, watched and
+ * restarted here as supervisor.h decides; the messages of its broker socket are taken apart here and handed on.
+ */
+#ifndef NBDSWAP_WORKER_H
+#define NBDSWAP_WORKER_H
+
+#include "common/errbuf.h"
+#include "server/conffile.h"
+#include "server/supervisor.h"
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct worker_ops { /* all required, on the loop's thread */
+	void (*message)(void *arg, const json_t *msg); /* a request, or an event other than ready, drained, log */
+	void (*ready)(void *arg);
+	void (*died)(void *arg, bool drained); /* reaped; drained: it had no request in flight.  Before any restart */
+	void (*gone)(void *arg);	       /* stopping is complete */
+};
+
+struct worker {
+	struct supervisor sup;
+	struct ev_loop *loop;
+	const struct worker_ops *ops;
+	void *arg;
+	const struct conf_server *conf; /* borrowed: for the next start */
+	const int *listen_fds;		/* borrowed: for the next start */
+	size_t nlisten;
+	pid_t pid; /* 0: none */
+	int sock;  /* the broker's end, -1: none */
+	bool drained;
+	uint64_t locked_kib; /* as it said when ready */
+	json_t *warnings;    /* as it said when ready; may be NULL */
+	char last_exit[128]; /* how the one before ended; "": never */
+	bool spawn_failed;
+	ev_io io;
+	ev_child child;
+	ev_timer timer;
+};
+
+void worker_init(struct worker *w, struct ev_loop *loop, const struct worker_ops *ops, void *arg);
+
+/* What the next start uses; conf and fds must stay until they are replaced. */
+void worker_set(struct worker *w, const struct conf_server *conf, const int *listen_fds, size_t nlisten);
+
+void worker_event(struct worker *w, enum worker_event ev);
+
+/* Sends a message (consumed) with descriptors.  A worker that cannot take it is killed: it does not read its socket. */
+void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds);
+
+#endif

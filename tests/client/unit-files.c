@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What lies in files: the swap header as blkid and the kernel's mkswap see it, signatures, the state
+ * of what is attached.
+ */
+#include "config.h"
+
+#include "client/state.h"
+#include "client/swapheader.h"
+#include "common/signature.h"
+#include "tests/client/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UUID "0f6732ca-603a-4484-9614-6de6d3648994"
+
+static char dir[] = "/tmp/nbdswap-unit.XXXXXX";
+static char file[64];
+
+static int make_dir(void **state)
+{
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(file, sizeof(file), "%s/file", dir);
+	return 0;
+}
+
+static int remove_dir(void **state)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command);
+}
+
+static int new_file(off_t size)
+{
+	int fd = open(file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	return fd;
+}
+
+/* What a program says about the file; "" when it is not there. */
+static void ask(const char *program, char *out, size_t size)
+{
+	char command[200];
+	size_t n;
+	FILE *p;
+
+	snprintf(command, sizeof(command), "PATH=$PATH:/usr/sbin:/sbin; %s %s 2>/dev/null", program, file);
+	p = popen(command, "r");
+	assert_non_null(p);
+	n = fread(out, 1, size - 1, p);
+	out[n] = '\0';
+	pclose(p);
+}
+
+static void test_header_is_what_others_read(void **state)
+{
+	char out[1000];
+	struct signature s;
+	struct swap_header h;
+	int fd = new_file(4 << 20);
+
+	assert_int_equal(swapheader_read(fd, &h, NULL), 0);
+	assert_int_equal(swapheader_write(fd, 4 << 20, "ws1", UUID, NULL), 0);
+	assert_int_equal(swapheader_read(fd, &h, NULL), 1);
+	assert_int_equal(((uint64_t)h.last_page + 1) * (uint64_t)sysconf(_SC_PAGESIZE), 4 << 20);
+	assert_int_equal(signature_probe(fd, &s, NULL), 1);
+	assert_true(signature_is_swap(&s));
+	assert_string_equal(s.label, "ws1");
+	assert_string_equal(s.uuid, UUID);
+	ask("blkid -p -o export", out, sizeof(out));
+	assert_non_null(strstr(out, "TYPE=swap"));
+	assert_non_null(strstr(out, "LABEL=ws1"));
+	assert_non_null(strstr(out, "UUID=" UUID));
+	ask("swaplabel", out, sizeof(out));
+	assert_non_null(strstr(out, UUID));
+	close(fd);
+}
+
+/* Byte for byte the page that mkswap writes. */
+static void test_header_is_mkswaps(void **state)
+{
+	unsigned char ours[4096], theirs[4096];
+	char out[1000];
+	int fd;
+
+	if (sysconf(_SC_PAGESIZE) != 4096)
+		skip();
+	fd = new_file(4 << 20);
+	ask("mkswap -p 4096 -L ws1 -U " UUID, out, sizeof(out));
+	assert_int_equal(pread(fd, theirs, sizeof(theirs), 0), sizeof(theirs));
+	if (!strstr(out, "ws1"))
+		skip();
+	assert_int_equal(swapheader_write(fd, 4 << 20, "ws1", UUID, NULL), 0);
+	assert_int_equal(pread(fd, ours, sizeof(ours), 0), sizeof(ours));
+	assert_memory_equal(ours, theirs, sizeof(ours));
+	close(fd);
+}
+
+static void test_signatures(void **state)
+{
+	char out[1000];
+	struct signature s;
+	struct errbuf e = { 0 };
+	int fd = new_file(8 << 20);
+
+	assert_int_equal(signature_probe(fd, &s, &e), 0);
+	assert_int_equal(pwrite(fd, "just some text", 14, 0), 14);
+	assert_int_equal(signature_probe(fd, &s, &e), 0);
+	ask("mkfs.ext4 -q -F -L fs", out, sizeof(out));
+	assert_int_equal(signature_probe(fd, &s, &e), 1);
+	assert_string_equal(s.type, "ext4");
+	assert_string_equal(s.usage, "filesystem");
+	assert_string_equal(s.label, "fs");
+	assert_false(signature_is_swap(&s));
+	close(fd);
+
+	/* A partition table: 0x55aa and one entry. */
+	fd = new_file(8 << 20);
+	assert_int_equal(pwrite(fd, "\x00\x00\x01\x00\x83\x00\x02\x00\x01\x00\x00\x00\x00\x08\x00\x00", 16, 446), 16);
+	assert_int_equal(pwrite(fd, "\x55\xaa", 2, 510), 2);
+	assert_int_equal(signature_probe(fd, &s, &e), 1);
+	assert_string_equal(s.type, "dos");
+	assert_string_equal(s.usage, "partitions");
+	close(fd);
+
+	/* What cannot be read is an error and not "nothing". */
+	fd = open(file, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(signature_probe(fd, &s, &e), -1);
+	close(fd);
+}
+
+static void fill_state(struct attach_state *s, int index)
+{
+	memset(s, 0, sizeof(*s));
+	nbddev_set(&s->dev, index);
+	snprintf(s->uri, sizeof(s->uri), "nbd://h:10809/ws%d", index);
+	strcpy(s->host, "h");
+	strcpy(s->port, "10809");
+	snprintf(s->export, sizeof(s->export), "ws%d \"\\\xc3\xa4", index);
+	strcpy(s->client, "boot-id");
+	s->size = 1ull << 40;
+	strcpy(s->uuid, UUID);
+	strcpy(s->discard, "pages");
+	s->dead_link_timeout = 604800;
+	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1 };
+	s->link_inode = 1ull << 33;
+	s->link_port = 65535;
+	s->attached_at = 1795252880;
+}
+
+static void test_state(void **state)
+{
+	static struct state_list list;
+	struct attach_state a, b;
+	char sub[64], path[80];
+	struct stat st;
+
+	snprintf(sub, sizeof(sub), "%s/run", dir);
+	assert_int_equal(state_load_all(sub, &list, NULL), 0);
+	assert_int_equal(list.count, 0);
+	assert_int_equal(state_dir_prepare(sub, NULL), 0);
+	assert_int_equal(stat(sub, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	fill_state(&a, 10);
+	fill_state(&b, 2);
+	assert_int_equal(state_save(sub, &a, NULL), 0);
+	assert_int_equal(state_save(sub, &b, NULL), 0);
+	assert_int_equal(state_save(sub, &b, NULL), 0); /* replaces */
+	snprintf(path, sizeof(path), "%s/nbd2.json", sub);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(state_load_all(sub, &list, NULL), 0);
+	assert_int_equal(list.count, 2);
+	assert_memory_equal(&list.states[0], &b, sizeof(b));
+	assert_memory_equal(&list.states[1], &a, sizeof(a));
+	assert_ptr_equal(state_by_device(&list, 10), &list.states[1]);
+	assert_ptr_equal(state_by_uri(&list, "nbd://h:10809/ws2"), &list.states[0]);
+	assert_null(state_by_uri(&list, "nbd://h:10809/ws3"));
+	assert_int_equal(state_remove(sub, &b.dev, NULL), 0);
+	assert_int_equal(state_remove(sub, &b.dev, NULL), 0);
+	assert_int_equal(state_load_all(sub, &list, NULL), 0);
+	assert_int_equal(list.count, 1);
+}
+
+static void test_damaged_state_is_an_error(void **state)
+{
+	static struct state_list list;
+	struct errbuf e = { 0 };
+	char sub[64], path[80];
+	FILE *f;
+
+	snprintf(sub, sizeof(sub), "%s/damaged", dir);
+	assert_int_equal(state_dir_prepare(sub, NULL), 0);
+	snprintf(path, sizeof(path), "%s/nbd0.json", sub);
+	f = fopen(path, "w");
+	fputs("{\"version\": 1, \"device\": \"nbd0\"", f);
+	fclose(f);
+	assert_int_equal(state_load_all(sub, &list, &e), -1);
+	assert_non_null(strstr(e.text, path));
+	f = fopen(path, "w");
+	fputs("{\"version\": 1}", f);
+	fclose(f);
+	assert_int_equal(state_load_all(sub, &list, &e), -1);
+	assert_non_null(strstr(e.text, "format"));
+	assert_int_equal(chmod(sub, 0777), 0);
+	assert_int_equal(state_dir_prepare(sub, &e), -1);
+	assert_non_null(strstr(e.text, "others"));
+}
+
+static void test_state_lock(void **state)
+{
+	struct errbuf e = { 0 };
+	int fd = state_lock(dir, 0, NULL);
+
+	assert_true(fd >= 0);
+	assert_int_equal(state_lock(dir, 0, &e), -1);
+	assert_int_equal(e.code, EBUSY);
+	close(fd);
+	fd = state_lock(dir, 0, NULL);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_header_is_what_others_read), cmocka_unit_test(test_header_is_mkswaps),
+		cmocka_unit_test(test_signatures),		   cmocka_unit_test(test_state),
+		cmocka_unit_test(test_damaged_state_is_an_error),  cmocka_unit_test(test_state_lock),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* An export's life with its backing file: what happens to pages when a worker dies, when it is released, and when somebody
+ * punches a hole.  The barrier is replaced, to see that it is asked and to have it fail.
+ */
+#include "config.h"
+
+#include "server/exports.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PAGES 256
+
+static char dir[] = "/tmp/nbdswap-test-exports.XXXXXX";
+static struct exports set;
+static int barriers, barrier_error;
+static const struct export *last_settled;
+
+int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e);
+
+int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e)
+{
+	barriers++;
+	return barrier_error ? err_set(e, barrier_error, "no barrier here") : 0;
+}
+
+static void finished(void *arg, struct export *x)
+{
+	ev_break(arg, EVBREAK_ALL);
+}
+
+static void settled(void *arg, struct export *x)
+{
+	last_settled = x;
+	finished(arg, x);
+}
+
+static void counted(void *arg)
+{
+	ev_break(arg, EVBREAK_ALL);
+}
+
+static void ignore(void *arg, struct export *x)
+{
+}
+
+static const struct exports_ops ops = { ignore, finished, finished, settled, counted };
+
+static struct export *activate(struct export *x)
+{
+	struct conf_export conf = { .name = "a", .size = PAGES * PAGE_BYTES, .create = 1 };
+
+	snprintf(conf.file, sizeof(conf.file), "%s/a", dir);
+	if (!x)
+		x = exports_add(&set, &conf);
+	export_activate(x, PROVISION_CREATE, false);
+	assert_int_not_equal(export_refusal(x, NULL), 0);
+	ev_run(set.arg, 0);
+	if (x->state != EXPORT_READY)
+		print_error("%s\n", x->why.text);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_int_equal(export_refusal(x, NULL), 0);
+	return x;
+}
+
+static void release(struct export *x)
+{
+	export_release(x);
+	assert_int_equal(x->state, EXPORT_RELEASING);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+}
+
+static void begin(void)
+{
+	struct errbuf e;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/a", dir);
+	unlink(path);
+	barriers = barrier_error = 0;
+	set = (struct exports){ .ops = &ops, .arg = ev_loop_new(EVFLAG_AUTO), .allow_unlocked = true };
+	set.slow = job_runner_create(set.arg, 1, &e);
+	set.quick = job_runner_create(set.arg, 4, &e);
+}
+
+static void end(struct export *x)
+{
+	assert_true(exports_idle(&set));
+	exports_remove(&set, x);
+	job_runner_free(set.slow);
+	job_runner_free(set.quick);
+	ev_loop_destroy(set.arg);
+}
+
+/* Page 1 written, page 2 written and again in flight. */
+static void write_two(struct export *x)
+{
+	struct page_entry *p = table_entries(x->table);
+
+	p[1].state = p[2].state = PAGE_WRITTEN;
+	p[2].in_flight = 1;
+}
+
+static void test_worker_death(void **state)
+{
+	uint64_t fresh, written, lost;
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	export_settle(x);
+	assert_int_equal(x->state, EXPORT_SETTLING);
+	assert_int_not_equal(export_refusal(x, NULL), 0); /* nobody gets it before it is settled */
+	ev_run(set.arg, 0);
+	assert_ptr_equal(last_settled, x);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_int_equal(barriers, 1);
+	table_count(x->table, &fresh, &written, &lost);
+	assert_int_equal(lost, 1);
+	assert_int_equal(written, 1);
+	assert_int_equal(table_entries(x->table)[2].state, PAGE_LOST);
+	release(x);
+	assert_int_equal(barriers, 1); /* it was settled already */
+	end(x);
+}
+
+static void test_no_barrier_loses_all(void **state)
+{
+	uint64_t fresh, written, lost;
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	barrier_error = ENOTSUP;
+	export_settle(x);
+	ev_run(set.arg, 0);
+	table_count(x->table, &fresh, &written, &lost);
+	assert_int_equal(lost, PAGES);
+	assert_non_null(strstr(x->note, "EVERY PAGE IS LOST"));
+	release(x);
+	end(x);
+}
+
+static void test_release_after_unsettled_death(void **state)
+{
+	uint64_t fresh, written, lost;
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	x->dirty = true; /* the worker died when the daemon was stopping */
+	release(x);
+	assert_int_equal(barriers, 1);
+	activate(x);
+	table_count(x->table, &fresh, &written, &lost);
+	assert_int_equal(written, 1);
+	assert_int_equal(lost, 1);
+	release(x);
+	end(x);
+}
+
+static void test_release_keeps_pages(void **state)
+{
+	uint64_t fresh, written, lost;
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	table_entries(x->table)[1].state = PAGE_WRITTEN;
+	release(x);
+	assert_int_equal(barriers, 0);
+	activate(x);
+	table_count(x->table, &fresh, &written, &lost);
+	assert_int_equal(fresh, PAGES - 1);
+	assert_int_equal(written, 1);
+	release(x);
+	end(x);
+}
+
+/* A re-check under way when a worker dies: one after the other, and nothing is forgotten. */
+static void test_recheck(void **state)
+{
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	export_recheck(x);
+	export_settle(x);
+	assert_true(x->waiting);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_string_equal(x->alarm, "");
+	assert_int_equal(fallocate(backing_fd(x->backing), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8 * PAGE_BYTES,
+				   PAGE_BYTES), 0);
+	export_recheck(x);
+	while (x->looking)
+		ev_run(set.arg, EVRUN_ONCE);
+	assert_non_null(strstr(x->alarm, "hole"));
+	release(x);
+	end(x);
+}
+
+static void test_count(void **state)
+{
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	assert_true(export_count(x));
+	assert_false(export_count(x)); /* one at a time */
+	ev_run(set.arg, 0);
+	assert_int_equal(x->written, 2);
+	assert_int_equal(x->fresh, PAGES - 2);
+	assert_int_equal(x->lost, 0);
+	release(x);
+	assert_false(export_count(x));
+	end(x);
+}
+
+static void test_interrupted(void **state)
+{
+	struct conf_export conf = { .name = "a", .size = 64 << 20 };
+	struct export *x;
+
+	begin();
+	snprintf(conf.file, sizeof(conf.file), "%s/a", dir);
+	x = exports_add(&set, &conf);
+	exports_interrupt(&set);
+	export_activate(x, PROVISION_CREATE, false);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	assert_int_equal(x->why.code, EINTR);
+	end(x);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
+		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
+		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_interrupted),
+	};
+	struct statfs fs;
+	char path[64];
+	int rc;
+
+	if (!mkdtemp(dir))
+		return 1;
+	if (statfs(dir, &fs) < 0 || (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC)) {
+		puts("skipped: /tmp is not on ext4 or xfs");
+		rmdir(dir);
+		return 77;
+	}
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	unlink(path);
+	rmdir(dir);
+	return rc;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "common/lease.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct lease_clock at0 = { .ms = 1000, .wall = 1000000000 };
+
+static void test_holder_names(void **state)
+{
+	static const char *const cases[][3] = {
+		{ "boot-1", "10.0.0.5:33", "boot-1" }, { "", "10.0.0.5:33", "10.0.0.5" }, { "", "[fe80::1]:33", "fe80::1" },
+		{ "", "unix", "unix" },
+	};
+	static const char *const bad[] = { "", ":33", "[]:33", "[fe80::1", "10.0.0.5" };
+	char out[LEASE_HOLDER_MAX];
+	struct errbuf e;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(lease_holder(cases[i][0], cases[i][1], out, &e), 0);
+		assert_string_equal(out, cases[i][2]);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(lease_holder("", bad[i], out, &e), -1);
+}
+
+static void test_second_client_refused(void **state)
+{
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+
+	assert_false(lease_held(&l, &at0));
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:6", &at0, &e), 0);
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &at0, &e), -1);
+	assert_int_equal(e.code, EBUSY);
+	assert_string_equal(e.text, "export \"ws1\" is in use by client A (10.0.0.1:6) since 2001-09-09 01:46:40 UTC; it must"
+				    " detach first");
+	lease_close(&l);
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &at0, &e), -1); /* one of two sessions is left */
+	lease_close(&l);
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &at0, &e), 0);
+	assert_string_equal(l.holder, "B");
+}
+
+static void test_kept_after_worker_death(void **state)
+{
+	const struct lease_clock soon = { .ms = 1000 + 14999, .wall = 1000000015 }, later = { .ms = 1000 + 15000 };
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+	lease_end_all(&l, &at0, 15000);
+	assert_int_equal(l.sessions, 0);
+	assert_true(lease_held(&l, &soon));
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &soon, &e), -1);
+	assert_string_equal(e.text, "export \"ws1\" is kept for client A (10.0.0.1:5), which held it since 2001-09-09 01:46:40 UTC"
+				    " and lost its connection; it is free in 1 s if that client does not come back");
+	/* Its own client comes back, and holds it as before. */
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:9", &soon, &e), 0);
+	assert_int_equal(l.since, at0.wall);
+	assert_int_equal(l.sessions, 1);
+	assert_true(lease_held(&l, &later));
+	lease_close(&l);
+	assert_false(lease_held(&l, &soon));
+	/* It does not come back. */
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+	lease_end_all(&l, &at0, 15000);
+	assert_false(lease_held(&l, &later));
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &later, &e), 0);
+	/* Not kept. */
+	lease_end_all(&l, &later, 0);
+	assert_false(lease_held(&l, &later));
+	/* Ending what nobody holds does nothing. */
+	lease_end_all(&l, &later, 15000);
+	lease_close(&l);
+	assert_false(lease_held(&l, &later));
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_holder_names), cmocka_unit_test(test_second_client_refused),
+		cmocka_unit_test(test_kept_after_worker_death),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

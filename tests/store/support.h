@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the store's unit tests share: scratch files and a store over one of them. */
+#ifndef NBDSWAP_TESTS_STORE_SUPPORT_H
+#define NBDSWAP_TESTS_STORE_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "store/store.h"
+
+/* An open, nameless file of this size below TMPDIR, without O_DIRECT. */
+int scratch_file(uint64_t bytes);
+
+/* A new directory below TMPDIR; the caller frees the name. scratch_remove() removes it with the files in it. */
+char *scratch_dir(void);
+void scratch_remove(char *dir);
+
+/* A store over a scratch file with a table in the given state. */
+struct fixture {
+	int fd;
+	uint64_t pages;
+	struct table *table;
+	struct pool *pool;
+	struct store *store;
+};
+
+void fixture_make(struct fixture *f, uint64_t pages, size_t pool_pages, enum page_state state);
+void fixture_free(struct fixture *f);
+
+/* Fills pages at p with bytes that tell the version and the page, and the opposite. */
+void fill_pages(void *p, size_t pages, uint8_t value);
+void expect_pages(const void *p, size_t pages, uint8_t value);
+
+#endif

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Our own programs in guests; source it after vm.sh.
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # builddir and tmp come from functions.sh
+
+nbdswap=$builddir/client/nbdswap
+nbdswapctl=$builddir/server/nbdswapctl
+plugin=$builddir/.libs/nbdkit-swap-plugin.so
+swapload=$builddir/tests/vm/swapload
+
+say() {
+    echo "$SECONDS s: $*"
+}
+
+# swap_configure NAME [LINE...]: writes the server's configuration; the lines are the export sections.
+swap_configure() {
+    local name=$1
+    shift
+    {
+        printf '%s\n' '[server]' 'listen = 0.0.0.0:10809' 'control = /run/nbdswapd.sock' "plugin = $plugin"
+        printf '%s\n' "$@"
+    } | vm_put "$name" /etc/nbdswapd.conf 600
+}
+
+# swap_status NAME [--json]
+swap_status() {
+    vm_run "$1" 20 "$nbdswapctl status --socket /run/nbdswapd.sock ${2:-}"
+}
+
+_swap_ready() {
+    kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended: $(cat "$tmp/nbdswapd.log")"
+    swap_status "$1" --json |
+        jq -e '.worker.state == "ready" and ([.exports[].state] | length > 0 and all(. == "ready"))'
+}
+
+# swap_serve NAME: starts nbdswapd with the configuration and waits until every export is ready.
+swap_serve() {
+    vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --config /etc/nbdswapd.conf"
+    wait_until 180 _swap_ready "$1"
+}
+
+# swap_serve_end: SIGTERM, and the daemon must end in order.
+swap_serve_end() {
+    local rc=0
+    kill -TERM "$_swap_server"
+    wait "$_swap_server" || rc=$?
+    [ "$rc" = 0 ] || fail "nbdswapd ended with $rc: $(tail -n 20 "$tmp/nbdswapd.log")"
+}
+
+# What a client has that attach could leave behind.
+_swap_traces() {
+    vm_run "$1" 30 "
+        tail -n +2 /proc/swaps
+        ls /sys/block/nbd*/pid 2>/dev/null
+        find /run /dev/shm ! -type d | sort
+        ps -e -o ppid=,comm= | awk '\$1 != 2 && \$2 !~ /^(ps|awk|bash|kthreadd|vm-agent)\$/ { print \"process \" \$2 }' | sort"
+}
+
+# swap_attach NAME URI: with the reserve of memory that attach itself asks for.
+swap_attach() {
+    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=16384'
+    _swap_before=$(_swap_traces "$1")
+    vm_run "$1" 120 "$nbdswap attach $2" || fail "guest $1: $2 does not attach"
+    must_match "$(vm_run "$1" 20 'cat /proc/swaps')" '^/dev/nbd[0-9]+ ' "/proc/swaps after attach"
+}
+
+# swap_work NAME MIB PROCESSES ROUNDS SECONDS: the memory test, which must have swapped out and in again.
+swap_work() {
+    vm_run "$1" "$5" "$swapload --size $2 --processes $3 --rounds $4" >"$tmp/swapload" ||
+        fail "guest $1: $(tail -n 5 "$tmp/swapload")"
+    tail -n 1 "$tmp/swapload"
+    must_match "$(tail -n 1 "$tmp/swapload")" '^swapload: OK, .* pswpout=[0-9]{4,} pswpin=[0-9]{4,} ' "the memory test"
+}
+
+# swap_detach NAME: and nothing is left of what was attached.
+swap_detach() {
+    local after
+    vm_run "$1" 120 "$nbdswap detach --all" >"$tmp/detach" 2>&1 || fail "guest $1: detach: $(cat "$tmp/detach")"
+    after=$(_swap_traces "$1")
+    [ "$after" = "$_swap_before" ] ||
+        fail "guest $1: detach left something behind: $(diff <(echo "$_swap_before") <(echo "$after"))"
+}

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Guests under QEMU without KVM, with Debian's kernel, for tests. Source it after tests/functions.sh. A guest sees the
+# host's root read-only by 9p under an overlay of tmpfs, so it has every program of the host and the build tree.
+#
+#	vm_net server client            names and order of the guests: number i is 10.77.0.i, with a link to each other
+#	vm_start server mem=384 disks="data:1024" [smp=1] [user=1] [append="..."]
+#	vm_wait server                  until its agent answers
+#	vm_run client 60 'swapon -s'    runs in the guest with a time limit; output and exit code are the command's
+#	vm_put client /etc/x 600 <FILE  writes standard input to a file in the guest
+#	vm_spawn pid server LOG 600 CMD runs in the background; kill $pid passes the signal on to it
+#	vm_dmesg_clean client           fails on anything in the guest's dmesg that should not be there
+#	vm_stop client; vm_kill server  orderly; a power cut
+#
+# Disks are MiB, found in the guest as /dev/disk/by-id/virtio-NAME. Guest tests run one at a time in a build tree.
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # srcdir, builddir and tmp come from functions.sh
+
+vm_dir=$tmp/vm
+vmctl=$builddir/tests/vm/vmctl
+declare -A _vm_pid=() _vm_number=()
+_vm_names=()
+
+_vm_requirements() {
+    command -v qemu-system-x86_64 >/dev/null || skip "qemu-system-x86_64 is not installed"
+    command -v busybox >/dev/null || skip "busybox is not installed (Debian: busybox-static)"
+    [ "$(id -u)" = 0 ] || skip "guests see the host's root through QEMU, which must be root for that"
+    [ -x "$vmctl" ] || fail "$vmctl is not built (make check builds it)"
+    mkdir -p "$vm_dir"
+    exec 8>"$builddir/tests/vm/.lock"
+    flock -w 3600 8 || fail "other guest tests have been running for an hour"
+    local rc=0
+    vm_kernel=$("$srcdir/tests/vm/kernel.sh" 2>"$vm_dir/kernel.err") || rc=$?
+    [ "$rc" != 77 ] || skip "$(tail -n 1 "$vm_dir/kernel.err")"
+    [ "$rc" = 0 ] || fail "$(cat "$vm_dir/kernel.err")"
+    "$srcdir/tests/vm/mkinitramfs.sh" "$vm_kernel" "$builddir/tests/vm/agent" "$srcdir/tests/vm/init" \
+        "$vm_dir/initramfs"
+    cleanup_fn _vm_cleanup
+}
+
+# Runs at the end of every test: on failure shows what the guests said last.
+_vm_cleanup() {
+    local name
+    for name in "${!_vm_pid[@]}"; do
+        vm_kill "$name"
+    done
+    [ "${rc:-0}" = 0 ] || [ "${rc:-0}" = 77 ] || tail -n 20 "$tmp"/*.log >&2 2>/dev/null
+    [ "${rc:-0}" = 0 ] || [ "${rc:-0}" = 77 ] || for name in "${_vm_names[@]}"; do
+        [ -f "$vm_dir/$name/console" ] || continue
+        echo "--- console of guest $name (last 60 lines)"
+        tail -n 60 "$vm_dir/$name/console"
+    done >&2
+}
+
+vm_net() {
+    local name
+    _vm_names=("$@")
+    for name in "$@"; do
+        _vm_number[$name]=$((${#_vm_number[@]} + 1))
+    done
+}
+
+vm_ip() {
+    echo "10.77.0.${_vm_number[$1]}"
+}
+
+vm_start() {
+    local name=$1 mem=256 smp=1 disks='' user=0 append='' word peer n self
+    shift
+    for word in "$@"; do
+        case $word in
+        mem=* | smp=* | disks=* | user=* | append=*) local "${word%%=*}=${word#*=}" ;;
+        *) fail "vm_start: $word?" ;;
+        esac
+    done
+    [ -z "${_vm_pid[$name]:-}" ] || fail "guest $name is already running"
+    [ -n "${_vm_number[$name]:-}" ] || vm_net "$name"
+    self=${_vm_number[$name]}
+    local dir=$vm_dir/$name
+    mkdir -p "$dir"
+    rm -f "$dir"/ctl*
+
+    local args=(
+        -nodefaults -no-user-config -display none -no-reboot
+        -machine q35,accel=tcg -cpu max,la57=off -smp "$smp" -m "$mem"
+        -kernel "$vm_kernel/vmlinux" -initrd "$vm_dir/initramfs"
+        -serial "file:$dir/console"
+        -device virtio-rng-pci
+        -virtfs "local,id=hostroot,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"
+        -device virtio-serial-pci,max_ports=16
+    )
+    for ((n = 0; n < 6; n++)); do
+        args+=(-chardev "socket,id=ctl$n,path=$dir/ctl$n,server=on,wait=off"
+            -device "virtserialport,chardev=ctl$n,name=ctl$n")
+    done
+    for word in $disks; do
+        [ -f "$dir/${word%%:*}.disk" ] || truncate -s "${word##*:}M" "$dir/${word%%:*}.disk"
+        args+=(-drive "file=$dir/${word%%:*}.disk,id=${word%%:*},if=none,format=raw,cache=unsafe,discard=unmap"
+            -device "virtio-blk-pci,drive=${word%%:*},serial=${word%%:*}")
+    done
+    for peer in "${_vm_names[@]}"; do
+        [ "$peer" != "$name" ] || continue
+        n=${_vm_number[$peer]}
+        mkdir -p "$vm_dir/$peer"
+        rm -f "$dir/to-$peer"
+        args+=(-netdev "dgram,id=net$n,local.type=unix,local.path=$dir/to-$peer,remote.type=unix,remote.path=$vm_dir/$peer/to-$name"
+            -device "virtio-net-pci,netdev=net$n,mac=$(printf '52:54:77:00:%02x:%02x' "$self" "$n")")
+    done
+    [ "$user" = 0 ] || args+=(-netdev user,id=user -device "virtio-net-pci,netdev=user,mac=52:54:77:ff:00:01")
+    args+=(-append "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on \
+vm.name=$name vm.net=$(IFS=,; echo "${_vm_names[*]}") vm.modules=$vm_kernel $append")
+
+    qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 8>&- &
+    _vm_pid[$name]=$!
+    wait_until 30 test -S "$dir/ctl5" || fail "QEMU did not start: $(cat "$dir/qemu.log")"
+}
+
+vm_alive() {
+    [ -n "${_vm_pid[$1]:-}" ] && kill -0 "${_vm_pid[$1]}" 2>/dev/null
+}
+
+# vm_run NAME SECONDS COMMAND
+vm_run() {
+    local rc=0
+    "$vmctl" "$vm_dir/$1" "$2" run "$3" || rc=$?
+    case $rc in
+    124) echo "guest $1: not done in $2 s: $3" >&2 ;;
+    125) echo "guest $1 cannot be reached" >&2 ;;
+    esac
+    return $rc
+}
+
+vm_wait() {
+    local name
+    for name in "$@"; do
+        vm_run "$name" 90 true || fail "guest $name did not boot: $(cat "$vm_dir/$name/qemu.log")"
+    done
+}
+
+# vm_put NAME PATH MODE: standard input becomes the file.
+vm_put() {
+    local file
+    file=$(mktemp "$vm_dir/put.XXXXXX")
+    cat >"$file"
+    VMCTL_STDIN=$file vm_run "$1" 30 "umask 077; cat >'$2' && chmod $3 '$2'" || fail "guest $1: cannot write $2"
+    rm -f "$file"
+}
+
+# vm_spawn VAR NAME LOG SECONDS COMMAND: VAR becomes the process to signal and wait for; its output goes to LOG.
+vm_spawn() {
+    "$vmctl" "$vm_dir/$2" "$4" run "exec $5" >"$3" 2>&1 8>&- &
+    printf -v "$1" %s "$!"
+    cleanup_fn end_process "$!"
+}
+
+vm_stop() {
+    vm_alive "$1" || return 0
+    "$vmctl" "$vm_dir/$1" 20 poweroff || echo "guest $1 did not switch off, it is killed" >&2
+    vm_kill "$1"
+}
+
+vm_kill() {
+    [ -n "${_vm_pid[$1]:-}" ] || return 0
+    kill -KILL "${_vm_pid[$1]}" 2>/dev/null || true
+    wait "${_vm_pid[$1]}" 2>/dev/null || true
+    unset "_vm_pid[$1]"
+}
+
+# What no test may leave behind. A test that provokes one of these looks at dmesg itself.
+_vm_dmesg_bad='I/O error|Buffer I/O|Oops|BUG:|Kernel panic|WARNING: CPU|blocked for more than|soft lockup|rcu.*stall'
+_vm_dmesg_bad+='|Read-error on swap|Write-error on swap|nbd[0-9]+: .*(Dead|timed out|Receive|Send|Wrong magic|Double reply|Unexpected)'
+_vm_dmesg_bad+='|Out of memory|segfault|general protection'
+
+vm_dmesg_clean() {
+    local text
+    text=$(vm_run "$1" 60 dmesg) || fail "guest $1: no dmesg"
+    if grep -E "$_vm_dmesg_bad" <<<"$text" >&2; then
+        fail "guest $1: the lines above are in its dmesg"
+    fi
+}
+
+_vm_requirements
