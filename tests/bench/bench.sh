@@ -144,7 +144,7 @@ stop_nbdkit
 start_nbdkit file="$disk/g.swap" size=1088M
 gib=$(($(rollup) - idle))
 stop_nbdkit
-printf '\n%-40s %8s %8s\n' "locked memory, KiB (nbdkit -t $t)" "" "limit"
+printf '\n%-40s %8s %8s\n' "locked memory, KiB (nbdkit -t $t)" is limit
 printf '%-40s %8d %8d\n' "idle" "$idle" 32768 "more per connection under load" "$connection" 4096 "more per GiB" "$gib" 4096
 printf '{"seconds":%s,"rounds":%s,"results":[%s],"locked_kib":{"threads":%s,"idle":%s,"connection":%s,"gib":%s}}\n' "$seconds" \
     "$rounds" "$results" "$t" "$idle" "$connection" "$gib" >"$json"

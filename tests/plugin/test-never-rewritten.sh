@@ -19,6 +19,7 @@ unchanged "another size"
 
 # A hole was punched into it.
 cp --sparse=never --preserve=mode "$file" "$disk/kept"
+sync "$disk/kept"
 fallocate --punch-hole --offset 8M --length 64k "$file" || skip "cannot punch holes here"
 sum=$(sha256sum <"$file")
 refused 'n.swap: has 1 hole.*nbdswapctl activate --rewrite' file="$file" size=16M "allow=$allow"
