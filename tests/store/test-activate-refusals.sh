@@ -113,7 +113,7 @@ for fs in ext4 xfs btrfs; do
     refused 'f: was made for 4 MiB, the size asked for is 8 MiB' activate "$f" size=8M provision=rewrite
     works 'size=8388608' activate "$f" size=8M provision=renew begin write=1+1:4 end
     fallocate -p -o 4M -l 64K "$f"; sync "$f"
-    refused 'hole.*has pages of a clean stop: only .*--rewrite' activate "$f" provision=rewrite
+    refused 'hole.*a client may count on its pages: only .*--rewrite' activate "$f" provision=rewrite
     works 'read=1.1 error=0 cause=0 value=0' activate "$f" provision=renew begin read=1+1 end
 
     # Held: by whom.
