@@ -15,15 +15,27 @@
 #include <unistd.h>
 
 enum {
-	OPT_ALL = 'a', OPT_DEVICE = 'd', OPT_FORCE = 'f', OPT_LABEL = 'L', OPT_DRY_RUN = 'n', OPT_PRIORITY = 'p',
-	OPT_JSON = 1, OPT_DISCARD, OPT_LOOPBACK, OPT_DEAD_LINK, OPT_NBD_CLIENT, OPT_SWAPTAB, OPT_STATE_DIR,
+	OPT_ALL = 'a',
+	OPT_DEVICE = 'd',
+	OPT_FORCE = 'f',
+	OPT_LABEL = 'L',
+	OPT_DRY_RUN = 'n',
+	OPT_PRIORITY = 'p',
+	OPT_JSON = 1,
+	OPT_DISCARD,
+	OPT_LOOPBACK,
+	OPT_DEAD_LINK,
+	OPT_NBD_CLIENT,
+	OPT_SWAPTAB,
+	OPT_STATE_DIR,
 };
 
 static const struct option_def defs[] = {
 	{ OPT_ALL, "all", NULL, "attach every line of the swaptab" },
 	{ OPT_DEVICE, "device", "NBDN", "use this device (default: the first that is free)" },
 	{ OPT_DISCARD, "discard", "MODE", "none, once, pages or auto (default: auto)" },
-	{ OPT_DEAD_LINK, "dead-link-timeout", "SECONDS", "hold requests this long without a link (default: 604800)" },
+	{ OPT_DEAD_LINK, "dead-link-timeout", "SECONDS",
+	  "hold requests this long without a link (default: 604800)" },
 	{ OPT_DRY_RUN, "dry-run", NULL, "only look whether it could be attached" },
 	{ OPT_FORCE, "force", NULL, "overwrite whatever the export holds" },
 	{ OPT_JSON, "json", NULL, "print the result as JSON" },
@@ -79,7 +91,8 @@ static int take_option(struct attach_command *c, int id, const char *value, stru
 		return 0;
 	case OPT_LABEL:
 		if (strlen(value) > SWAP_LABEL_MAX)
-			return err_set(e, EINVAL, "label \"%.32s\" has more than %d bytes", value, SWAP_LABEL_MAX);
+			return err_set(e, EINVAL, "label \"%.32s\" has more than %d bytes", value,
+				       SWAP_LABEL_MAX);
 		r->label = value;
 		return 0;
 	case OPT_LOOPBACK:
@@ -161,8 +174,8 @@ static bool already(const struct attach_state *s, const struct attach_request *r
 	if (!s)
 		return false;
 	if (list)
-		json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b}", "uri", r->uri.text, "exit_code", EX_OK_,
-						      "device", s->dev.name, "already", 1));
+		json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b}", "uri", r->uri.text, "exit_code",
+						      EX_OK_, "device", s->dev.name, "already", 1));
 	else
 		printf("%s: %s is attached already\n", s->dev.name, r->uri.text);
 	return true;
@@ -237,7 +250,8 @@ int attach_main(int argc, char **argv)
 	}
 	operands = argc - options_operands(&o);
 	if (operands != (c.all ? 0 : 1)) {
-		say(c.all ? "with --all no address may be given" : "give one address, nbd://HOST[:PORT]/EXPORT, or --all");
+		say(c.all ? "with --all no address may be given"
+			  : "give one address, nbd://HOST[:PORT]/EXPORT, or --all");
 		return EX_USAGE_;
 	}
 	if (c.all && c.request.device) {

@@ -38,6 +38,7 @@ struct work {
 	struct attach_state *st; /* &out->state */
 	struct server_facts server;
 	struct machine_facts machine;
+	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
 
@@ -46,16 +47,22 @@ static int do_connect(struct work *w, struct errbuf *e)
 	uint16_t port = (uint16_t)strtoul(w->r->uri.port, NULL, 10);
 	struct conn_list before, after;
 	const struct tcp_conn *c;
+	int rc;
 
 	link_list(port, &before);
-	if (nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e) < 0)
-		return -1;
+	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e);
 	link_list(port, &after);
 	c = link_new(&before, &after);
 	if (c) {
 		w->st->link_inode = c->inode;
 		w->st->link_port = c->local_port;
 	}
+	/* After a failure the device may be connected by somebody who was faster.  nbd-client has ended, so a new
+	 * connection that still stands is one it had handed to the kernel before it failed.
+	 */
+	w->ours = rc == 0 || c;
+	if (rc < 0)
+		return -1;
 	w->st->size = nbddev_size(&w->st->dev);
 	if (w->st->size != w->server.export.size)
 		return err_set(e, EIO, "%s has %llu bytes although the export has %llu", w->st->dev.name,
@@ -68,7 +75,7 @@ static int undo_connect(struct work *w, struct errbuf *e)
 {
 	struct swap_list swaps;
 
-	if (!nbddev_connected(&w->st->dev))
+	if (!w->ours || !nbddev_connected(&w->st->dev))
 		return 0;
 	if (procswaps_read(&swaps, e) < 0)
 		return -1;
@@ -190,7 +197,8 @@ static enum exit_code run_steps(struct work *w, const volatile int *stop, struct
 
 		/* A failure after a signal is its doing: nbd-client may have had it too. */
 		if (*stop)
-			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before", w->r->uri.text);
+			rc = err_set(e, EINTR, "%s: interrupted; everything is as it was before",
+				     w->r->uri.text);
 		else if (rc < 0)
 			err_prefix(e, "%s: %s", w->r->uri.text, steps[i].name);
 		if (rc < 0) {
@@ -211,7 +219,8 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 	 * reclaim: not there.
 	 */
 	if (r->discard == DISCARD_AUTO)
-		return server->export.identified && session_server_knows_clients(&r->uri) ? DISCARD_PAGES : DISCARD_NONE;
+		return server->export.identified && session_server_knows_clients(&r->uri) ? DISCARD_PAGES
+											  : DISCARD_NONE;
 	return r->discard;
 }
 
@@ -236,7 +245,8 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	if (geteuid() == 0 && state_load_all(r->state_dir, &attached, e) < 0)
 		return EX_FAIL;
 	preflight_machine(&r->uri,
-			  &(struct machine_wishes){ .device = r->device, .nbd_client = r->nbd_client,
+			  &(struct machine_wishes){ .device = r->device,
+						    .nbd_client = r->nbd_client,
 						    .own_address_ok = r->own_address_ok },
 			  &attached, &w.machine, &out->findings);
 	preflight_server(&r->uri, client_id, &w.server, &out->findings);

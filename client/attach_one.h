@@ -22,8 +22,8 @@
 
 struct attach_request {
 	struct nbd_uri uri;
-	const char *device;	/* NULL: the first that is free */
-	const char *label;	/* NULL: what is there, else the export's name */
+	const char *device; /* NULL: the first that is free */
+	const char *label; /* NULL: what is there, else the export's name */
 	const char *nbd_client; /* program */
 	const char *state_dir;
 	int priority;

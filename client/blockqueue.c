@@ -49,8 +49,8 @@ static int change(const struct nbddev *d, const char *file, int value, int *befo
 	if (queue_get(d, file, &now, e) < 0)
 		return -1;
 	if (now != value)
-		return err_set(e, EIO, "/sys/block/%s/queue/%s is %d after %d was written to it", d->name, file, now,
-			       value);
+		return err_set(e, EIO, "/sys/block/%s/queue/%s is %d after %d was written to it", d->name, file,
+			       now, value);
 	return 0;
 }
 

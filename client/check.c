@@ -45,8 +45,8 @@ static void help(void)
 {
 	puts("Usage: nbdswap check [OPTION...] nbd://HOST[:PORT]/EXPORT\n"
 	     "       nbdswap check [OPTION...] nbd+unix:///EXPORT?socket=PATH\n\n"
-	     "Writes pages to an export that is not in use, reads them back, compares them, and puts back what they\n"
-	     "held.  Shows how long a page takes.\n");
+	     "Writes pages to an export that is not in use, reads them back, compares them, and puts back what "
+	     "they\nheld.  Shows how long a page takes.\n");
 	options_help(stdout, defs);
 }
 
@@ -58,7 +58,8 @@ static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *
 	errno = 0;
 	value = strtoull(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || value < min || value > max)
-		return err_set(e, EINVAL, "\"%.32s\" is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+		return err_set(e, EINVAL, "\"%.32s\" is not a number from %" PRIu64 " to %" PRIu64, text, min,
+			       max);
 	*out = value;
 	return 0;
 }
@@ -101,28 +102,28 @@ static enum exit_code look_at_content(const struct check_request *c, struct sess
 	 */
 	if (signature_is_swap(&sig) && session_server_knows_clients(&c->uri))
 		return EX_OK_;
-	say("%s holds content of a kind that may be in use elsewhere: %s (%s)%s%s; the check would change it for a moment; "
-	    "make sure that nothing uses it, then use --force", c->uri.text, sig.type, sig.usage,
-	    sig.label[0] ? ", label " : "", sig.label);
+	say("%s holds content of a kind that may be in use elsewhere: %s (%s)%s%s; the check would change it "
+	    "for a moment; make sure that nothing uses it, then use --force",
+	    c->uri.text, sig.type, sig.usage, sig.label[0] ? ", label " : "", sig.label);
 	return EX_REFUSED;
 }
 
 static json_t *latency_json(const struct latency *l)
 {
-	return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "count", (json_int_t)l->count, "p50_us", (double)l->p50 / 1e3,
-			 "p90_us", (double)l->p90 / 1e3, "p99_us", (double)l->p99 / 1e3, "p99.9_us",
-			 (double)l->p999 / 1e3, "max_us", (double)l->max / 1e3);
+	return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "count", (json_int_t)l->count, "p50_us",
+			 (double)l->p50 / 1e3, "p90_us", (double)l->p90 / 1e3, "p99_us", (double)l->p99 / 1e3,
+			 "p99.9_us", (double)l->p999 / 1e3, "max_us", (double)l->max / 1e3);
 }
 
 static void print_json(const struct check_request *c, const struct export_facts *facts,
 		       const struct roundtrip_result *r, bool passed)
 {
-	json_t *j = json_pack("{s:s, s:I, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "uri", c->uri.text, "size",
-			      (json_int_t)facts->size, "identified", facts->identified, "passed", passed, "pages",
-			      (json_int_t)r->pages, "mismatches", (json_int_t)r->mismatches, "write_errors",
-			      (json_int_t)r->write_errors, "read_errors", (json_int_t)r->read_errors, "unreadable",
-			      (json_int_t)r->unreadable, "not_restored", (json_int_t)r->not_restored, "interrupted",
-			      r->interrupted);
+	json_t *j = json_pack("{s:s, s:I, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "uri", c->uri.text,
+			      "size", (json_int_t)facts->size, "identified", facts->identified, "passed",
+			      passed, "pages", (json_int_t)r->pages, "mismatches", (json_int_t)r->mismatches,
+			      "write_errors", (json_int_t)r->write_errors, "read_errors",
+			      (json_int_t)r->read_errors, "unreadable", (json_int_t)r->unreadable,
+			      "not_restored", (json_int_t)r->not_restored, "interrupted", r->interrupted);
 
 	json_object_set_new(j, "write", latency_json(&r->write));
 	json_object_set_new(j, "read", latency_json(&r->read));
@@ -154,15 +155,18 @@ static void print_text(const struct check_request *c, const struct export_facts 
 		return;
 	}
 	say("%s: %" PRIu64 " pages came back wrong, %" PRIu64 " writes and %" PRIu64 " reads failed, %" PRIu64
-	    " could not be read before, %" PRIu64 " do not hold their old content%s%s%s", c->uri.text, r->mismatches,
-	    r->write_errors, r->read_errors, r->unreadable, r->not_restored,
+	    " could not be read before, %" PRIu64 " do not hold their old content%s%s%s",
+	    c->uri.text, r->mismatches, r->write_errors, r->read_errors, r->unreadable, r->not_restored,
 	    r->interrupted ? "; it was interrupted" : "", r->first_error[0] ? "; first: " : "", r->first_error);
 }
 
 static enum exit_code run_on(const struct check_request *c, struct session *s, const struct export_facts *facts)
 {
-	const struct roundtrip_options o = { .pages = c->pages, .size = facts->size, .seed = c->seed,
-					     .can_trim = facts->trim, .bar = c->json ? NULL : stderr,
+	const struct roundtrip_options o = { .pages = c->pages,
+					     .size = facts->size,
+					     .seed = c->seed,
+					     .can_trim = facts->trim,
+					     .bar = c->json ? NULL : stderr,
 					     .stop = &caught_signal };
 	struct roundtrip_result r;
 	struct errbuf e = { 0 };
@@ -175,16 +179,16 @@ static enum exit_code run_on(const struct check_request *c, struct session *s, c
 		return EX_REFUSED;
 	}
 	if (facts->size < PAGE || facts->block_min > PAGE) {
-		say("%s: it takes no pages of %u bytes (size %" PRIu64 ", smallest request %" PRIu64 ")", c->uri.text, PAGE,
-		    facts->size, facts->block_min);
+		say("%s: it takes no pages of %u bytes (size %" PRIu64 ", smallest request %" PRIu64 ")",
+		    c->uri.text, PAGE, facts->size, facts->block_min);
 		return EX_REFUSED;
 	}
 	code = look_at_content(c, s, facts->size);
 	if (code != EX_OK_)
 		return code;
 	rc = roundtrip_run(s, &o, &r, &e);
-	passed = rc == 0 && !r.interrupted && !r.mismatches && !r.write_errors && !r.read_errors && !r.unreadable &&
-		 !r.not_restored;
+	passed = rc == 0 && !r.interrupted && !r.mismatches && !r.write_errors && !r.read_errors &&
+		 !r.unreadable && !r.not_restored;
 	if (rc < 0 && !r.pages) {
 		say_error(&e);
 		return EX_FAIL;
@@ -200,8 +204,10 @@ static enum exit_code run_on(const struct check_request *c, struct session *s, c
 
 static enum exit_code run(const struct check_request *c)
 {
-	static const enum exit_code codes[] = { [OPEN_OK] = EX_OK_, [OPEN_UNREACHABLE] = EX_UNREACHABLE,
-						[OPEN_NO_EXPORT] = EX_REFUSED, [OPEN_REFUSED] = EX_BUSY,
+	static const enum exit_code codes[] = { [OPEN_OK] = EX_OK_,
+						[OPEN_UNREACHABLE] = EX_UNREACHABLE,
+						[OPEN_NO_EXPORT] = EX_REFUSED,
+						[OPEN_REFUSED] = EX_BUSY,
 						[OPEN_FAILED] = EX_FAIL };
 	enum exit_code code = look_at_own_use(c);
 	char client_id[CLIENT_ID_MAX + 1];
@@ -228,7 +234,9 @@ static enum exit_code run(const struct check_request *c)
 
 int check_main(int argc, char **argv)
 {
-	struct check_request c = { .state_dir = STATE_DIR, .pages = PAGES_DEFAULT, .seed = (uint64_t)time(NULL) };
+	struct check_request c = { .state_dir = STATE_DIR,
+				   .pages = PAGES_DEFAULT,
+				   .seed = (uint64_t)time(NULL) };
 	struct options o;
 	struct errbuf e = { 0 };
 	int id, rc = 0;

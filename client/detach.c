@@ -69,7 +69,8 @@ static enum exit_code resolve(const char *operand, const struct state_list *list
 	return EX_OK_;
 }
 
-static enum exit_code run(struct detach_request *r, char **operands, size_t count, const struct state_list *list)
+static enum exit_code run(struct detach_request *r, char **operands, size_t count,
+			  const struct state_list *list)
 {
 	enum exit_code first_failure = EX_OK_;
 	size_t done = 0, all = operands ? count : list->count;

@@ -29,8 +29,10 @@ int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, 
 
 	if (used == 0 || available + other_swap >= needed)
 		return 0;
-	return err_set(e, ENOMEM, "%s of pages would have to come back, but only %s of memory is available and %s of other swap "
-		       "is free; end processes, add other swap, or use --force and risk that the kernel ends processes",
+	return err_set(e, ENOMEM,
+		       "%s of pages would have to come back, but only %s of memory is available and %s of "
+		       "other swap is free; end processes, add other swap, or use --force and risk that the kernel ends "
+		       "processes",
 		       size_format(used, used_text), size_format(available, available_text),
 		       size_format(other_swap, other_text));
 }
@@ -53,11 +55,13 @@ static int look_at_link(const struct detach_request *r, uint64_t used, struct er
 	char text[SIZE_TEXT];
 
 	if (!r->state || used == 0 ||
-	    link_state(r->state->link_inode, r->state->link_port, (uint16_t)strtoul(r->state->port, NULL, 10)) !=
-		    LINK_DEAD)
+	    link_state(r->state->link_inode, r->state->link_port,
+		       (uint16_t)strtoul(r->state->port, NULL, 10)) != LINK_DEAD)
 		return 0;
-	return err_set(e, ENOTCONN, "its link to the server is dead, and %s of pages that processes need are over there; "
-		       "the device stays, since without it those processes would be ended", size_format(used, text));
+	return err_set(e, ENOTCONN,
+		       "its link to the server is dead, and %s of pages that processes need are over there; "
+		       "the device stays, since without it those processes would be ended",
+		       size_format(used, text));
 }
 
 static enum exit_code turn_off(const struct detach_request *r, const volatile int *stop, struct errbuf *e)
@@ -92,8 +96,10 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 		if (nbdnl_disconnect(r->dev.index, e) < 0)
 			return -1;
 		if (!nbddev_wait_gone(&r->dev, GONE_MS))
-			return err_set(e, ETIMEDOUT, "%s is still connected %d s after the disconnect; something may have it "
-				       "open; run the same command again", r->dev.name, GONE_MS / 1000);
+			return err_set(e, ETIMEDOUT,
+				       "%s is still connected %d s after the disconnect; something may have it "
+				       "open; run the same command again",
+				       r->dev.name, GONE_MS / 1000);
 	}
 	if (!r->state)
 		return 0;

@@ -31,7 +31,8 @@ static int fetch(struct session *s, int fd, uint64_t from, uint64_t to, unsigned
 	return 0;
 }
 
-int export_probe(struct session *s, uint64_t size, struct signature *out, unsigned *unreadable, struct errbuf *e)
+int export_probe(struct session *s, uint64_t size, struct signature *out, unsigned *unreadable,
+		 struct errbuf *e)
 {
 	CLEANUP_CLOSE int fd = memfd_create("export", MFD_CLOEXEC);
 	uint64_t end = size / PAGE * PAGE;

@@ -14,6 +14,7 @@
 /* As signature_probe(): 0 nothing, 1 found, -1 with *e.  Pages that the server cannot read count as
  * empty; their number goes into *unreadable.
  */
-int export_probe(struct session *s, uint64_t size, struct signature *out, unsigned *unreadable, struct errbuf *e);
+int export_probe(struct session *s, uint64_t size, struct signature *out, unsigned *unreadable,
+		 struct errbuf *e);
 
 #endif

@@ -60,7 +60,8 @@ json_t *findings_json(const struct findings *f)
 
 	for (size_t i = 0; i < f->count; i++) {
 		const struct finding *x = &f->list[i];
-		json_t *j = json_pack("{s:s, s:s, s:s}", "item", x->item, "verdict", names[x->kind], "text", x->text);
+		json_t *j = json_pack("{s:s, s:s, s:s}", "item", x->item, "verdict", names[x->kind], "text",
+				      x->text);
 
 		if (x->kind == FINDING_REFUSE)
 			json_object_set_new(j, "code", json_integer((int)x->code));

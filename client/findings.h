@@ -15,7 +15,7 @@ enum finding_kind { FINDING_OK, FINDING_WARN, FINDING_REFUSE };
 struct finding {
 	enum finding_kind kind;
 	enum exit_code code; /* of a refusal */
-	const char *item;    /* short stable identifier; static storage */
+	const char *item; /* short stable identifier; static storage */
 	char text[640];
 };
 
@@ -26,8 +26,10 @@ struct findings {
 	struct finding list[FINDINGS_MAX];
 };
 
-void finding_ok(struct findings *f, const char *item, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void finding_warn(struct findings *f, const char *item, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void finding_ok(struct findings *f, const char *item, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void finding_warn(struct findings *f, const char *item, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 void finding_refuse(struct findings *f, enum exit_code code, const char *item, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -16,8 +16,8 @@ static bool parse_address(const char *text, bool v6, struct in6_addr *out)
 	uint32_t w[4] = { 0, 0, htonl(0xffff), 0 };
 
 	if (v6) {
-		if (strlen(text) != 32 ||
-		    sscanf(text, "%8" SCNx32 "%8" SCNx32 "%8" SCNx32 "%8" SCNx32, &w[0], &w[1], &w[2], &w[3]) != 4)
+		if (strlen(text) != 32 || sscanf(text, "%8" SCNx32 "%8" SCNx32 "%8" SCNx32 "%8" SCNx32, &w[0],
+						 &w[1], &w[2], &w[3]) != 4)
 			return false;
 	} else if (strlen(text) != 8 || sscanf(text, "%8" SCNx32, &w[3]) != 1) {
 		return false;
@@ -37,8 +37,8 @@ void link_parse(FILE *in, bool v6, uint16_t remote_port, struct conn_list *out)
 		unsigned lport, rport;
 
 		/* sl local:port remote:port st tx:rx tr:when retrnsmt uid timeout inode */
-		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %lx %*u %*d %" SCNu64, &lport,
-			   remote, &rport, &c->state, &c->retransmits, &c->inode) != 6 ||
+		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %lx %*u %*d %" SCNu64,
+			   &lport, remote, &rport, &c->state, &c->retransmits, &c->inode) != 6 ||
 		    rport != remote_port || !parse_address(remote, v6, &c->remote))
 			continue;
 		c->local_port = (uint16_t)lport;

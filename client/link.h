@@ -18,7 +18,7 @@ struct tcp_conn {
 	uint64_t inode;
 	uint16_t local_port, remote_port;
 	struct in6_addr remote; /* an IPv4 address as ::ffff:a.b.c.d */
-	unsigned state;		/* 1: established */
+	unsigned state; /* 1: established */
 	unsigned long retransmits;
 };
 
@@ -45,7 +45,7 @@ enum link_state {
 	LINK_UNKNOWN, /* attach could not tell which connection is the device's */
 	LINK_UP,
 	LINK_STALLED, /* established, but the server does not acknowledge what is sent */
-	LINK_DEAD,    /* closed or gone: requests wait for a new connection */
+	LINK_DEAD, /* closed or gone: requests wait for a new connection */
 };
 
 /* inode and local_port as kept at attach; inode 0: not known. */

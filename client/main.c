@@ -24,12 +24,14 @@ static const struct command {
 static void help(FILE *out)
 {
 	fputs("Usage: nbdswap COMMAND [OPTION...] [OPERAND...]\n\n"
-	      "Swap over the network: attaches exports of a swap server as swap space.\n\n", out);
+	      "Swap over the network: attaches exports of a swap server as swap space.\n\n",
+	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
 	fputs("\n      --help     show this help and exit\n"
 	      "      --version  show the version and exit\n"
-	      "\nnbdswap COMMAND --help shows the options of a command; see nbdswap(8).\n", out);
+	      "\nnbdswap COMMAND --help shows the options of a command; see nbdswap(8).\n",
+	      out);
 }
 
 int main(int argc, char **argv)

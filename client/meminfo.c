@@ -23,7 +23,8 @@ int meminfo_get(const char *key, uint64_t *bytes, struct errbuf *e)
 	while (fgets(line, sizeof(line), in)) {
 		uint64_t kib;
 
-		if (strncmp(line, key, n) == 0 && line[n] == ':' && sscanf(line + n + 1, "%" SCNu64, &kib) == 1) {
+		if (strncmp(line, key, n) == 0 && line[n] == ':' &&
+		    sscanf(line + n + 1, "%" SCNu64, &kib) == 1) {
 			*bytes = kib * 1024;
 			return 0;
 		}

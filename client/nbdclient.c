@@ -37,7 +37,7 @@ int nbdclient_connect(const char *program, const struct nbd_uri *uri, const char
 	 * nbd-client would then ignore them. The name cannot be taken for an option, since it is the
 	 * argument of -N.
 	 */
-	char *argv[] = { (char *)program,   (char *)"-b",      (char *)"4096",	 (char *)"-N", (char *)request,
+	char *argv[] = { (char *)program,   (char *)"-b",      (char *)"4096",	  (char *)"-N", (char *)request,
 			 (char *)uri->host, (char *)uri->port, (char *)dev->path, NULL };
 	char output[1024];
 	int rc = run_program(argv, output, sizeof(output), NBD_CLIENT_SECONDS, e);
@@ -47,6 +47,6 @@ int nbdclient_connect(const char *program, const struct nbd_uri *uri, const char
 	if (rc == 0 && nbddev_connected(dev))
 		return 0;
 	keep_reasons(output);
-	return err_set(e, EIO, "nbd-client could not connect %s to %s (exit code %d): %s", dev->name, uri->text, rc,
-		       output[0] ? output : "it said nothing; see dmesg");
+	return err_set(e, EIO, "nbd-client could not connect %s to %s (exit code %d): %s", dev->name, uri->text,
+		       rc, output[0] ? output : "it said nothing; see dmesg");
 }

@@ -83,10 +83,13 @@ int nbddev_first_free(struct nbddev *out, struct errbuf *e)
 			return 0;
 	}
 	if (i == 0)
-		return err_set(e, ENOENT, "this kernel shows no nbd devices; run `modprobe nbd` "
+		return err_set(e, ENOENT,
+			       "this kernel shows no nbd devices; run `modprobe nbd` "
 			       "(the module comes with the kernel package of most distributions)");
-	return err_set(e, EBUSY, "all %d nbd devices are in use; detach one, or load the module with more: "
-		       "modprobe nbd nbds_max=%d", i, 2 * i);
+	return err_set(e, EBUSY,
+		       "all %d nbd devices are in use; detach one, or load the module with more: "
+		       "modprobe nbd nbds_max=%d",
+		       i, 2 * i);
 }
 
 bool nbddev_wait_gone(const struct nbddev *d, int timeout_ms)
@@ -116,7 +119,8 @@ int nbddev_stat(const struct nbddev *d, struct nbddev_stat *out, struct errbuf *
 	/* Documentation/block/stat.rst: requests, merges, sectors, ticks for reads, then writes; in flight,
 	 * two times; then the same four for discards (since 4.19).
 	 */
-	if (fscanf(in, "%" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64
+	if (fscanf(in,
+		   "%" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64
 		   " %*u %*u %" SCNu64 " %*u %" SCNu64,
 		   &out->reads, &rs, &out->writes, &ws, &out->in_flight, &out->discards, &ds) < 5)
 		return err_set(e, EINVAL, "%s is not in the format that is known", path);

@@ -20,7 +20,7 @@ void nbddev_set(struct nbddev *d, int index);
 
 bool nbddev_exists(const struct nbddev *d);
 bool nbddev_connected(const struct nbddev *d); /* it has a size or a connection */
-uint64_t nbddev_size(const struct nbddev *d);  /* bytes, 0 when it is not connected */
+uint64_t nbddev_size(const struct nbddev *d); /* bytes, 0 when it is not connected */
 
 /* The first device that is free.  0; -1 with *e: ENOENT when there are no nbd devices at all (the module is
  * not loaded), EBUSY when all are taken.
@@ -31,7 +31,8 @@ int nbddev_first_free(struct nbddev *out, struct errbuf *e);
 bool nbddev_wait_gone(const struct nbddev *d, int timeout_ms);
 
 struct nbddev_stat {
-	uint64_t reads, read_bytes, writes, write_bytes, discards, discard_bytes; /* since the device was made */
+	uint64_t reads, read_bytes, writes, write_bytes, discards,
+		discard_bytes; /* since the device was made */
 	uint64_t in_flight;
 };
 

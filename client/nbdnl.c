@@ -54,9 +54,9 @@ static struct nl_msg *new_message(int family, int command, int index)
 {
 	struct nl_msg *msg = nlmsg_alloc();
 
-	if (msg && (!genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, 0, (uint8_t)command,
-				 NBD_GENL_VERSION) ||
-		    nla_put_u32(msg, NBD_ATTR_INDEX, (uint32_t)index) < 0)) {
+	if (msg &&
+	    (!genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, 0, (uint8_t)command, NBD_GENL_VERSION) ||
+	     nla_put_u32(msg, NBD_ATTR_INDEX, (uint32_t)index) < 0)) {
 		nlmsg_free(msg);
 		msg = NULL;
 	}
@@ -118,11 +118,13 @@ static int on_status(struct nl_msg *msg, void *arg)
 	if (nla_parse(attrs, NBD_ATTR_MAX, genlmsg_attrdata(gh, 0), genlmsg_attrlen(gh, 0), NULL) < 0 ||
 	    !attrs[NBD_ATTR_DEVICE_LIST])
 		return NL_OK;
-	nla_for_each_nested(item, attrs[NBD_ATTR_DEVICE_LIST], left) {
+	nla_for_each_nested(item, attrs[NBD_ATTR_DEVICE_LIST], left)
+	{
 		struct nlattr *dev[NBD_DEVICE_ATTR_MAX + 1];
 
-		if (nla_type(item) != NBD_DEVICE_ITEM || nla_parse_nested(dev, NBD_DEVICE_ATTR_MAX, item, NULL) < 0 ||
-		    !dev[NBD_DEVICE_INDEX] || !dev[NBD_DEVICE_CONNECTED])
+		if (nla_type(item) != NBD_DEVICE_ITEM ||
+		    nla_parse_nested(dev, NBD_DEVICE_ATTR_MAX, item, NULL) < 0 || !dev[NBD_DEVICE_INDEX] ||
+		    !dev[NBD_DEVICE_CONNECTED])
 			continue;
 		if ((int)nla_get_u32(dev[NBD_DEVICE_INDEX]) == a->index) {
 			a->seen = true;

@@ -99,12 +99,16 @@ static void look_at_module(struct findings *f)
 	if (rc == 0 && nbddev_exists(&first))
 		finding_ok(f, "module", "nbd was loaded");
 	else if (rc < 0)
-		finding_refuse(f, EX_REFUSED, "module", "this kernel has no nbd devices, and the module could not be loaded: "
-			       "%s; install kmod, or a kernel with CONFIG_BLK_DEV_NBD", e.text);
+		finding_refuse(f, EX_REFUSED, "module",
+			       "this kernel has no nbd devices, and the module could not be loaded: "
+			       "%s; install kmod, or a kernel with CONFIG_BLK_DEV_NBD",
+			       e.text);
 	else
-		finding_refuse(f, EX_REFUSED, "module", "this kernel has no nbd devices, and `modprobe nbd` failed (exit code "
+		finding_refuse(f, EX_REFUSED, "module",
+			       "this kernel has no nbd devices, and `modprobe nbd` failed (exit code "
 			       "%d: %s); install the modules of the running kernel, or a kernel with "
-			       "CONFIG_BLK_DEV_NBD", rc, output[0] ? output : "nothing said");
+			       "CONFIG_BLK_DEV_NBD",
+			       rc, output[0] ? output : "nothing said");
 }
 
 static void look_at_device(const struct machine_wishes *w, struct machine_facts *out, struct findings *f)
@@ -115,11 +119,15 @@ static void look_at_device(const struct machine_wishes *w, struct machine_facts 
 		if (nbddev_parse(w->device, &out->dev, &e) < 0)
 			finding_refuse(f, EX_USAGE_, "device", "%s", e.text);
 		else if (!nbddev_exists(&out->dev))
-			finding_refuse(f, EX_REFUSED, "device", "this machine has no device %s; name another, or leave out "
-				       "--device to take the first that is free", out->dev.name);
+			finding_refuse(f, EX_REFUSED, "device",
+				       "this machine has no device %s; name another, or leave out "
+				       "--device to take the first that is free",
+				       out->dev.name);
 		else if (nbddev_connected(&out->dev))
-			finding_refuse(f, EX_BUSY, "device", "%s is in use already; name another, or leave out --device to take "
-				       "the first that is free", out->dev.name);
+			finding_refuse(f, EX_BUSY, "device",
+				       "%s is in use already; name another, or leave out --device to take "
+				       "the first that is free",
+				       out->dev.name);
 		else
 			finding_ok(f, "device", "%s is free", out->dev.name);
 		return;
@@ -142,10 +150,13 @@ static void look_at_memory(struct findings *f)
 		return;
 	}
 	if (total < MEM_TOTAL_SMALL)
-		finding_warn(f, "memory", "this machine has only %s: sending a page takes memory too, and below 64 MiB that may "
-			     "be missing when it matters", size_format(total, text));
+		finding_warn(f, "memory",
+			     "this machine has only %s: sending a page takes memory too, and below 64 MiB that "
+			     "may be missing when it matters",
+			     size_format(total, text));
 	if (min_free < MIN_FREE_WISHED)
-		finding_warn(f, "min-free", "the kernel keeps only %s in reserve (vm.min_free_kbytes); swap over a network "
+		finding_warn(f, "min-free",
+			     "the kernel keeps only %s in reserve (vm.min_free_kbytes); swap over a network "
 			     "needs more to get through a shortage: run `sysctl -w vm.min_free_kbytes=16384`",
 			     size_format(min_free, text));
 	else
@@ -160,17 +171,20 @@ static void look_at_address(const struct nbd_uri *uri, const struct machine_wish
 	if (own < 0)
 		finding_refuse(f, EX_UNREACHABLE, "address", "%s", e.text);
 	else if (own && !w->own_address_ok)
-		finding_refuse(f, EX_REFUSED, "address", "%s: %s is this machine itself, and a machine cannot swap to itself: "
-			       "the server would wait for the memory it is asked to free; swap to another machine "
-			       "(--loopback-i-know if it leads elsewhere, or for a test)", uri->text, uri->host);
+		finding_refuse(f, EX_REFUSED, "address",
+			       "%s: %s is this machine itself, and a machine cannot swap to itself: "
+			       "the server would wait for the memory it is asked to free; swap to another "
+			       "machine (--loopback-i-know if it leads elsewhere, or for a test)",
+			       uri->text, uri->host);
 	else if (own)
-		finding_warn(f, "address", "%s is this machine itself: this deadlocks when memory runs short", uri->host);
+		finding_warn(f, "address", "%s is this machine itself: this deadlocks when memory runs short",
+			     uri->host);
 	else
 		finding_ok(f, "address", "%s is another machine", uri->host);
 }
 
-void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w, const struct state_list *attached,
-		       struct machine_facts *out, struct findings *f)
+void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w,
+		       const struct state_list *attached, struct machine_facts *out, struct findings *f)
 {
 	const struct attach_state *twice = state_by_uri(attached, uri->text);
 	struct errbuf e = { 0 };
@@ -179,7 +193,8 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	if (geteuid() != 0)
 		finding_refuse(f, EX_PRIV, "root", "only root can attach swap; run it with sudo");
 	if (twice)
-		finding_refuse(f, EX_BUSY, "attached", "%s is attached already, as %s", uri->text, twice->dev.name);
+		finding_refuse(f, EX_BUSY, "attached", "%s is attached already, as %s", uri->text,
+			       twice->dev.name);
 	if (run_find(w->nbd_client, out->nbd_client, sizeof(out->nbd_client), &e) < 0)
 		finding_refuse(f, EX_REFUSED, "nbd-client", "%s; install it (Debian: nbd-client)", e.text);
 	look_at_module(f);

@@ -11,9 +11,9 @@
 #include <stdbool.h>
 
 struct machine_wishes {
-	const char *device;	/* the device asked for, or NULL: the first that is free */
+	const char *device; /* the device asked for, or NULL: the first that is free */
 	const char *nbd_client; /* name or path of the program */
-	bool own_address_ok;	/* --loopback-i-know */
+	bool own_address_ok; /* --loopback-i-know */
 };
 
 struct machine_facts {
@@ -24,8 +24,8 @@ struct machine_facts {
 /* Adds what it finds to *f; attached: what nbdswap has attached already.  *out is valid when nothing
  * was refused.
  */
-void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w, const struct state_list *attached,
-		       struct machine_facts *out, struct findings *f);
+void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w,
+		       const struct state_list *attached, struct machine_facts *out, struct findings *f);
 
 /* Is uri's host an address of this machine?  1 yes, 0 no, -1 with *e when the name cannot be resolved. */
 int uri_is_own_address(const struct nbd_uri *uri, struct errbuf *e);

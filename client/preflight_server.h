@@ -12,8 +12,8 @@
 struct server_facts {
 	struct export_facts export;
 	bool header_unreadable; /* the first pages answer with an error */
-	bool knows_clients;	/* asked only when header_unreadable */
-	uint64_t latency_us;	/* median of a few reads, 0 when none succeeded */
+	bool knows_clients; /* asked only when header_unreadable */
+	uint64_t latency_us; /* median of a few reads, 0 when none succeeded */
 };
 
 /* Adds what it finds to *f.  client_id: this machine's identity.  *out is valid when nothing was refused. */

@@ -14,8 +14,8 @@
 
 struct swap_entry {
 	char path[256]; /* as given to swapon, escapes undone */
-	uint64_t size;	/* bytes */
-	uint64_t used;	/* bytes */
+	uint64_t size; /* bytes */
+	uint64_t used; /* bytes */
 	int priority;
 };
 

@@ -14,7 +14,7 @@
 
 struct page_test {
 	uint64_t offset;
-	bool saved;   /* content is in its place of the save buffer */
+	bool saved; /* content is in its place of the save buffer */
 	bool touched; /* the pattern was sent, so the old content must be put back */
 	bool written; /* and the server said that it was taken */
 };
@@ -195,14 +195,20 @@ int roundtrip_run(struct session *s, const struct roundtrip_options *o, struct r
 	CLEANUP_FREE unsigned char *saved = malloc(n * PAGE);
 	CLEANUP_FREE uint64_t *write_ns = calloc(n, sizeof(*write_ns));
 	CLEANUP_FREE uint64_t *read_ns = calloc(n, sizeof(*read_ns));
-	struct run r = { .s = s, .o = o, .out = out, .pages = pages, .saved = saved, .write_ns = write_ns,
+	struct run r = { .s = s,
+			 .o = o,
+			 .out = out,
+			 .pages = pages,
+			 .saved = saved,
+			 .write_ns = write_ns,
 			 .read_ns = read_ns };
 	struct errbuf restore_error = { 0 };
 	int rc;
 
 	memset(out, 0, sizeof(*out));
 	if (!pages || !saved || !write_ns || !read_ns)
-		return err_set(e, ENOMEM, "no memory for %llu pages; use fewer with --pages", (unsigned long long)n);
+		return err_set(e, ENOMEM, "no memory for %llu pages; use fewer with --pages",
+			       (unsigned long long)n);
 	out->pages = n;
 	choose(&r);
 	progress_begin(&r.bar, o->bar, "check", 4 * n * PAGE);

@@ -18,19 +18,19 @@
 
 struct roundtrip_options {
 	uint64_t pages; /* wished number, 1 to ROUNDTRIP_PAGES_MAX; spread evenly, at most the whole export */
-	uint64_t size;	/* of the export, bytes */
-	uint64_t seed;	/* of the pattern */
+	uint64_t size; /* of the export, bytes */
+	uint64_t seed; /* of the pattern */
 	bool can_trim;
-	FILE *bar;		 /* for a progress bar, or NULL */
+	FILE *bar; /* for a progress bar, or NULL */
 	const volatile int *stop; /* set by a signal handler: ends the test after putting the content back */
 };
 
 struct roundtrip_result {
-	uint64_t pages;		/* that were tried */
-	uint64_t unreadable;	/* could not be read at first and were left alone */
+	uint64_t pages; /* that were tried */
+	uint64_t unreadable; /* could not be read at first and were left alone */
 	uint64_t write_errors, read_errors;
-	uint64_t mismatches;	/* came back other than they were written */
-	uint64_t not_restored;	/* the old content could not be put back, or reads back other */
+	uint64_t mismatches; /* came back other than they were written */
+	uint64_t not_restored; /* the old content could not be put back, or reads back other */
 	bool interrupted;
 	struct latency write, read;
 	char first_error[832]; /* "" when there was none */

@@ -124,7 +124,7 @@ int run_program(char *const argv[], char *output, size_t size, int timeout_s, st
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!finished)
-		return err_set(e, ETIMEDOUT, "%s did not end within %d s and was stopped%s%s", argv[0], timeout_s,
-			       output[0] ? "; it said: " : "", output);
+		return err_set(e, ETIMEDOUT, "%s did not end within %d s and was stopped%s%s", argv[0],
+			       timeout_s, output[0] ? "; it said: " : "", output);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

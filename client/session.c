@@ -60,7 +60,8 @@ static int negotiating_or_over(struct nbd_handle *h)
 
 static int connect_server(struct nbd_handle *h, const struct nbd_uri *uri, struct errbuf *e)
 {
-	int rc = uri->socket[0] ? nbd_aio_connect_unix(h, uri->socket) : nbd_aio_connect_tcp(h, uri->host, uri->port);
+	int rc = uri->socket[0] ? nbd_aio_connect_unix(h, uri->socket)
+				: nbd_aio_connect_tcp(h, uri->host, uri->port);
 
 	if (rc == 0 && drive(h, negotiating_or_over) == 0) {
 		if (nbd_aio_is_negotiating(h))
@@ -68,7 +69,8 @@ static int connect_server(struct nbd_handle *h, const struct nbd_uri *uri, struc
 		return err_set(e, EPROTO, "%s: the server speaks only the oldest form of NBD", uri->text);
 	}
 	if (errno == ETIMEDOUT)
-		return err_set(e, ETIMEDOUT, "%s: the server does not answer within %d s; is it NBD that listens there?",
+		return err_set(e, ETIMEDOUT,
+			       "%s: the server does not answer within %d s; is it NBD that listens there?",
 			       uri->text, SESSION_STEP_MS / 1000);
 	return err_set(e, nbd_get_errno() ? nbd_get_errno() : EIO,
 		       "%s: no connection to the server: %s; is it running, and is the port open?", uri->text,
@@ -156,7 +158,8 @@ static struct nbd_handle *new_handle(struct errbuf *e)
 static void collect_facts(struct nbd_handle *h, struct export_facts *f)
 {
 	int64_t size = nbd_get_size(h);
-	int64_t min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM), max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
+	int64_t min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM),
+		max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
 
 	f->size = size > 0 ? (uint64_t)size : 0;
 	f->block_min = min > 0 ? (uint64_t)min : 0;
@@ -179,15 +182,18 @@ static enum open_result refused(struct nbd_handle *h, const struct nbd_uri *uri,
 	}
 	list_exports(h, &offer);
 	if (offer.found) {
-		err_set(e, error, "%s: the server offers this export but refuses it to this machine: another client uses "
-			"it, or the server's rules do not allow it; its log says which", uri->text);
+		err_set(e, error,
+			"%s: the server offers this export but refuses it to this machine: another client uses "
+			"it, or the server's rules do not allow it; its log says which",
+			uri->text);
 		return OPEN_REFUSED;
 	}
 	if (offer.count)
-		err_set(e, ENOENT, "%s: the server has no export \"%s\"; it offers: %s%s", uri->text, uri->export,
-			offer.names, offer.count > 8 ? " ..." : "");
+		err_set(e, ENOENT, "%s: the server has no export \"%s\"; it offers: %s%s", uri->text,
+			uri->export, offer.names, offer.count > 8 ? " ..." : "");
 	else
-		err_set(e, ENOENT, "%s: the server does not give out an export \"%s\" (%s); its log may say why",
+		err_set(e, ENOENT,
+			"%s: the server does not give out an export \"%s\" (%s); its log may say why",
 			uri->text, uri->export, words);
 	return OPEN_NO_EXPORT;
 }
@@ -274,7 +280,8 @@ static int finish(struct session *s, int64_t cookie, uint64_t began, uint64_t *n
 	int rc;
 
 	if (cookie < 0)
-		return err_set(e, nbd_aio_is_ready(s->nbd) ? nbd_get_errno() : ENOTCONN, "%s: %s", what, nbd_words());
+		return err_set(e, nbd_aio_is_ready(s->nbd) ? nbd_get_errno() : ENOTCONN, "%s: %s", what,
+			       nbd_words());
 	while ((rc = nbd_aio_command_completed(s->nbd, (uint64_t)cookie)) == 0) {
 		uint64_t now = now_ns();
 
@@ -288,7 +295,8 @@ static int finish(struct session *s, int64_t cookie, uint64_t began, uint64_t *n
 	if (rc < 0) {
 		int code = nbd_get_errno();
 
-		return err_set(e, code ? code : EIO, "%s: the server answers: %s", what, strerror(code ? code : EIO));
+		return err_set(e, code ? code : EIO, "%s: the server answers: %s", what,
+			       strerror(code ? code : EIO));
 	}
 	return 0;
 }
@@ -312,7 +320,8 @@ int session_write(struct session *s, const void *buf, size_t count, uint64_t off
 
 int session_trim(struct session *s, uint64_t count, uint64_t offset, struct errbuf *e)
 {
-	return finish(s, nbd_aio_trim(s->nbd, count, offset, NBD_NULL_COMPLETION, 0), now_ns(), NULL, "discard", e);
+	return finish(s, nbd_aio_trim(s->nbd, count, offset, NBD_NULL_COMPLETION, 0), now_ns(), NULL, "discard",
+		      e);
 }
 
 int session_flush(struct session *s, struct errbuf *e)

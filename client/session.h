@@ -21,15 +21,15 @@ struct session;
 enum open_result {
 	OPEN_OK,
 	OPEN_UNREACHABLE, /* no connection, no answer, or not an NBD server */
-	OPEN_NO_EXPORT,	  /* the server does not offer this name */
-	OPEN_REFUSED,	  /* it is offered, but not to us: in use by another client, or not allowed */
+	OPEN_NO_EXPORT, /* the server does not offer this name */
+	OPEN_REFUSED, /* it is offered, but not to us: in use by another client, or not allowed */
 	OPEN_FAILED,
 };
 
 struct export_facts {
 	char request[EXPORT_REQUEST_MAX]; /* the name as the server accepted it: NAME?client=ID or NAME */
-	bool identified;  /* the request carries the client's identity */
-	uint64_t size;	  /* bytes */
+	bool identified; /* the request carries the client's identity */
+	uint64_t size; /* bytes */
 	uint64_t block_min, block_max; /* 0: the server does not say */
 	bool read_only, flush, trim, zero, multi_conn;
 };

@@ -13,10 +13,10 @@
 
 enum health {
 	HEALTH_UP,
-	HEALTH_STALLED,	  /* the server does not acknowledge what is sent */
-	HEALTH_NOT_SWAP,  /* connected, but swap on it is off: an attach or detach under way, or one that was cut short */
+	HEALTH_STALLED, /* the server does not acknowledge what is sent */
+	HEALTH_NOT_SWAP, /* connected, but swap on it is off: an attach or detach under way, or one that was cut short */
 	HEALTH_LINK_DEAD, /* requests wait for a link */
-	HEALTH_GONE,	  /* the device is disconnected */
+	HEALTH_GONE, /* the device is disconnected */
 };
 
 struct snapshot {

@@ -34,8 +34,8 @@ int state_dir_prepare(const char *dir, struct errbuf *e)
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ENOTDIR, "%s is not a directory; remove it", dir);
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
-		return err_set(e, EPERM, "%s could be written to by others; run `chown root %s; chmod 0700 %s`", dir, dir,
-			       dir);
+		return err_set(e, EPERM, "%s could be written to by others; run `chown root %s; chmod 0700 %s`",
+			       dir, dir, dir);
 	return 0;
 }
 
@@ -54,8 +54,10 @@ int state_lock(const char *dir, int timeout_s, struct errbuf *e)
 		if (errno != EWOULDBLOCK)
 			return err_errno(e, "cannot lock %s", dir);
 		if (tries <= 0)
-			return err_set(e, EBUSY, "another nbdswap is attaching or detaching (%s is locked); "
-				       "wait for it to end and try again", dir);
+			return err_set(e, EBUSY,
+				       "another nbdswap is attaching or detaching (%s is locked); "
+				       "wait for it to end and try again",
+				       dir);
 		nanosleep(&pause, NULL);
 	}
 }
@@ -74,12 +76,12 @@ int state_save(const char *dir, const struct attach_state *s, struct errbuf *e)
 	path_of(dir, &s->dev, "", path, sizeof(path));
 	path_of(dir, &s->dev, ".new", fresh, sizeof(fresh));
 	j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I}",
-		      "version", STATE_VERSION, "device", s->dev.name, "uri", s->uri, "host", s->host, "port", s->port,
-		      "export", s->export, "client", s->client, "size", (json_int_t)s->size, "label", s->label, "uuid",
-		      s->uuid, "discard", s->discard, "dead_link_timeout", (json_int_t)s->dead_link_timeout,
-		      "io_timeout_before", s->queue_before.io_timeout_ms, "rotational_before",
-		      s->queue_before.rotational, "link_inode", (json_int_t)s->link_inode, "link_port",
-		      (int)s->link_port, "attached_at", (json_int_t)s->attached_at);
+		      "version", STATE_VERSION, "device", s->dev.name, "uri", s->uri, "host", s->host, "port",
+		      s->port, "export", s->export, "client", s->client, "size", (json_int_t)s->size, "label",
+		      s->label, "uuid", s->uuid, "discard", s->discard, "dead_link_timeout",
+		      (json_int_t)s->dead_link_timeout, "io_timeout_before", s->queue_before.io_timeout_ms,
+		      "rotational_before", s->queue_before.rotational, "link_inode", (json_int_t)s->link_inode,
+		      "link_port", (int)s->link_port, "attached_at", (json_int_t)s->attached_at);
 	if (!j)
 		return err_set(e, EINVAL, "cannot write %s: a name is not UTF-8", path);
 	unlink(fresh);
@@ -106,14 +108,15 @@ static int load_one(const char *path, const struct nbddev *dev, struct attach_st
 	out->dev = *dev;
 	j = json_load_file(path, 0, &je);
 	if (!j)
-		return err_set(e, EINVAL, "%s cannot be read: %s; if %s is not in use as swap, remove the file", path,
-			       je.text, dev->name);
-	if (json_unpack_ex(j, &je, 0, "{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I}",
-			   "version", &version, "uri", &uri, "host", &host, "port", &port, "export", &export, "client",
-			   &client, "size", &size, "label", &label, "uuid", &uuid, "discard", &discard,
-			   "dead_link_timeout", &dead, "io_timeout_before", &out->queue_before.io_timeout_ms,
-			   "rotational_before", &out->queue_before.rotational, "link_inode", &inode, "link_port",
-			   &link_port, "attached_at", &at) < 0 ||
+		return err_set(e, EINVAL, "%s cannot be read: %s; if %s is not in use as swap, remove the file",
+			       path, je.text, dev->name);
+	if (json_unpack_ex(j, &je, 0,
+			   "{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I}",
+			   "version", &version, "uri", &uri, "host", &host, "port", &port, "export", &export,
+			   "client", &client, "size", &size, "label", &label, "uuid", &uuid, "discard",
+			   &discard, "dead_link_timeout", &dead, "io_timeout_before",
+			   &out->queue_before.io_timeout_ms, "rotational_before", &out->queue_before.rotational,
+			   "link_inode", &inode, "link_port", &link_port, "attached_at", &at) < 0 ||
 	    version != STATE_VERSION)
 		return err_set(e, EINVAL, "%s is not in the format of this version of nbdswap", path);
 	snprintf(out->uri, sizeof(out->uri), "%s", uri);
@@ -144,7 +147,8 @@ int state_load_all(const char *dir, struct state_list *out, struct errbuf *e)
 
 	out->count = 0;
 	if (!d)
-		return errno == ENOENT ? 0 : err_errno(e, "cannot open %s", dir);
+		return errno == ENOENT ? 0 : err_errno(e, "cannot open %s%s", dir,
+							errno == EACCES ? " (only root can)" : "");
 	while ((entry = readdir(d)) != NULL) {
 		char path[600], name[16];
 		struct nbddev dev;

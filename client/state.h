@@ -22,13 +22,13 @@ struct attach_state {
 	char uri[URI_TEXT_MAX]; /* in its normal form */
 	char host[256], port[8], export[EXPORT_NAME_MAX + 1];
 	char client[CLIENT_ID_MAX + 1]; /* the identity sent; "" when the server does not know identities */
-	uint64_t size;			/* bytes */
+	uint64_t size; /* bytes */
 	char label[64], uuid[40];
 	char discard[8]; /* "none", "once", "pages" */
 	uint64_t dead_link_timeout; /* seconds */
 	struct queue_settings queue_before;
 	uint64_t link_inode; /* of the connection's socket, 0 when not known */
-	uint16_t link_port;  /* its local port */
+	uint16_t link_port; /* its local port */
 	int64_t attached_at; /* seconds since the epoch */
 };
 

@@ -9,6 +9,7 @@
 #include "common/options.h"
 #include "common/size.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -29,8 +30,8 @@ static const struct option_def defs[] = {
 static void help(void)
 {
 	puts("Usage: nbdswap status [OPTION...]\n\n"
-	     "Shows what nbdswap has attached.  Without --watch reads and writes are totals since the device was made.\n"
-	     "Exit code 0: all is well; 1: a device is gone, its link is dead, or swap on it is off.\n");
+	     "Shows what nbdswap has attached.  Without --watch reads and writes are totals since the device "
+	     "was made.\nExit code 0: all is well; 1: a device is gone, its link is dead, or swap on it is off.\n");
 	options_help(stdout, defs);
 }
 
@@ -63,20 +64,22 @@ static const char *amount(uint64_t bytes, bool rate, char out[SIZE_TEXT + 4])
 
 static void print_table(const struct snapshot *list, const struct snapshot *before, size_t count)
 {
-	printf("%-7s %-28s %-12s %10s %10s %5s %12s %12s %9s  %s\n", "DEVICE", "SERVER", "EXPORT", "SIZE", "USED", "PRIO",
-	       "READ", "WRITTEN", "IN FLIGHT", "LINK");
+	printf("%-7s %-28s %-12s %10s %10s %5s %12s %12s %9s  %s\n", "DEVICE", "SERVER", "EXPORT", "SIZE",
+	       "USED", "PRIO", "READ", "WRITTEN", "IN FLIGHT", "LINK");
 	for (size_t i = 0; i < count; i++) {
 		const struct snapshot *s = &list[i];
 		const struct attach_state *st = s->state;
 		struct rates r = rates_of(before ? &before[i] : NULL, s);
 		char server[300], size[SIZE_TEXT], used[SIZE_TEXT], read[SIZE_TEXT + 4], written[SIZE_TEXT + 4];
 
-		snprintf(server, sizeof(server), strchr(st->host, ':') ? "[%s]:%s" : "%s:%s", st->host, st->port);
-		printf("%-7s %-28s %-12s %10s %10s %5d %12s %12s %9" PRIu64 "  %s%s\n", st->dev.name, server, st->export,
-		       size_format(s->size ? s->size : st->size, size), size_format(s->used, used), s->priority,
-		       amount(r.known ? r.read_bytes : s->stat.read_bytes, r.known, read),
-		       amount(r.known ? r.write_bytes : s->stat.write_bytes, r.known, written), s->stat.in_flight,
-		       health_name(s->health), s->link_known ? "" : " (connection not known)");
+		snprintf(server, sizeof(server), strchr(st->host, ':') ? "[%s]:%s" : "%s:%s", st->host,
+			 st->port);
+		printf("%-7s %-28s %-12s %10s %10s %5d %12s %12s %9" PRIu64 "  %s%s\n", st->dev.name, server,
+		       st->export, size_format(s->size ? s->size : st->size, size), size_format(s->used, used),
+		       s->priority, amount(r.known ? r.read_bytes : s->stat.read_bytes, r.known, read),
+		       amount(r.known ? r.write_bytes : s->stat.write_bytes, r.known, written),
+		       s->stat.in_flight, health_name(s->health),
+		       s->link_known ? "" : " (connection not known)");
 	}
 	if (!count)
 		puts("nothing is attached");
@@ -86,9 +89,10 @@ static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *be
 {
 	const struct attach_state *st = s->state;
 	struct rates r = rates_of(before, s);
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:i}", "device", st->dev.name, "uri", st->uri,
-			      "server", st->host, "port", st->port, "export", st->export, "size", (json_int_t)st->size,
-			      "used", (json_int_t)s->used, "swap_on", s->size != 0, "priority", s->priority);
+	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:i}", "device", st->dev.name, "uri",
+			      st->uri, "server", st->host, "port", st->port, "export", st->export, "size",
+			      (json_int_t)st->size, "used", (json_int_t)s->used, "swap_on", s->size != 0,
+			      "priority", s->priority);
 
 	json_object_set_new(j, "link", json_string(health_name(s->health)));
 	json_object_set_new(j, "link_known", json_boolean(s->link_known));
@@ -129,7 +133,8 @@ static bool same_devices(const struct state_list *a, const struct state_list *b)
 	if (a->count != b->count)
 		return false;
 	for (size_t i = 0; i < a->count; i++)
-		if (a->states[i].dev.index != b->states[i].dev.index || a->states[i].attached_at != b->states[i].attached_at)
+		if (a->states[i].dev.index != b->states[i].dev.index ||
+		    a->states[i].attached_at != b->states[i].attached_at)
 			return false;
 	return true;
 }
@@ -146,9 +151,10 @@ static enum exit_code show(const char *dir, bool json, uint64_t every_s)
 		const struct timespec pause = { .tv_sec = (time_t)every_s };
 		struct snapshot *before = NULL;
 
-		if (state_load_all(dir, &states[turn], &e) < 0 || snapshot_take(&states[turn], shots[turn], &e) < 0) {
+		if (state_load_all(dir, &states[turn], &e) < 0 ||
+		    snapshot_take(&states[turn], shots[turn], &e) < 0) {
 			say_error(&e);
-			return EX_FAIL;
+			return e.code == EACCES ? EX_PRIV : EX_FAIL;
 		}
 		if (have_before && same_devices(&states[turn], &states[turn ^ 1]))
 			before = shots[turn ^ 1];

@@ -70,9 +70,11 @@ static int refuse_other(const struct nbddev *dev, const struct signature *sig, s
 			struct errbuf *e)
 {
 	out->refused = true;
-	return err_set(e, EEXIST, "%s already holds something that is not swap: %s (%s)%s%s%s%s; nothing was written; name the "
-		       "right export, or use --force to overwrite it", dev->name, sig->type, sig->usage,
-		       sig->label[0] ? ", label " : "", sig->label, sig->uuid[0] ? ", UUID " : "", sig->uuid);
+	return err_set(e, EEXIST,
+		       "%s already holds something that is not swap: %s (%s)%s%s%s%s; nothing was written; "
+		       "name the right export, or use --force to overwrite it",
+		       dev->name, sig->type, sig->usage, sig->label[0] ? ", label " : "", sig->label,
+		       sig->uuid[0] ? ", UUID " : "", sig->uuid);
 }
 
 /* The whole device becomes fresh: stale pages of an earlier use are gone, lost ones can be read again. */
@@ -127,8 +129,8 @@ static bool header_fits(int fd, uint64_t size, const struct area_result *names)
 	       strcmp(h.label, names->label) == 0;
 }
 
-int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_wishes *w, struct area_result *out,
-		     struct errbuf *e)
+int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_wishes *w,
+		     struct area_result *out, struct errbuf *e)
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct signature sig = { 0 };
@@ -145,11 +147,14 @@ int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_
 		return refuse_other(dev, &sig, out, e);
 	if (content == CONTENT_UNREADABLE && !w->lost_is_fresh && !w->force) {
 		out->refused = true;
-		return err_set(e, EIO, "the beginning of %s cannot be read, so what lies there is not known; nothing was written; "
-			       "look at the server, or use --force to make it anew", dev->name);
+		return err_set(e, EIO,
+			       "the beginning of %s cannot be read, so what lies there is not known; nothing "
+			       "was written; look at the server, or use --force to make it anew",
+			       dev->name);
 	}
 	if (content == CONTENT_UNREADABLE)
-		note(out, "the server had lost the old content (an unclean end); the export was discarded and made anew");
+		note(out, "the server had lost the old content (an unclean end); the export was discarded and "
+			  "made anew");
 	if (content == CONTENT_OTHER)
 		note(out, "%s content was overwritten", sig.type);
 	choose_names(w, &sig, content, out);

@@ -12,21 +12,21 @@
 #include <stdint.h>
 
 struct area_wishes {
-	const char *label;	   /* NULL: what is there, else default_label */
+	const char *label; /* NULL: what is there, else default_label */
 	const char *default_label; /* cut to what a header holds */
-	bool force;		   /* overwrite whatever is there */
-	bool can_discard;	   /* the server takes discards */
-	bool lost_is_fresh;	   /* unreadable pages are an nbdswap server's lost pages: nothing that could be kept */
+	bool force; /* overwrite whatever is there */
+	bool can_discard; /* the server takes discards */
+	bool lost_is_fresh; /* unreadable pages are an nbdswap server's lost pages: nothing that could be kept */
 };
 
 struct area_result {
 	char label[16], uuid[40];
-	bool refused;	 /* set on failure when it was a refusal and nothing was written */
+	bool refused; /* set on failure when it was a refusal and nothing was written */
 	char notes[400]; /* "" or sentences for a person */
 };
 
 /* size: of the device in bytes.  *out is always initialised.  0, or -1 with *e. */
-int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_wishes *w, struct area_result *out,
-		     struct errbuf *e);
+int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_wishes *w,
+		     struct area_result *out, struct errbuf *e);
 
 #endif

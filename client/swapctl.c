@@ -65,7 +65,8 @@ int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, s
 	if (swapon(dev->path, flags) < 0) {
 		int code = errno;
 
-		return err_set(e, code, "swapon %s failed: %s%s", dev->path, strerror(code), swapon_remedy(code));
+		return err_set(e, code, "swapon %s failed: %s%s", dev->path, strerror(code),
+			       swapon_remedy(code));
 	}
 	if (procswaps_read(&swaps, e) < 0)
 		return -1;
@@ -154,12 +155,15 @@ enum swap_off_result swap_off(const struct nbddev *dev, bool bar, const volatile
 		return SWAP_OFF_DONE;
 	if (*stop || (WIFEXITED(status) && WEXITSTATUS(status) == EINTR) ||
 	    (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)) {
-		err_set(e, EINTR, "swapoff of %s was interrupted; swap on it is still on and nothing is lost", dev->path);
+		err_set(e, EINTR, "swapoff of %s was interrupted; swap on it is still on and nothing is lost",
+			dev->path);
 		return SWAP_OFF_INTERRUPTED;
 	}
 	if (WIFSIGNALED(status) || WEXITSTATUS(status) == ENOMEM)
-		err_set(e, ENOMEM, "swapoff of %s was ended by the kernel for want of memory; swap on it is still on and "
-			"nothing is lost; end processes or add other swap, then try again", dev->path);
+		err_set(e, ENOMEM,
+			"swapoff of %s was ended by the kernel for want of memory; swap on it is still on and "
+			"nothing is lost; end processes or add other swap, then try again",
+			dev->path);
 	else
 		err_set(e, WEXITSTATUS(status), "swapoff of %s failed: %s; swap on it is still on", dev->path,
 			strerror(WEXITSTATUS(status)));

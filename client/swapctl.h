@@ -25,7 +25,7 @@ int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, s
 enum swap_off_result {
 	SWAP_OFF_DONE,
 	SWAP_OFF_INTERRUPTED, /* swap is still on, nothing is lost */
-	SWAP_OFF_FAILED,      /* swap is still on; *e says why */
+	SWAP_OFF_FAILED, /* swap is still on; *e says why */
 };
 
 /* swapoff(2) in a child of its own, so that the kernel's choice of a victim, when memory runs out,

@@ -26,8 +26,8 @@ struct swap_info_words {
 #define MAGIC_BYTES 10
 #define PAGES_MIN 10 /* as mkswap: less is no swap area */
 
-int swapheader_build(void *page, size_t page_size, uint64_t size, const char *label, const unsigned char uuid[16],
-		     struct errbuf *e)
+int swapheader_build(void *page, size_t page_size, uint64_t size, const char *label,
+		     const unsigned char uuid[16], struct errbuf *e)
 {
 	struct swap_info_words info = { .version = 1 };
 	uint64_t pages = size / page_size;
@@ -73,8 +73,8 @@ static int move_page(int fd, void *page, size_t size, bool write_it, struct errb
 	size_t done = 0;
 
 	while (done < size) {
-		ssize_t n = write_it ? pwrite(fd, (char *)page + done, size - done, (off_t)done) :
-				       pread(fd, (char *)page + done, size - done, (off_t)done);
+		ssize_t n = write_it ? pwrite(fd, (char *)page + done, size - done, (off_t)done)
+				     : pread(fd, (char *)page + done, size - done, (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -105,7 +105,8 @@ int swapheader_write(int fd, uint64_t size, const char *label, const char *uuid_
 		return err_set(e, ENOMEM, "no memory for the swap header");
 	if (uuid_parse(uuid_text, uuid) < 0)
 		return err_set(e, EINVAL, "\"%.40s\" is not a UUID", uuid_text);
-	if (swapheader_build(page, page_size, size, label, uuid, e) < 0 || move_page(fd, page, page_size, true, e) < 0)
+	if (swapheader_build(page, page_size, size, label, uuid, e) < 0 ||
+	    move_page(fd, page, page_size, true, e) < 0)
 		return -1;
 	if (fsync(fd) < 0)
 		return err_errno(e, "cannot flush the swap header");
@@ -114,7 +115,8 @@ int swapheader_write(int fd, uint64_t size, const char *label, const char *uuid_
 	if (move_page(fd, again, page_size, false, e) < 0)
 		return -1;
 	if (memcmp(page, again, page_size) != 0)
-		return err_set(e, EIO, "the swap header reads back other than it was written: this export cannot be "
+		return err_set(e, EIO,
+			       "the swap header reads back other than it was written: this export cannot be "
 			       "trusted with swap; look at the server");
 	return 0;
 }

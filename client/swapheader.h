@@ -20,8 +20,8 @@ struct swap_header {
 /* Builds the header page of an area of size bytes into page (page_size bytes). label is cut to
  * SWAP_LABEL_MAX bytes. 0, or -1 with *e when the size cannot be a swap area.
  */
-int swapheader_build(void *page, size_t page_size, uint64_t size, const char *label, const unsigned char uuid[16],
-		     struct errbuf *e);
+int swapheader_build(void *page, size_t page_size, uint64_t size, const char *label,
+		     const unsigned char uuid[16], struct errbuf *e);
 
 /* Reads a header out of page.  False when there is none of this page size. */
 bool swapheader_parse(const void *page, size_t page_size, struct swap_header *out);

@@ -33,7 +33,8 @@ int priority_parse(const char *text, int *out, struct errbuf *e)
 	uint64_t value;
 
 	if (number(text, PRIORITY_MAX, &value) < 0)
-		return err_set(e, EINVAL, "priority \"%.32s\" is not a number from 0 to %d", text, PRIORITY_MAX);
+		return err_set(e, EINVAL, "priority \"%.32s\" is not a number from 0 to %d", text,
+			       PRIORITY_MAX);
 	*out = (int)value;
 	return 0;
 }
@@ -41,7 +42,8 @@ int priority_parse(const char *text, int *out, struct errbuf *e)
 int seconds_parse(const char *text, uint64_t *out, struct errbuf *e)
 {
 	if (number(text, SECONDS_MAX, out) < 0 || *out == 0)
-		return err_set(e, EINVAL, "\"%.32s\" is not a number of seconds from 1 to %llu", text, SECONDS_MAX);
+		return err_set(e, EINVAL, "\"%.32s\" is not a number of seconds from 1 to %llu", text,
+			       SECONDS_MAX);
 	return 0;
 }
 
@@ -65,7 +67,8 @@ static int parse_option(char *option, struct swaptab_entry *t, struct errbuf *e)
 		return seconds_parse(value, &t->dead_link_timeout, e);
 	if (strcmp(option, "label") == 0) {
 		if (strlen(value) > SWAP_LABEL_MAX)
-			return err_set(e, EINVAL, "label \"%.32s\" has more than %d bytes", value, SWAP_LABEL_MAX);
+			return err_set(e, EINVAL, "label \"%.32s\" has more than %d bytes", value,
+				       SWAP_LABEL_MAX);
 		strcpy(t->label, value);
 		return 0;
 	}
@@ -75,8 +78,10 @@ static int parse_option(char *option, struct swaptab_entry *t, struct errbuf *e)
 		strcpy(t->device, dev.name);
 		return 0;
 	}
-	return err_set(e, EINVAL, "option \"%.32s\" is not known; known are defaults, pri, discard, label, device and "
-		       "dead-link-timeout", option);
+	return err_set(e, EINVAL,
+		       "option \"%.32s\" is not known; known are defaults, pri, discard, label, device and "
+		       "dead-link-timeout",
+		       option);
 }
 
 static int parse_line(char *line, struct swaptab *out, struct errbuf *e)
@@ -97,15 +102,20 @@ static int parse_line(char *line, struct swaptab *out, struct errbuf *e)
 	if (options && options[0] == '#')
 		options = NULL;
 	else if (options && (uri = strtok_r(NULL, " \t\r\n", &save)) && uri[0] != '#')
-		return err_set(e, EINVAL, "\"%.32s\" after the options; write options with commas and without blanks", uri);
-	for (char *o = options ? strtok_r(options, ",", &option_save) : NULL; o; o = strtok_r(NULL, ",", &option_save))
+		return err_set(e, EINVAL,
+			       "\"%.32s\" after the options; write options with commas and without blanks",
+			       uri);
+	for (char *o = options ? strtok_r(options, ",", &option_save) : NULL; o;
+	     o = strtok_r(NULL, ",", &option_save))
 		if (parse_option(o, t, e) < 0)
 			return -1;
 	for (size_t i = 0; i < out->count; i++) {
 		if (strcmp(out->entries[i].uri.text, t->uri.text) == 0)
-			return err_set(e, EINVAL, "%s is already on line %u", t->uri.text, out->entries[i].line);
+			return err_set(e, EINVAL, "%s is already on line %u", t->uri.text,
+				       out->entries[i].line);
 		if (t->device[0] && strcmp(out->entries[i].device, t->device) == 0)
-			return err_set(e, EINVAL, "%s is already taken by line %u", t->device, out->entries[i].line);
+			return err_set(e, EINVAL, "%s is already taken by line %u", t->device,
+				       out->entries[i].line);
 	}
 	out->count++;
 	return 0;

@@ -15,9 +15,9 @@
 
 struct swaptab_entry {
 	struct nbd_uri uri;
-	char label[16];	     /* "": not given */
-	char device[16];     /* "": not given */
-	int priority;	     /* PRIORITY_KERNEL: not given */
+	char label[16]; /* "": not given */
+	char device[16]; /* "": not given */
+	int priority; /* PRIORITY_KERNEL: not given */
 	enum discard_mode discard; /* DISCARD_AUTO: not given */
 	uint64_t dead_link_timeout; /* 0: not given */
 	unsigned line;

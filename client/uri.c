@@ -80,8 +80,8 @@ static int parse_authority(const char *text, size_t n, const char *whole, struct
 	size_t host_len;
 
 	if (memchr(text, '@', n))
-		return err_set(e, EINVAL, "%s: a user name has no meaning in NBD; write nbd://HOST[:PORT]/EXPORT",
-			       whole);
+		return err_set(e, EINVAL,
+			       "%s: a user name has no meaning in NBD; write nbd://HOST[:PORT]/EXPORT", whole);
 	if (n && text[0] == '[') {
 		const char *end = memchr(text, ']', n);
 
@@ -96,8 +96,8 @@ static int parse_authority(const char *text, size_t n, const char *whole, struct
 		host_len = colon ? (size_t)(colon - text) : n;
 		rest = text + host_len;
 		if (colon && memchr(colon + 1, ':', n - host_len - 1))
-			return err_set(e, EINVAL, "%s: write an IPv6 address in brackets: nbd://[fe80::1]/EXPORT",
-				       whole);
+			return err_set(e, EINVAL,
+				       "%s: write an IPv6 address in brackets: nbd://[fe80::1]/EXPORT", whole);
 	}
 	if (!host_len)
 		return err_set(e, EINVAL, "%s: the server is missing; write nbd://HOST[:PORT]/EXPORT", whole);
@@ -106,7 +106,8 @@ static int parse_authority(const char *text, size_t n, const char *whole, struct
 	/* It becomes an argument of nbd-client, which would take a leading '-' for an option. */
 	for (const char *p = out->host; *p; p++)
 		if (!isalnum((unsigned char)*p) && (p == out->host ? !strchr(":", *p) : !strchr("-._:%", *p)))
-			return err_set(e, EINVAL, "%s: the host name has a character that no host name has", whole);
+			return err_set(e, EINVAL, "%s: the host name has a character that no host name has",
+				       whole);
 	if (rest == text + n) {
 		strcpy(out->port, NBD_PORT);
 		return 0;
@@ -125,7 +126,8 @@ static int parse_unix(const char *path, const char *whole, struct nbd_uri *out, 
 		return err_set(e, EINVAL, "%s: write nbd+unix:///EXPORT?socket=PATH", whole);
 	if (decode(query + sizeof(key), strlen(query + sizeof(key)), out->socket, sizeof(out->socket)) < 0 ||
 	    !out->socket[0])
-		return err_set(e, EINVAL, "%s: the path of the socket is empty, too long or badly encoded", whole);
+		return err_set(e, EINVAL, "%s: the path of the socket is empty, too long or badly encoded",
+			       whole);
 	if (decode(path + 1, (size_t)(query - path - 1), out->export, sizeof(out->export)) < 0)
 		return err_set(e, EINVAL, "%s: the export name is too long or badly encoded", whole);
 	return 0;
@@ -140,7 +142,8 @@ static int parse_tcp(const char *rest, const char *whole, struct nbd_uri *out, s
 	rest += n;
 	if (strpbrk(rest, "?#"))
 		return err_set(e, EINVAL,
-			       "%s: nothing may follow the export name; who the client is, nbdswap adds by itself",
+			       "%s: nothing may follow the export name; who the client is, nbdswap adds by "
+			       "itself",
 			       whole);
 	if (*rest == '/')
 		rest++;
@@ -159,7 +162,8 @@ int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struc
 	if (!rest)
 		return err_set(e, EINVAL, "\"%.64s\" is not an address; write nbd://HOST[:PORT]/EXPORT", text);
 	if (strlen(text) > 700)
-		return err_set(e, ENAMETOOLONG, "the address has %zu bytes, at most 700 are allowed", strlen(text));
+		return err_set(e, ENAMETOOLONG, "the address has %zu bytes, at most 700 are allowed",
+			       strlen(text));
 	rest += 3;
 	if (scheme == 3 && strncasecmp(text, "nbd", 3) == 0) {
 		if (parse_tcp(rest, text, out, e) < 0)
@@ -167,19 +171,21 @@ int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struc
 	} else if (scheme == 8 && strncasecmp(text, "nbd+unix", 8) == 0) {
 		if (kinds == URI_TCP_ONLY)
 			return err_set(e, EINVAL,
-				       "%s: a Unix socket leads to a server on this machine, and a machine cannot swap "
-				       "to itself: the server would wait for the memory it is asked to free; "
-				       "write nbd://HOST[:PORT]/EXPORT", text);
+				       "%s: a Unix socket leads to a server on this machine, and a machine "
+				       "cannot swap to itself: the server would wait for the memory it is asked to free; "
+				       "write nbd://HOST[:PORT]/EXPORT",
+				       text);
 		if (parse_unix(rest, text, out, e) < 0)
 			return -1;
 	} else if (strncasecmp(text, "nbds", 4) == 0) {
 		return err_set(e, EINVAL,
-			       "%s: TLS would put a process between the kernel and its swap, which deadlocks when memory "
-			       "is short; use nbd:// on a network that is trusted or a tunnel made by the kernel "
-			       "(WireGuard, IPsec)", text);
+			       "%s: TLS would put a process between the kernel and its swap, which deadlocks "
+			       "when memory is short; use nbd:// on a network that is trusted or a tunnel made by the "
+			       "kernel (WireGuard, IPsec)",
+			       text);
 	} else {
-		return err_set(e, EINVAL, "%s: \"%.*s\" is not a scheme of NBD; write nbd://HOST[:PORT]/EXPORT", text,
-			       (int)scheme, text);
+		return err_set(e, EINVAL, "%s: \"%.*s\" is not a scheme of NBD; write nbd://HOST[:PORT]/EXPORT",
+			       text, (int)scheme, text);
 	}
 	if (export_name_check(out->export, e) < 0)
 		return err_prefix(e, "%s", text);
@@ -187,7 +193,8 @@ int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struc
 	if (out->socket[0])
 		snprintf(out->text, sizeof(out->text), "nbd+unix:///%s?socket=%s", export, out->socket);
 	else
-		snprintf(out->text, sizeof(out->text), strchr(out->host, ':') ? "nbd://[%s]:%s/%s" : "nbd://%s:%s/%s",
-			 out->host, out->port, export);
+		snprintf(out->text, sizeof(out->text),
+			 strchr(out->host, ':') ? "nbd://[%s]:%s/%s" : "nbd://%s:%s/%s", out->host, out->port,
+			 export);
 	return 0;
 }

@@ -14,8 +14,8 @@
 #define NBD_PORT "10809"
 
 struct nbd_uri {
-	char host[256];	/* without the brackets of an IPv6 address; "" for a Unix socket */
-	char port[8];	/* decimal, 1 to 65535 */
+	char host[256]; /* without the brackets of an IPv6 address; "" for a Unix socket */
+	char port[8]; /* decimal, 1 to 65535 */
 	char socket[108]; /* path of a Unix socket, "" for TCP */
 	char export[EXPORT_NAME_MAX + 1]; /* decoded, passes export_name_check() */
 	char text[URI_TEXT_MAX]; /* the address in one normal form: equal texts name the same export */

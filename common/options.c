@@ -67,7 +67,8 @@ int options_next(struct options *o, struct errbuf *e)
 				       o->defs[optopt - LONG_BASE].name);
 		if (optopt)
 			return err_set(e, EINVAL, "unknown option \"-%c\"; see --help", optopt);
-		return err_set(e, EINVAL, "unknown or ambiguous option \"%s\"; see --help", o->argv[optind - 1]);
+		return err_set(e, EINVAL, "unknown or ambiguous option \"%s\"; see --help",
+			       o->argv[optind - 1]);
 	}
 	return got >= LONG_BASE ? o->defs[got - LONG_BASE].id : got;
 }

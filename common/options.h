@@ -11,13 +11,16 @@
 #include <stdio.h>
 
 struct option_def {
-	int id;		  /* what options_next returns; a printable ASCII character is the short option too */
+	int id; /* what options_next returns; a printable ASCII character is the short option too */
 	const char *name; /* long name without dashes */
-	const char *arg;  /* NULL: takes none; "SECONDS": takes one; "[SECONDS]": may take one (--name=VALUE) */
+	const char *arg; /* NULL: takes none; "SECONDS": takes one; "[SECONDS]": may take one (--name=VALUE) */
 	const char *help; /* one line, a fragment in lower case without a full stop */
 };
 
-#define OPTION_HELP { 'h', "help", NULL, "show this help and exit" }
+#define OPTION_HELP                                                                                            \
+	{                                                                                                      \
+		'h', "help", NULL, "show this help and exit"                                                   \
+	}
 #define OPTIONS_MAX 40
 
 struct options {

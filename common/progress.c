@@ -78,8 +78,8 @@ void progress_update(struct progress *p, uint64_t done)
 	p->drawn = true;
 	p->drawn_ms = now;
 	fprintf(p->out, "\r%s\033[K",
-		progress_line(p->label, done, p->total, done > p->first ? done - p->first : 0, now - p->began_ms,
-			      line));
+		progress_line(p->label, done, p->total, done > p->first ? done - p->first : 0,
+			      now - p->began_ms, line));
 	fflush(p->out);
 }
 

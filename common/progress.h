@@ -13,7 +13,8 @@
 struct progress {
 	FILE *out; /* NULL: draws nothing */
 	const char *label;
-	uint64_t total, first; /* first: what was done at the first update, so that the rate is of our own work */
+	uint64_t total,
+		first; /* first: what was done at the first update, so that the rate is of our own work */
 	int64_t began_ms, drawn_ms;
 	bool started, drawn;
 };

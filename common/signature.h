@@ -10,10 +10,11 @@
 #include <stdbool.h>
 
 struct signature {
-	char type[32];	/* libblkid's name: "swap", "ext4", "crypto_LUKS", "gpt" ...; "ambivalent" when several */
+	char type
+		[32]; /* libblkid's name: "swap", "ext4", "crypto_LUKS", "gpt" ...; "ambivalent" when several */
 	char usage[24]; /* "filesystem", "raid", "crypto", "other" (swap), "partitions" */
 	char label[64]; /* "" when there is none */
-	char uuid[40];	/* "" when there is none */
+	char uuid[40]; /* "" when there is none */
 };
 
 /* Probes fd (a regular file or a block device, readable; any position, which is not kept).

@@ -12,3 +12,7 @@ nbdkit_swap_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_swap_plugin_la_LIBADD = libstore.la $(JANSSON_LIBS)
 nbdkit_swap_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -no-undefined \
 	-export-symbols-regex '^plugin_init$$'
+
+man_MANS += plugin/nbdkit-swap-plugin.1
+EXTRA_DIST += plugin/nbdkit-swap-plugin.1.pod
+CLEANFILES += plugin/nbdkit-swap-plugin.1

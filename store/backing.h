@@ -22,8 +22,9 @@
 enum provision {
 	PROVISION_NEVER,  /* nothing is created or written: refuse */
 	PROVISION_CREATE, /* create a missing file, fill an empty one, resume or redo an interrupted allocation */
-	/* Also write every page of an existing file anew when it does not satisfy the checks and that would mend it, but not where it keeps a
-	 * client's pages of a clean stop, nor when the size asked for is another than it was made for. */
+	/* Also write every page of an existing file anew when it does not satisfy the checks and that would mend it, but not where it
+	 * keeps a client's pages of a clean stop or its pages are lost (they would read as zeros), nor when the size asked for is
+	 * another than it was made for. */
 	PROVISION_REWRITE,
 	/* Write every page anew whatever is there of nbdswap's, of a file that satisfies everything too, in the size asked for: the express word
 	 * (`nbdswapctl activate --rewrite`).  On SMB, NFS and block devices it is the only way to prove anew that there is space. */

@@ -12,7 +12,8 @@
 
 void *lockedmem_map(int fd, size_t bytes, bool allow_unlocked, const char *what, struct errbuf *e)
 {
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	/* Shared also where nobody shares it: after a fork the first write to each private page would be a fault that allocates. */
+	int flags = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0);
 	char size[SIZE_TEXT];
 	volatile unsigned char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Maps bytes of fd (or anonymous memory when fd is -1; private), locks and touches it, keeps it out of core dumps.
+/* Maps bytes of fd (or anonymous memory when fd is -1; a child process would share it, not copy it), locks and touches it, keeps it out of core dumps.
  * what names it in messages.  With allow_unlocked a failed lock is not an error, touching still is done.
  * Returns NULL with *e on failure; release with munmap().
  */

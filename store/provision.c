@@ -164,7 +164,7 @@ static bool mendable(const struct report *r)
 	return true;
 }
 
-/* May pages be written over at all?  Where a client's pages of a clean stop are kept, only on the express word. */
+/* May pages be written over at all?  Where a client may count on pages, kept or lost, only on the express word. */
 static bool may_write(const struct backing *b, enum provision provision)
 {
 	const struct trailer *t = &b->trailer;
@@ -176,7 +176,8 @@ static bool may_write(const struct backing *b, enum provision provision)
 	case PROVISION_CREATE:
 		return unfinished || b->size == 0;
 	case PROVISION_REWRITE:
-		return !(b->has_trailer && t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_IMAGE);
+		/* After an unclean end every page is lost: written anew they would read as zeros to the client that had them. */
+		return !b->has_trailer || unfinished || (t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH);
 	case PROVISION_RENEW:
 		return true;
 	}
@@ -197,7 +198,7 @@ static int refuse_failed(const struct backing *b, enum provision provision, cons
 	const struct finding *f = report_first(r, VERDICT_FAIL);
 
 	if (f && provision == PROVISION_REWRITE && mendable(r) && b->has_trailer)
-		return err_set(e, EINVAL, "%s (it has pages of a clean stop: only `nbdswapctl activate --rewrite` gives them up)", f->text);
+		return err_set(e, EINVAL, "%s (a client may count on its pages: only `nbdswapctl activate --rewrite` gives them up)", f->text);
 	return backing_refuse_if_failed(r, e);
 }
 

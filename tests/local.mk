@@ -13,6 +13,29 @@ include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
+include $(top_srcdir)/tests/bench/local.mk
+
+# tests/test-sanitizers.sh builds the tree once more with sanitizers and runs in there the tests that are programs, and these:
+SANITIZER_TESTS = \
+	tests/plugin/test-clients.sh \
+	tests/plugin/test-directory.sh \
+	tests/plugin/test-lost-pages.sh \
+	tests/plugin/test-requests.sh \
+	tests/plugin/test-second-client.sh
+TESTS += tests/test-sanitizers.sh
+EXTRA_DIST += tests/test-sanitizers.sh
+.PHONY: check-sanitizers print-sanitizers print-unit-tests print-sanitizer-tests
+check-sanitizers:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/test-sanitizers.sh
+print-sanitizers:
+	@echo $(if $(findstring -fsanitize,$(HARDEN_CFLAGS)),yes,no)
+print-unit-tests:
+	@echo $(filter-out %.sh,$(TESTS))
+print-sanitizer-tests:
+	@echo $(SANITIZER_TESTS)
+clean-local:
+	rm -rf sanitizers-address sanitizers-thread sanitizers-source
+
 
 # Host tests run side by side; guest tests one at a time, alone.
 check-host: $(check_PROGRAMS) $(check_LTLIBRARIES)

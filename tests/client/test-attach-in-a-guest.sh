@@ -47,11 +47,15 @@ guest_expect() {
     [ "$rc" = "$1" ] || fail "exit code $rc, not $1: $3"$'\n'"$out"
     must_match "$out" "$2" "$3"
 }
-# nothing_left: no device, no swap, no state, no connection, settings as before
+# left_over: prints what there is of device, swap, state, connection and changed settings
+left_over() {
+    guest 60 "grep nbd /proc/swaps; ls /run/nbdswap; ls -d /sys/block/nbd*/pid 2>/dev/null; pgrep -x nbd-client
+        grep -L '^30000$' /sys/block/nbd*/queue/io_timeout; ss -Htn state established dst 10.0.2.2" || true
+}
+nothing_left_now() { [ -z "$(left_over)" ]; }
 nothing_left() {
     local out
-    out=$(guest 30 "grep nbd /proc/swaps; ls /run/nbdswap; ls -d /sys/block/nbd*/pid 2>/dev/null; pgrep -x nbd-client
-        grep -L '^30000$' /sys/block/nbd*/queue/io_timeout; ss -Htn state established dst 10.0.2.2" || true)
+    out=$(left_over)
     [ -z "$out" ] || fail "after $1 this is left:"$'\n'"$out"
 }
 guest_expect 0 '' "modprobe nbd; sysctl -qw vm.min_free_kbytes=16384; ln -sf $nbdswap /usr/local/sbin/nbdswap"
@@ -64,6 +68,11 @@ guest_expect 1 'cannot write the swap header: Input/output error' "nbdswap attac
 nothing_left "a failed mkswap"
 guest_expect 1 'nbd-client could not connect' "nbdswap attach --nbd-client /bin/false $(uri plain)"
 nothing_left "a failed nbd-client"
+# Somebody else was faster: the device is theirs, and the undo must not touch it.
+guest_expect 1 'nbd-client could not connect' "printf '#!/bin/sh\nnbd-client -N x 10.0.2.2 $second /dev/nbd0\nexit 1\n' >/run/fake
+    chmod 755 /run/fake; nbdswap attach --nbd-client /run/fake $(uri plain)"
+guest_expect 0 '^131072$' "cat /sys/block/nbd0/size; nbd-client -d /dev/nbd0 >/dev/null"
+wait_until 30 nothing_left_now
 guest_expect 4 'cannot be read, so what lies there is not known' "nbdswap attach $(uri foreign)"
 nothing_left "a refused unreadable export"
 [ ! -e "$tmp/foreign.fresh" ] || fail "a refused export was discarded"
@@ -113,13 +122,17 @@ nothing_left "detach --all"
 
 # --- pages go out and come back; a detach that does not fit, and one that is interrupted
 guest_expect 0 '' "nbdswap attach $(uri slow)"
-vm_spawn load client "$tmp/load" 300 "$builddir/tests/vm/swapload --size 120 --processes 8 --rounds 8"
-filled() { guest 20 "awk '/VmRSS/ { sum += \$2 } END { exit sum < 115000 }' \$(pgrep swapload | sed 's#.*#/proc/&/status#')"; }
-wait_until 60 filled
-# Several processes, since swapoff looks for signals only between them. They are stopped and their memory is sent out, so that swap holds much while memory is there to take it back.
-guest_expect 0 '' "pkill -STOP swapload; mkdir -p /sys/fs/cgroup/load
-    for p in \$(pgrep swapload); do echo \$p >/sys/fs/cgroup/load/cgroup.procs; done
-    for i in 1 2 3 4 5; do echo 100M >/sys/fs/cgroup/memory.reclaim; done 2>/dev/null; true"
+# In a group of its own and stopped, its memory can be sent out, so that swap holds much while memory is there to take it
+# back. Several processes, since swapoff looks for signals only between them.
+guest_expect 0 '' "mkdir /sys/fs/cgroup/load; echo +memory >/sys/fs/cgroup/cgroup.subtree_control"
+vm_spawn load client "$tmp/load" 300 "sh -c 'echo \$\$ >/sys/fs/cgroup/load/cgroup.procs
+    exec $builddir/tests/vm/swapload --size 120 --processes 8 --rounds 60'"
+guest_expect 0 '' "for i in \$(seq 600); do
+        [ \$(cat /sys/fs/cgroup/load/memory.current) -lt 100000000 ] || break
+        sleep 0.1
+    done
+    pkill -STOP swapload
+    for i in 1 2 3; do echo 100M >/sys/fs/cgroup/load/memory.reclaim; done 2>/dev/null; true"
 used() { guest 60 "awk '/nbd0/ { print \$4 * 1024 }' /proc/swaps"; }
 before=$(used)
 [ "$before" -gt $((60 << 20)) ] || fail "only $before bytes are in swap"
@@ -130,7 +143,7 @@ guest_expect 1 'interrupted; swap on it is still on and nothing is lost' "nbdswa
     kill -INT \$pid; wait \$pid"
 after=$(used)
 [ "$after" -gt 0 ] && [ "$after" -lt "$before" ] || fail "the interrupted detach did not come half way: $before, then $after"
-guest_expect 0 'nbd0 .*# .* of .*/s' "COLUMNS=120 script -qec 'timeout -s INT 2 nbdswap detach nbd0' /dev/null || true"
+guest_expect 0 'nbd0 \[[#.]{24}\] +[0-9]+ %  .* of .*/s' "COLUMNS=120 script -qec 'timeout -s INT 2 nbdswap detach nbd0' /dev/null || true"
 guest_expect 0 'nbd0 is detached' "nbdswap detach nbd0"
 nothing_left "a detach of full swap"
 guest_expect 0 '' "pkill -CONT swapload"

@@ -100,6 +100,8 @@ if [ "$(id -u)" = 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test
     nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
     expect 8 'only root can attach' "${nobody[@]}" "$nbdswap" attach "nbd://127.0.0.1:$good/x"
     expect 8 'only root can detach' "${nobody[@]}" "$nbdswap" detach nbd0
+    mkdir -m 700 "$tmp/closed"
+    expect 8 'only root can' "${nobody[@]}" "$nbdswap" status --state-dir "$tmp/closed"
 fi
 
 # Not a dry run: refused all the same, and nothing stays.

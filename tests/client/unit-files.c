@@ -123,7 +123,8 @@ static void test_signatures(void **state)
 
 	/* A partition table: 0x55aa and one entry. */
 	fd = new_file(8 << 20);
-	assert_int_equal(pwrite(fd, "\x00\x00\x01\x00\x83\x00\x02\x00\x01\x00\x00\x00\x00\x08\x00\x00", 16, 446), 16);
+	assert_int_equal(
+		pwrite(fd, "\x00\x00\x01\x00\x83\x00\x02\x00\x01\x00\x00\x00\x00\x08\x00\x00", 16, 446), 16);
 	assert_int_equal(pwrite(fd, "\x55\xaa", 2, 510), 2);
 	assert_int_equal(signature_probe(fd, &s, &e), 1);
 	assert_string_equal(s.type, "dos");
@@ -231,9 +232,12 @@ static void test_state_lock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_header_is_what_others_read), cmocka_unit_test(test_header_is_mkswaps),
-		cmocka_unit_test(test_signatures),		   cmocka_unit_test(test_state),
-		cmocka_unit_test(test_damaged_state_is_an_error),  cmocka_unit_test(test_state_lock),
+		cmocka_unit_test(test_header_is_what_others_read),
+		cmocka_unit_test(test_header_is_mkswaps),
+		cmocka_unit_test(test_signatures),
+		cmocka_unit_test(test_state),
+		cmocka_unit_test(test_damaged_state_is_an_error),
+		cmocka_unit_test(test_state_lock),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -10,7 +10,6 @@
 #include "common/progress.h"
 #include "tests/client/unit.h"
 
-
 enum { OPT_LONG = 1 };
 
 static const struct option_def defs[] = {
@@ -23,8 +22,11 @@ static const struct option_def defs[] = {
 
 static void test_options(void **state)
 {
-	char *argv[] = { (char *)"prog", (char *)"-an", (char *)"5", (char *)"first", (char *)"--long-only",
-			 (char *)"--long-only=7", (char *)"--numb=8", (char *)"--", (char *)"-n", NULL };
+	char *argv[] = { (char *)"prog",	(char *)"-an",
+			 (char *)"5",		(char *)"first",
+			 (char *)"--long-only", (char *)"--long-only=7",
+			 (char *)"--numb=8",	(char *)"--",
+			 (char *)"-n",		NULL };
 	struct options o;
 	struct errbuf e = { 0 };
 
@@ -87,12 +89,17 @@ static void test_progress(void **state)
 	struct progress p;
 	FILE *f = tmpfile();
 
-	assert_string_equal(progress_line("nbd0", 256 << 20, 1 << 30, 256 << 20, 4000, out),
-			    "nbd0 [######..................]  25 %  256 MiB of 1 GiB  64 MiB/s  0:12 left");
-	assert_string_equal(progress_line("nbd0", 0, 1 << 30, 0, 0, out),
-			    "nbd0 [........................]   0 %  0 bytes of 1 GiB  0 bytes/s");
-	assert_string_equal(progress_line("nbd0", 2 << 20, 1 << 20, 0, 1000, out),
-			    "nbd0 [########################] 100 %  1 MiB of 1 MiB  0 bytes/s");
+	assert_string_equal(progress_line("nbd0", 256 << 20, 1 << 30, 256 << 20, 4000, out), "nbd0 "
+											     "[######.........."
+											     "........]  25 %  "
+											     "256 MiB of 1 GiB "
+											     " 64 MiB/s  0:12 left");
+	assert_string_equal(progress_line("nbd0", 0, 1 << 30, 0, 0, out), "nbd0 [........................]   0 "
+									  "%  0 bytes of 1 GiB  0 bytes/s");
+	assert_string_equal(progress_line("nbd0", 2 << 20, 1 << 20, 0, 1000, out), "nbd0 "
+										   "[########################] "
+										   "100 %  1 MiB of 1 MiB  0 "
+										   "bytes/s");
 	assert_string_equal(progress_line("x", 1 << 20, 0, 1 << 20, 1000, out), "x 1 MiB  1 MiB/s");
 
 	/* Nothing at all on what is not a terminal. */
@@ -130,7 +137,8 @@ static void test_swap_header(void **state)
 	struct swap_header h;
 	struct errbuf e = { 0 };
 
-	assert_int_equal(swapheader_build(page, sizeof(page), 1 << 20, "a label that is too long", uuid, &e), 0);
+	assert_int_equal(swapheader_build(page, sizeof(page), 1 << 20, "a label that is too long", uuid, &e),
+			 0);
 	assert_true(swapheader_parse(page, sizeof(page), &h));
 	assert_int_equal(h.last_page, 255);
 	assert_string_equal(h.label, "a label that is");

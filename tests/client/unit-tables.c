@@ -27,10 +27,13 @@ static void test_swaps(void **state)
 	assert_int_equal(list.count, 0);
 	assert_int_equal(swaps(SWAPS_HEADER, &list, NULL), 0);
 	assert_int_equal(list.count, 0);
-	assert_int_equal(swaps(SWAPS_HEADER
-			       "/dev/nbd0                               partition\t524284\t\t10240\t\t5\n"
-			       "/swap\\040file\\012x\\134y                  file\t\t2048\t\t0\t\t-2\n"
-			       "/dev/nbd10                              partition\t4\t\t4\t\t-3\n", &list, NULL), 0);
+	assert_int_equal(swaps(SWAPS_HEADER "/dev/nbd0                               "
+					    "partition\t524284\t\t10240\t\t5\n"
+					    "/swap\\040file\\012x\\134y                  "
+					    "file\t\t2048\t\t0\t\t-2\n"
+					    "/dev/nbd10                              partition\t4\t\t4\t\t-3\n",
+			       &list, NULL),
+			 0);
 	assert_int_equal(list.count, 3);
 	s = procswaps_find(&list, "/dev/nbd0");
 	assert_non_null(s);
@@ -59,9 +62,10 @@ static void test_swaps_refuses_what_it_does_not_know(void **state)
 	assert_non_null(strstr(e.text, "header"));
 }
 
-#define TCP_HEADER "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-#define TCP_LINE(lport, rem, st, retr, inode)                                                                    \
-	"   0: 0F02000A:" lport " " rem " " st " 00000000:00000000 00:00000000 " retr "     0        0 " inode     \
+#define TCP_HEADER                                                                                             \
+	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define TCP_LINE(lport, rem, st, retr, inode)                                                                  \
+	"   0: 0F02000A:" lport " " rem " " st " 00000000:00000000 00:00000000 " retr "     0        0 " inode \
 	" 1 ffff8881 20 4 30 10 -1\n"
 
 static void test_link(void **state)
@@ -69,14 +73,14 @@ static void test_link(void **state)
 	struct conn_list before = { 0 }, after = { 0 }, six = { 0 };
 	const struct tcp_conn *c;
 	FILE *f = text_stream(TCP_HEADER TCP_LINE("8F2C", "0202000A:2A39", "01", "00000000", "100")
-			      TCP_LINE("8F2D", "0202000A:0016", "01", "00000000", "101"));
+				      TCP_LINE("8F2D", "0202000A:0016", "01", "00000000", "101"));
 
 	link_parse(f, false, 10809, &before);
 	fclose(f);
 	assert_int_equal(before.count, 1); /* port 22 is left out */
 	f = text_stream(TCP_HEADER TCP_LINE("8F2C", "0202000A:2A39", "01", "00000000", "100")
-			TCP_LINE("8F2E", "0202000A:2A39", "06", "00000000", "0")
-			TCP_LINE("8F2F", "0202000A:2A39", "01", "00000003", "102"));
+				TCP_LINE("8F2E", "0202000A:2A39", "06", "00000000", "0")
+					TCP_LINE("8F2F", "0202000A:2A39", "01", "00000003", "102"));
 	link_parse(f, false, 10809, &after);
 	fclose(f);
 	c = link_new(&before, &after);
@@ -90,9 +94,10 @@ static void test_link(void **state)
 	before.count = 0;
 	assert_null(link_new(&before, &after));
 
-	f = text_stream(TCP_HEADER
-			"   0: 00000000000000000000000001000000:8F2C 000080FE000000000000000001000000:2A39 01 "
-			"00000000:00000000 00:00000000 00000000     0        0 103 1 ffff 20 4 30 10 -1\n");
+	f = text_stream(TCP_HEADER "   0: 00000000000000000000000001000000:8F2C "
+				   "000080FE000000000000000001000000:2A39 01 "
+				   "00000000:00000000 00:00000000 00000000     0        0 103 1 ffff 20 4 30 "
+				   "10 -1\n");
 	link_parse(f, true, 10809, &six);
 	fclose(f);
 	assert_int_equal(six.count, 1);
@@ -128,7 +133,8 @@ static void test_swaptab(void **state)
 	assert_int_equal(tab("", &t, NULL), 0);
 	assert_int_equal(t.count, 0);
 	if (tab("# comment\n\n   \nnbd://a/x\n\tnbd://b:9/y  pri=7,discard=pages,label=L,device=/dev/nbd3,"
-		"dead-link-timeout=60 # why\nnbd://c/z defaults", &t, &e) < 0)
+		"dead-link-timeout=60 # why\nnbd://c/z defaults",
+		&t, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(t.count, 3);
 	assert_string_equal(t.entries[0].uri.text, "nbd://a:10809/x");
@@ -171,8 +177,10 @@ static void test_swaptab_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_swaps), cmocka_unit_test(test_swaps_refuses_what_it_does_not_know),
-		cmocka_unit_test(test_link),  cmocka_unit_test(test_swaptab),
+		cmocka_unit_test(test_swaps),
+		cmocka_unit_test(test_swaps_refuses_what_it_does_not_know),
+		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_swaptab),
 		cmocka_unit_test(test_swaptab_errors),
 	};
 

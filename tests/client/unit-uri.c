@@ -87,7 +87,7 @@ static void test_long_names(void **state)
 
 	memset(text + 8, 'x', 255);
 	text[8 + 255] = '\0';
-	snprintf(normal, sizeof(normal), "nbd://h:10809/%s", text + 8);
+	snprintf(normal, sizeof(normal), "nbd://h:10809/%.255s", text + 8);
 	good(text, "h", "10809", text + 8, normal);
 	memset(text + 8, 'x', 256);
 	text[8 + 256] = '\0';
@@ -112,8 +112,8 @@ static void test_unix(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	   cmocka_unit_test(test_normal_form_is_stable),
-		cmocka_unit_test(test_bad),	   cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_normal_form_is_stable),
+		cmocka_unit_test(test_bad),  cmocka_unit_test(test_long_names),
 		cmocka_unit_test(test_unix),
 	};
 

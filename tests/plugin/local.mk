@@ -24,6 +24,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-no-malloc.sh \
 	tests/plugin/test-no-page-io.sh \
 	tests/plugin/test-parameters.sh \
+	tests/plugin/test-plugin-docs.sh \
 	tests/plugin/test-requests.sh \
 	tests/plugin/test-second-client.sh
 TESTS += $(PLUGIN_TESTS)

@@ -30,6 +30,8 @@ elif ldd "$plugin" | grep -q libtsan; then
     sanitized=1
 fi
 
+[ -z "${sanitized:-}" ] || allow=oom,io-flusher,memlock # sanitizers turn mlockall off
+
 no_sanitizers() {
     [ -z "${sanitized:-}" ] || skip "has no meaning under a sanitizer: $*"
 }

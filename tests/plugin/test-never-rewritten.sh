@@ -19,12 +19,20 @@ unchanged "another size"
 
 # A hole was punched into it.
 cp --sparse=never --preserve=mode "$file" "$disk/kept"
+sync "$disk/kept"
 fallocate --punch-hole --offset 8M --length 64k "$file" || skip "cannot punch holes here"
 sum=$(sha256sum <"$file")
 refused 'n.swap: has 1 hole.*nbdswapctl activate --rewrite' file="$file" size=16M "allow=$allow"
 refused 'n.swap: has 1 hole' file="$file" size=16M rewrite=true force=true "allow=$allow"
 refused 'n.swap: has 1 hole' file="$file" "allow=$allow"
 unchanged "punched"
+
+# After an unclean end all pages are lost; written anew they would read as zeros to the client that had them.
+start_nbdkit file="$disk/kept" size=16M
+"$nbdcmd" "$uri" read 0 1M 0x77
+stop_nbdkit KILL
+fallocate --punch-hole --offset 8M --length 64k "$disk/kept"
+refused 'kept: has 1 hole.*nbdswapctl activate --rewrite' file="$disk/kept" size=16M "allow=$allow"
 
 # What nbdswap did not make is rewritten with size=, unless that is not wanted or it holds something known.
 head -c 16M /dev/urandom >"$disk/foreign"

@@ -6,18 +6,28 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
+	tests/store/test-crash-instants \
 	tests/store/test-lock \
 	tests/store/test-open \
 	tests/store/test-pool \
+	tests/store/test-race \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-table \
 	tests/store/test-trailer
+if !SANITIZERS
+# It puts its own malloc in front of the C library's, as sanitizers do.
+STORE_UNIT_TESTS += tests/store/test-no-allocation
+endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
+tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
+tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
@@ -29,7 +39,9 @@ STORE_SHELL_TESTS = \
 	tests/store/test-activate-basics.sh \
 	tests/store/test-activate-interrupted.sh \
 	tests/store/test-activate-places.sh \
-	tests/store/test-activate-refusals.sh
+	tests/store/test-activate-race.sh \
+	tests/store/test-activate-refusals.sh \
+	tests/store/test-io-shape.sh
 
 check_PROGRAMS += $(STORE_UNIT_TESTS) tests/store/storetool
 TESTS += $(STORE_UNIT_TESTS) $(STORE_SHELL_TESTS)

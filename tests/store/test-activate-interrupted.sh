@@ -28,6 +28,12 @@ for fs in ext4 xfs btrfs; do
     refused 'f: its allocation was interrupted after 63 %' activate "$f" provision=never
     report=$("$storetool" check "$f") || true
     must_match "$report" 'fail trailer: .*interrupted after 63 %'
+    # A copy of it is not gone on with but begun again: what its header says was said of another file.
+    touch "$mnt/copy"; chmod 600 "$mnt/copy"; [ $fs != btrfs ] || chattr +C "$mnt/copy"
+    cat "$f" >"$mnt/copy"; sync "$mnt/copy"
+    works 'activated' activate "$mnt/copy"
+    [ "$(sed -n 's/^progress \([0-9]*\).*/\1/p' <<<"$out" | head -1)" = $((64 * 1048576)) ] || fail "$fs: a copy was gone on with"
+    rm "$mnt/copy"
     works 'activated .* size=209715200' activate "$f" begin random=100 end
     [ "$(sed -n 's/^progress \([0-9]*\).*/\1/p' <<<"$out" | head -1)" -gt $((128 * 1048576)) ] || fail "$fs: it began again from the start"
     must_match "$out" 'table fresh=51200'

@@ -77,8 +77,10 @@ pid=$!
 while read -r line <&"${SNAP[0]}"; do [ "$line" != holding ] || break; done
 btrfs subvolume snapshot "$mnt/s" "$mnt/s2" >/dev/null
 sync -f "$mnt"
-eval "exec ${SNAP[1]}>&-"
-out=$(cat <&"${SNAP[0]}") || true
+exec {words}<&"${SNAP[0]}" # bash forgets SNAP when the process ends
+exec {SNAP[1]}>&-
+out=$(cat <&"$words")
+exec {words}<&-
 wait "$pid" || true
 must_match "$out" 'fail shared: .*shared with another file or a snapshot'
 
@@ -97,7 +99,7 @@ coproc DEV { exec "$storetool" activate "$dev" begin hold end; }
 pid=$!
 while read -r line <&"${DEV[0]}"; do [ "$line" != holding ] || break; done
 refused "$dev: is already activated by process $pid" activate "$dev"
-eval "exec ${DEV[1]}>&-"
+exec {DEV[1]}>&-
 wait "$pid" || true
 mkfs.ext4 -q "$dev" 16M
 dd if=/dev/zero of="$dev" bs=4096 seek=$((32 * 256 - 2)) count=2 conv=notrunc status=none

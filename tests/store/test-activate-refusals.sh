@@ -113,7 +113,7 @@ for fs in ext4 xfs btrfs; do
     refused 'f: was made for 4 MiB, the size asked for is 8 MiB' activate "$f" size=8M provision=rewrite
     works 'size=8388608' activate "$f" size=8M provision=renew begin write=1+1:4 end
     fallocate -p -o 4M -l 64K "$f"; sync "$f"
-    refused 'hole.*has pages of a clean stop: only .*--rewrite' activate "$f" provision=rewrite
+    refused 'hole.*a client may count on its pages: only .*--rewrite' activate "$f" provision=rewrite
     works 'read=1.1 error=0 cause=0 value=0' activate "$f" provision=renew begin read=1+1 end
 
     # Held: by whom.
@@ -128,7 +128,20 @@ for fs in ext4 xfs btrfs; do
     wait "$hold_pid" || fail "the holder failed"
     works 'activated' activate "$f"
 
+    # Changed by somebody while it is in use: found by the re-check.
+    coproc HOLD { exec "$storetool" activate "$f" begin hold recheck hold; }
+    hold_pid=$!
+    while read -r line <&"${HOLD[0]}"; do [ "$line" != holding ] || break; done
+    truncate -s 3M "$f"
+    exec {words}<&"${HOLD[0]}" # bash forgets HOLD when the process ends
+    exec {HOLD[1]}>&-
+    report=$(cat <&"$words")
+    exec {words}<&-
+    wait "$hold_pid" || true
+    must_match "$report" 'fail size: .*f: had [0-9]+ bytes when it was activated and has 3145728 now'
+
     # Read-only.
+    fresh
     mount -o remount,ro "$mnt"
     refused 'f: is on a read-only mount or device; remount it read-write' activate "$f"
     finds 'fail mount-ro: .* is mounted read-only'

@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define HALF (POOL_RESERVE_PAGES / 2)
 
@@ -132,6 +135,40 @@ static void pages_return_where_they_came_from(void **state)
 	pool_free(p);
 }
 
+/* A fork must not make the buffers copy-on-write: the next use of each would fault, and allocate. */
+static void a_fork_changes_nothing(void **state)
+{
+	struct pool *p = make(4);
+	struct pool_share *s = join(p);
+	struct rusage before, after;
+	void *a[HALF];
+	int hold[2], status;
+	pid_t pid;
+
+	(void)state;
+	assert_true(pool_take(s, true, HALF, a));
+	assert_int_equal(pipe(hold), 0);
+	pid = fork();
+	if (pid == 0) {
+		char c;
+
+		close(hold[1]);
+		_exit(read(hold[0], &c, 1) != 0);
+	}
+	memset(&after, 0, sizeof(after));
+	getrusage(RUSAGE_SELF, &before);
+	for (int i = 0; i < HALF; i++)
+		memset(a[i], i, PAGE_BYTES);
+	getrusage(RUSAGE_SELF, &after);
+	assert_true(after.ru_minflt - before.ru_minflt < HALF / 2);
+	close(hold[1]);
+	close(hold[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	pool_give(s, HALF, a);
+	pool_leave(s);
+	pool_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +176,7 @@ int main(void)
 		cmocka_unit_test(reads_have_a_reserve),
 		cmocka_unit_test(half_of_the_common_part),
 		cmocka_unit_test(pages_return_where_they_came_from),
+		cmocka_unit_test(a_fork_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -618,6 +618,31 @@ static void any_order(void **state)
 		}
 }
 
+/* 64 GiB in one request, as `swapon --discard=once` sends it; what is in flight meanwhile loses. */
+static void huge_discard(void **state)
+{
+	const uint64_t pages = UINT64_C(64) << 18;
+	uint64_t fresh, written, lost;
+	struct req *w, *d;
+
+	(void)state;
+	fixture_make(&f, pages, 64, PAGE_LOST);
+	w = req_new(RW_WRITE, pages - 2, 2, 0x01);
+	assert_int_equal(rw_begin(&w->rw), RW_IO);
+	d = req_new(RW_DISCARD, 0, pages - 1, 0);
+	run(d, 0);
+	assert_int_equal(finish_io(w), RW_DONE);
+	table_count(f.table, &fresh, &written, &lost);
+	assert_int_equal(fresh, pages - 1);
+	assert_int_equal(written, 1);
+	expect_now(pages - 3, 2, 0);
+	expect_now(pages - 1, 1, 0x01);
+	free(w);
+	free(d);
+	assert_true(store_drain(f.store, 0));
+	fixture_free(&f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -642,6 +667,7 @@ int main(void)
 		T(waits_for_buffers),
 		T(drain),
 		T(any_order),
+		cmocka_unit_test(huge_discard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

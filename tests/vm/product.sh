@@ -8,10 +8,6 @@ nbdswapctl=$builddir/server/nbdswapctl
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 swapload=$builddir/tests/vm/swapload
 
-say() {
-    echo "$SECONDS s: $*"
-}
-
 # swap_configure NAME [LINE...]: writes the server's configuration; the lines are the export sections.
 swap_configure() {
     local name=$1
@@ -36,7 +32,7 @@ _swap_ready() {
 # swap_serve NAME: starts nbdswapd with the configuration and waits until every export is ready.
 swap_serve() {
     vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --config /etc/nbdswapd.conf"
-    wait_until 180 _swap_ready "$1"
+    wait_until 400 _swap_ready "$1"
 }
 
 # swap_serve_end: SIGTERM, and the daemon must end in order.
@@ -56,11 +52,11 @@ _swap_traces() {
         ps -e -o ppid=,comm= | awk '\$1 != 2 && \$2 !~ /^(ps|awk|bash|kthreadd|vm-agent)\$/ { print \"process \" \$2 }' | sort"
 }
 
-# swap_attach NAME URI: with the reserve of memory that attach itself asks for.
+# swap_attach NAME URI: with a reserve of memory as attach asks for, but half of it, because the guest is small.
 swap_attach() {
-    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=16384'
+    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=8192'
     _swap_before=$(_swap_traces "$1")
-    vm_run "$1" 120 "$nbdswap attach $2" || fail "guest $1: $2 does not attach"
+    vm_run "$1" 120 "$nbdswap attach $2" 2>"$tmp/attach.log" || fail "guest $1: $2 does not attach"
     must_match "$(vm_run "$1" 20 'cat /proc/swaps')" '^/dev/nbd[0-9]+ ' "/proc/swaps after attach"
 }
 

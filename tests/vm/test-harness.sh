@@ -7,10 +7,6 @@
 . "$srcdir/tests/vm/storage.sh"
 swapload=$builddir/tests/vm/swapload
 
-say() {
-    echo "$SECONDS s: $*"
-}
-
 vm_net storage client
 vm_start storage mem=384 disks="ext4:128 xfs:320 btrfs:128"
 vm_start client mem=128
@@ -70,6 +66,7 @@ tail -n 1 "$tmp/swapload"
 must_match "$(cat "$tmp/swapload")" '^swapload: OK, .* pswpout=[1-9][0-9]{3,} pswpin=[1-9][0-9]{3,} '
 say "swap is verified"
 vm_run client 60 'swapoff /dev/nbd0 && nbd-client -d /dev/nbd0'
+# shellcheck disable=SC2154 # set by vm_spawn
 kill "$nbdkit"
 wait "$nbdkit" || true
 

@@ -26,9 +26,9 @@ make() {
     vm_run "$1" 30 "$nbdswapctl check $2" >"$tmp/out" 2>&1 || fail "$2 was just made: $(cat "$tmp/out")"
 }
 
-# activate GUEST FILE [PARAMETER]: the worker alone; only a refusal ends it by itself.
+# activate GUEST FILE [PARAMETER]: by the worker alone, and lets go of it again.
 activate() {
-    vm_run "$1" 40 "timeout 30 nbdkit -f -U /run/worker-test.sock $plugin file=$2 ${3:-}" 2>&1
+    vm_run "$1" 60 "nbdkit -U - $plugin file=$2 ${3:-} --run true" 2>&1
 }
 
 # refused GUEST FILE REASON: by both, and the file is as it was.
@@ -92,11 +92,10 @@ rc=0
 activate two /mnt/nfs/ws1 >"$tmp/out" || rc=$?
 [ "$rc" = 1 ] || fail "two machines activated one file: exit code $rc: $(cat "$tmp/out")"
 must_match "$(cat "$tmp/out")" '/mnt/nfs/ws1: is already activated by process [0-9]+ on one since .*; stop it there first'
+# shellcheck disable=SC2154 # set by vm_spawn
 kill -TERM "$worker"
 wait "$worker" || true
-rc=0
-activate two /mnt/nfs/ws1 >"$tmp/out" || rc=$?
-[ "$rc" = 124 ] || fail "not free again after the first machine let go: exit code $rc: $(cat "$tmp/out")"
+activate two /mnt/nfs/ws1 >"$tmp/out" || fail "not free after the first machine let go: $(cat "$tmp/out")"
 say "refused: activated by another machine over NFS"
 
 vm_run two 30 'umount /mnt/nfs && mount -t nfs -o vers=4.2,soft storage:/ /mnt/nfs'
