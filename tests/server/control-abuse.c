@@ -190,7 +190,8 @@ static void gone_before_the_answer(void)
 	}
 }
 
-static void many_connections(void)
+/* Returns how many of 40 connections were turned away. */
+static int open_many(void)
 {
 	int fds[40], turned_away = 0;
 
@@ -201,10 +202,23 @@ static void many_connections(void)
 		expect("an answer on each of many connections", get_lines(fds[i], 1) == 1);
 		turned_away += strstr(reply, "too many connections") != NULL;
 	}
-	sprintf(reply, "%d turned away", turned_away);
-	expect("16 served, the others turned away", turned_away == 24);
 	for (int i = 0; i < 40; i++)
 		close(fds[i]);
+	return turned_away;
+}
+
+/* Connections of the cases before may not have been closed at the other end yet, so more may be turned away at first. */
+static void many_connections(void)
+{
+	int turned_away = 40;
+
+	for (int i = 0; i < 100 && turned_away > 24; i++) {
+		if (i > 0)
+			usleep(100000);
+		turned_away = open_many();
+	}
+	snprintf(reply, sizeof(reply), "%d turned away", turned_away);
+	expect("16 served, the others turned away", turned_away == 24);
 }
 
 int main(int argc, char **argv)

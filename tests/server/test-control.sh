@@ -5,11 +5,13 @@
 . "$srcdir/tests/server/server.sh"
 requires jq --version
 
-make_conf '[export a]' "file = $tmp/missing.swap" 'provision = never'
+make_conf '[export a]' "file = $tmp/missing.swap" 'provision = never' '[export b]' 'size = 1M'
 launch_server
 [ "$(stat -c %a "$tmp/control")" = 600 ] || fail "the socket's mode is $(stat -c %a "$tmp/control")"
 fds() { find "/proc/$server_pid/fd" -mindepth 1 | wc -l; }
 wait_until 30 export_is a failed
+b_done() { export_is b ready || export_is b failed; }
+wait_until 30 b_done
 before=$(fds)
 
 timeout 120 "$builddir/tests/server/control-abuse" "$tmp/control"
