@@ -116,11 +116,12 @@ void export_activate(struct export *x, enum provision provision, bool force)
 /* No write of a dead worker may land later than this. Where that cannot be known, no page's content is known either. */
 static void wait_for_orphans(struct export *x)
 {
-	struct errbuf e;
+	struct errbuf e, failed;
 
 	if (backend_barrier(backing_backend(x->backing), backing_fd(x->backing), backing_path(x->backing), &e) == 0)
 		return;
-	table_fill(x->table, PAGE_LOST);
+	if (backing_lost(x->backing, x->table, &failed) < 0)
+		e = failed;
 	snprintf(x->note, sizeof(x->note), "its worker died and writes that it left behind cannot be waited for (%.400s), so"
 		 " EVERY PAGE IS LOST until it is written or discarded", e.text);
 }

@@ -76,6 +76,12 @@ bool backing_was_unclean(const struct backing *b);
  */
 int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
 
+/* While in use: the content is not known any more (a dead worker's writes cannot be waited for).  Every page becomes lost and a new
+ * generation begins, durably.  No other process may use the table.  Returns 0; -1 with *e when the new generation could not be
+ * written (the pages are lost all the same).
+ */
+int backing_lost(struct backing *b, struct table *table, struct errbuf *e);
+
 /* Ends a use, after the last I/O has completed and backend_barrier() has returned or was not needed: pages still marked in flight
  * become lost, the table is written into the trailer and the clean mark made durable.  Returns 0 or -1 with *e (the file then
  * stays marked in use: every page is lost at the next activation).

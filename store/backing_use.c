@@ -98,6 +98,13 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	return 0;
 }
 
+int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
+{
+	table_fill(table, PAGE_LOST);
+	trailer_renew(&b->trailer);
+	return trailer_write_both(b->fd, b->name, &b->trailer, e);
+}
+
 int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What every shell test begins with:  . "${srcdir:-.}/tests/functions.sh"  (run from the build tree by make check,
+# What every shell test begins with:  . "${srcdir:-.}/tests/functions.sh" || exit 1  (run from the build tree by make check,
 # which sets srcdir, builddir and VERSION).  A test exits 0 passed, 77 skipped with its reason printed, else failed.
 # shellcheck shell=bash
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The unit tests and the plugin's tests in a build with AddressSanitizer and UndefinedBehaviorSanitizer, and the store's tests of races in
 # one with ThreadSanitizer.  The builds lie in the build tree and are used again; `make check-sanitizers` runs this alone.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 
 [ "$(cd "$builddir" && make -s print-sanitizers)" = no ] || skip "this build has sanitizers already"
 log=$tmp/log

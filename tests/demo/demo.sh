@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The main job, to look at: nbdswapd on this machine with a file in a local directory, a small guest without a disk
 # that attaches the export, and a job in it three times as large as its memory. Run by ./bootstrap demo.
-. "${srcdir:?}/tests/functions.sh"
+. "${srcdir:?}/tests/functions.sh" || exit 1
 . "$srcdir/tests/vm/vm.sh"
 memory=128 # MiB of the guest
 job=$((3 * memory))

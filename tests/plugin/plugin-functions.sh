@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # For tests of the plugin: nbdkit with it on a Unix socket, and clients.
 # shellcheck shell=bash disable=SC2034,SC2154
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 nbdkit=$(PATH=$PATH:/usr/sbin command -v nbdkit) || skip "needs: nbdkit"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What the plugin says of an export: size, page-sized requests, and flags that are true.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 start_nbdkit file="$disk/a.swap" size=16M
 [ "$(nbdinfo --size "$uri")" = 16777216 ] || fail "size"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A person who starts nbdkit sees the allocation go on, and may interrupt it: the next start resumes.  A log sees no bar.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 requires script --version
 requires env --default-signal=INT true # a shell ignores it for what runs in the background
 file=$disk/p.swap

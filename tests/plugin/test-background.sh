@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Without -f nbdkit forks after the file was activated: the process in the background must hold the lock of the file and its own
 # memory locked, neither of which is to be taken for granted over fork.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 [ "$(id -u)" = 0 ] || skip "needs root to lock memory"
 file=$disk/b.swap
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The clients of libnbd, qemu, fio and nbdkit read back from the plugin what they wrote.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 head -c 32M /dev/urandom >"$tmp/data"
 start_nbdkit file="$disk/c.swap" size=32M

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # An activated worker under random writes touches the file only by aligned direct reads and writes (and fdatasync, when the client
 # asks for a flush): nothing is allocated, extended or punched, and the extents afterwards are those of before.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 requires strace -o /dev/null true
 file=$disk/d.swap
 

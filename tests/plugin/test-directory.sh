@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # dir=: an export is an activated file of the directory, and no name that a client sends leads anywhere else.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 mkdir "$disk/d" "$disk/d/sub"
 for name in ws1 ws2; do

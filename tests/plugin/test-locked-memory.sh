@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What a worker locks, by Locked of smaps_rollup: at most 32 MiB when idle, 4 MiB more per connection under load, 4 MiB more per GiB
 # exported.  And all of what it uses is locked.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 no_sanitizers "shadow memory"
 [ "$(id -u)" = 0 ] || skip "needs root to lock memory"
 connections=4

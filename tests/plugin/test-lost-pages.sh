@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A clean stop keeps every page; after an unclean one every page is lost until it is written or discarded, and that is said.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 start_nbdkit file="$disk/l.swap" size=16M
 "$nbdcmd" "$uri" write 0 1M 0x33 write 4M 64k 0x44 trim 64k 64k

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A worker that cannot lock its memory says which right is missing and does not serve, unless allow=memlock is given.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 [ "$(id -u)" = 0 ] || skip "needs root to take a capability away"
 requires setpriv --version
 

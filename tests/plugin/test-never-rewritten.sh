@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # size= stands in a unit file and is given at every start: it makes and resumes files, and rewrites those that nbdswap did not make, but
 # it never costs the pages of a file that it made.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 file=$disk/n.swap
 
 start_nbdkit file="$file" size=16M

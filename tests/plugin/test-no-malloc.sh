@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Once warm, nbdkit with the plugin takes no memory from anywhere: over 100,000 reads, writes, trims and zeros on several connections
 # no call of malloc and the like in the whole process, no system call that gives memory, and no page fault in any thread.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 no_sanitizers "the sanitizer allocates"
 requires strace -o /dev/null true
 requests=100000

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Trim and write-zeroes change the page table only, at any size, and fresh pages are read without the file.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 requires strace -o /dev/null true
 
 start_nbdkit file="$disk/z.swap" size=256M

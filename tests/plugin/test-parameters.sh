@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Wrong parameters and files that cannot be served: each with a message that says why.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 refused 'nothing to serve: give one of file=PATH and dir=DIR' "allow=$allow"
 refused 'too many sources of pages' file="$disk/a" dir="$disk"

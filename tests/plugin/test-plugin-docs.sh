@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Every parameter that the plugin's help prints is in its man page, every one in the man page is in the help, and the plugin takes each.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 pod=$srcdir/plugin/nbdkit-swap-plugin.1.pod
 
 help=$(env ${preload:+LD_PRELOAD="$preload"} "$nbdkit" --help "$plugin" | sed -nE 's/^\[?([a-z-]+)=\]?<.*/\1/p' | sort)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Requests one by one: whole pages only, zeros before the first write, what one connection wrote another reads.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 start_nbdkit file="$disk/r.swap" size=128M
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # One export, one client; and one process for a file.
-. "${srcdir:-.}/tests/plugin/plugin-functions.sh"
+. "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 
 u() {
     echo "nbd+unix:///$1?socket=$sock"

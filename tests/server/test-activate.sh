@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # nbdswapctl activate and check, with and without the daemon; check touches nothing.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 requires_worker
 requires_backing

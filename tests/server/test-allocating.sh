@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # While one export is being allocated the others serve, it is refused with how far it is, and a stop interrupts it; the next start goes on
 # with it.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 requires_worker
 requires_backing

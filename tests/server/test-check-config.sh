@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The example is a good configuration; everything wrong with a bad one is said, with file, line, key and reason.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 
 out=$("$nbdswapd" --check-config --config "$srcdir/conf/nbdswapd.conf.example")

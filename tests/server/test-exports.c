@@ -139,17 +139,19 @@ static void test_worker_death(void **state)
 
 static void test_no_barrier_loses_all(void **state)
 {
-	uint64_t fresh, written, lost;
+	uint64_t fresh, written, lost, before;
 	struct export *x;
 
 	begin();
 	x = activate(NULL);
 	write_two(x);
+	before = backing_activation(x->backing);
 	barrier_error = ENOTSUP;
 	export_settle(x);
 	ev_run(set.arg, 0);
 	table_count(x->table, &fresh, &written, &lost);
 	assert_int_equal(lost, PAGES);
+	assert_true(backing_activation(x->backing) > before); /* a new generation: nobody resumes onto it */
 	assert_non_null(strstr(x->note, "EVERY PAGE IS LOST"));
 	release(x);
 	end(x);

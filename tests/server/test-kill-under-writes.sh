@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The worker is killed again and again in the middle of writes: it comes back each time, pages whose write was in flight can be written
 # again, and what was acknowledged before is there.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 requires_worker
 requires_backing

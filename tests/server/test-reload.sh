@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Reload takes over everything or nothing; a removed export with a client is kept until the client goes.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 requires_worker
 requires_backing

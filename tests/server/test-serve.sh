@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # From start to stop: what was written is there after the worker is killed, and after a clean stop and start.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 requires_worker
 requires_backing

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # On each local file system: created by size, whole and durable; a second activation finds everything right and writes nothing; a clean stop
 # keeps all pages, an unclean end loses all and raises the generation; a damaged table image is lost, not believed.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 
 state_of() { stat -c '%s %b %Y %Z %i' "$1"; sha256sum <"$1"; filefrag -v "$1" | grep -E '^ +[0-9]+:'; }

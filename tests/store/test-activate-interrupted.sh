@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # An allocation that was interrupted, by a word or by SIGKILL, is never trusted half; it is finished or made anew. A full file system
 # leaves nothing behind, and no old trailer that vouches for pages that were written over.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 
 # killed ARG...: storetool must end by SIGKILL.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # What the place decides: file systems that are not served are refused by name, btrfs is made NOCOW, journalled data, block devices, tmpfs.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 
 [ "$(id -u)" = 0 ] || skip "mounts need root"

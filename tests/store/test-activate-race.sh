@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Many activations of one missing file at once: one has it, the others are refused, and the loser of the race never takes the winner's file away.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 
 loopfs_make ext4 100

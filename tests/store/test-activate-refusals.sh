@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # What cannot be made safe is refused, each with its own message, and what was there stays as it was.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 
 total=$((4 * 1048576 + 4 * 4096 + 8192))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # While it is in use the file sees only aligned direct reads and writes, and keeps its blocks and extents.
-. "${srcdir:-.}/tests/functions.sh"
+. "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/store/loopfs.sh"
 requires command -v strace
 

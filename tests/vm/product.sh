@@ -52,9 +52,9 @@ _swap_traces() {
         ps -e -o ppid=,comm= | awk '\$1 != 2 && \$2 !~ /^(ps|awk|bash|kthreadd|vm-agent)\$/ { print \"process \" \$2 }' | sort"
 }
 
-# swap_attach NAME URI: with a reserve of memory as attach asks for, but half of it, because the guest is small.
+# swap_attach NAME URI: with the reserve of memory that attach recommends.
 swap_attach() {
-    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=8192'
+    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=16384'
     _swap_before=$(_swap_traces "$1")
     vm_run "$1" 120 "$nbdswap attach $2" 2>"$tmp/attach.log" || fail "guest $1: $2 does not attach"
     must_match "$(vm_run "$1" 20 'cat /proc/swaps')" '^/dev/nbd[0-9]+ ' "/proc/swaps after attach"

@@ -34,7 +34,7 @@ say "the exports are ready"
 
 for backend in $backends; do
     swap_attach client "nbd://$(vm_ip server)/$backend"
-    swap_work client 144 2 0 300
+    swap_work client 144 2 0 600
     swap_detach client
     say "$backend works"
 done

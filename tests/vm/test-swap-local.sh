@@ -23,7 +23,7 @@ swap_attach client "nbd://$(vm_ip server)/ws1"
 say "attached"
 before=$(vm_run server 20 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
 uuid=$(vm_run client 20 'swaplabel /dev/nbd0')
-swap_work client 136 3 2 300
+swap_work client 136 3 2 600
 say "worked"
 status=$(vm_run client 20 "$nbdswap status --json")
 must_match "$status" '"ws1|/ws1"'
