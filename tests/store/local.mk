@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 check_LTLIBRARIES += tests/store/libsupport.la
-tests_store_libsupport_la_SOURCES = tests/store/support.c tests/store/support.h
+tests_store_libsupport_la_SOURCES = \
+	tests/store/byhand.c tests/store/byhand.h \
+	tests/store/support.c tests/store/support.h
 tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
@@ -13,6 +15,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-race \
 	tests/store/test-report \
 	tests/store/test-rw \
+	tests/store/test-rw-errors \
 	tests/store/test-table \
 	tests/store/test-trailer
 if !SANITIZERS
@@ -24,6 +27,7 @@ tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)

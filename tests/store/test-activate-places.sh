@@ -13,12 +13,9 @@ finds() {
 }
 
 # Not served, each by its name, and nothing is left behind.
-(
-    loopfs_make ext2 20
-    refused 'f: is on ext2 \(mounted on .*\), which nbdswap does not know to be safe' activate "$mnt/f" size=1M
-    [ ! -e "$mnt/f" ] || fail "ext2: left behind"
-    loopfs_drop "$mnt"
-) || { [ $? = 77 ] || exit 1; skipped+=(ext2); }
+loopfs_make ext2 20
+refused 'f: is on ext2 \(mounted on .*\), which nbdswap does not know to be safe' activate "$mnt/f" size=1M
+[ ! -e "$mnt/f" ] || fail "ext2: left behind"
 mkdir "$tmp/lower" "$tmp/upper" "$tmp/work" "$tmp/merged" "$tmp/tmpfs"
 # Options longer than what is kept of them must not hide the name.
 long=$(for i in $(seq 12); do mkdir -p "$tmp/$(printf 'x%.0s' $(seq 120))$i"; printf ':%s' "$tmp/$(printf 'x%.0s' $(seq 120))$i"; done)
@@ -106,6 +103,7 @@ dd if=/dev/zero of="$dev" bs=4096 seek=$((32 * 256 - 2)) count=2 conv=notrunc st
 refused 'holds filesystem \(ext4\), which would be overwritten' activate "$dev" size=31M provision=rewrite
 mkdir "$tmp/devmnt"
 mount "$dev" "$tmp/devmnt"
+cleanup_fn eval "umount '$tmp/devmnt' 2>/dev/null || true"
 refused "$dev: the device is mounted or otherwise in use on this machine" activate "$dev" size=31M provision=renew force
 umount "$tmp/devmnt"
 blockdev --setro "$dev"
