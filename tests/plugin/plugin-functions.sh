@@ -69,10 +69,10 @@ nbdinfo=$(command -v nbdinfo) || skip "needs: nbdinfo (Debian: libnbd-bin)"
 stop_nbdkit() {
     local n
     kill "-${1:-TERM}" "$pid"
-    # Under AddressSanitizer nbdkit was seen to hang in a library's exit handler, after the plugin had long ended.
+    # Under AddressSanitizer nbdkit was seen to hang in a library's exit handler, after the plugin had closed its files.
     if [ -n "$sanitized" ]; then
         for ((n = 0; n < 200; n++)); do
-            grep -qs '^State:[[:space:]]*[^Z]' "/proc/$pid/status" || break
+            find "/proc/$pid/fd" -lname "$disk/*" 2>/dev/null | grep -q . || break
             sleep 0.05
         done
         kill -KILL "$pid" 2>/dev/null || true
