@@ -2,8 +2,9 @@
 # The unit tests and the plugin's tests in a build with AddressSanitizer and UndefinedBehaviorSanitizer, and the store's tests of races in
 # one with ThreadSanitizer.  The builds lie in the build tree and are used again; `make check-sanitizers` runs this alone.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs this
 
-[ "$(cd "$builddir" && make -s print-sanitizers)" = no ] || skip "this build has sanitizers already"
+[ "$(cd "$builddir" && make -s --no-print-directory print-sanitizers)" = no ] || skip "this build has sanitizers already"
 log=$tmp/log
 source=$srcdir
 # A source tree that is configured itself cannot be built elsewhere: then from the files that would be distributed.
@@ -19,7 +20,6 @@ build() {
     mkdir -p "$dir"
     (
         cd "$dir"
-        unset MAKEFLAGS MFLAGS
         # -O1: readable stacks, and half the time of -O2.
         [ -e config.status ] || "$source/configure" -q --enable-sanitizers="$list" CFLAGS='-g -O1'
         make -j2 "$@"
@@ -31,7 +31,6 @@ run() {
     shift
     (
         cd "$dir"
-        unset MAKEFLAGS MFLAGS
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:exitcode=99
         make check TESTS="$*"
     ) >"$log" 2>&1 || fail "$(grep -E '^(FAIL|ERROR):' "$log"; cat "$dir/test-suite.log" 2>/dev/null | tail -n 60)"
@@ -40,8 +39,8 @@ run() {
     ! grep -qE '^# PASS:  0$' "$log" || fail "no test was run: $*"
 }
 
-unit=$(cd "$builddir" && make -s print-unit-tests)
-shell=$(cd "$builddir" && make -s print-sanitizer-tests)
+unit=$(cd "$builddir" && make -s --no-print-directory print-unit-tests)
+shell=$(cd "$builddir" && make -s --no-print-directory print-sanitizer-tests)
 races=$(tr ' ' '\n' <<<"$unit" | grep race || true)
 
 build address address,undefined all

@@ -83,7 +83,7 @@ fi
 
 measure() { # URI RW BS DEPTH CONNECTIONS -> operations a second
     timeout $((seconds * 4 + 30)) fio --name=b --ioengine=nbd --uri="$1" --rw="$2" --bs="$3" --iodepth="$4" --numjobs="$5" \
-        --thread --group_reporting --size=$size --time_based --runtime="$seconds" --ramp_time=1 --norandommap --randrepeat=0 \
+        --thread --group_reporting --size=$size --time_based --runtime="$seconds" --norandommap --randrepeat=0 \
         --output-format=terse --terse-version=3 >"$tmp/fio" 2>>"$log" || fail "fio: $(cat "$tmp/fio")"
     awk -F';' '/^3;/ { print $8 + $49 }' "$tmp/fio"
 }
