@@ -44,9 +44,17 @@ static bool client_id_ok(const char *s)
 	return true;
 }
 
+static const char client_key[] = "client=";
+
+bool export_request_is_probe(const char *text)
+{
+	const char *q = strchr(text, '?');
+
+	return q && strcmp(q + 1, client_key) == 0;
+}
+
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e)
 {
-	static const char client_key[] = "client=";
 	const char *q = strchr(text, '?');
 	size_t n = q ? (size_t)(q - text) : strlen(text);
 

@@ -7,6 +7,8 @@
 
 #include "common/errbuf.h"
 
+#include <stdbool.h>
+
 #define EXPORT_NAME_MAX 255 /* bytes, as a file name */
 #define CLIENT_ID_MAX 64
 
@@ -25,5 +27,10 @@ int export_name_check(const char *name, struct errbuf *e);
  * Returns 0, or -1 with *e filled.
  */
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e);
+
+/* Is it NAME?client= with an empty id?  That is how a client finds out whether a server knows client ids (others give out
+ * any name): refused like every bad id, but nothing to tell an administrator.
+ */
+bool export_request_is_probe(const char *text);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "common/exportname.h"
 #include "common/memlock.h"
 #include "common/procself.h"
 #include "plugin/broker_local.h"
@@ -278,6 +279,11 @@ static void *swap_open(int readonly)
 
 	if (!request || find_peer(&who) < 0)
 		return NULL;
+	if (export_request_is_probe(request)) {
+		nbdkit_debug("%s asks whether client ids are known here", who.address);
+		nbdkit_set_error(EINVAL);
+		return NULL;
+	}
 	reserve_buffers();
 	s = exports_open_session(exports, request, &who, &e);
 	if (!s)

@@ -126,10 +126,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 	}
 	wait_for(d, client, x);
 	atomic_store(&x->interrupt, false);
-	/* Without a size only what is there can be activated again. */
-	x->provision = no_rewrite || x->conf.size == 0 ? PROVISION_CREATE : PROVISION_REWRITE;
-	if (rewrite)
-		x->provision = PROVISION_RENEW;
+	x->provision = rewrite ? PROVISION_RENEW : no_rewrite ? PROVISION_CREATE : PROVISION_REWRITE;
 	x->force = force;
 	if (x->state == EXPORT_READY) {
 		x->again = true;

@@ -101,6 +101,13 @@ int open_backing(int dirfd, const char *path, bool writing, struct opened *out, 
 	}
 	if (out->fd < 0)
 		return reopen_failed(fd, path, e);
+	/* A read is to change nothing, not even the time of access; only an owner may ask for that. */
+	flags = fcntl(out->fd, F_GETFL);
+	if (flags >= 0 && fcntl(out->fd, F_SETFL, flags | O_NOATIME) < 0 && errno != EPERM) {
+		err_errno(e, "%s: cannot set its open flags", path);
+		close(steal_fd(&out->fd));
+		return -1;
+	}
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", out->fd);
 	n = readlink(self, out->path, sizeof(out->path) - 1);
 	if (n < 0) {

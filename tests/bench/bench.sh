@@ -7,7 +7,7 @@
 # BENCH_SECONDS (2) per measurement, BENCH_ROUNDS (3), BENCH_THREADS ("8"; "1 4 8 16" compares them), BENCH_TRANSPORTS ("unix tcp"),
 # BENCH_JSON (the file), BENCH_JOBS (as in the list below).
 . "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
-requires sh -c 'fio --enghelp | grep -qw nbd'
+requires sh -c 'fio --enghelp | grep -w nbd'
 seconds=${BENCH_SECONDS:-2}
 rounds=${BENCH_ROUNDS:-3}
 threads=${BENCH_THREADS:-8}

@@ -155,7 +155,7 @@ vm_dmesg_clean client
 pid_of() { ss -Hltnp | sed -nE "s/.*:${!1} .*pid=([0-9]+),.*/\1/p"; }
 guest_expect 0 '' "nbdswap attach --dead-link-timeout 4 $(uri second)"
 kill -KILL "$(pid_of second)"
-dead() { guest 20 "nbdswap status" | grep -q link-dead; }
+dead() { guest 20 "nbdswap status" | grep link-dead >/dev/null; }
 wait_until 30 dead
 guest_expect 1 'link-dead' "nbdswap status"
 guest_expect 0 '^[45]' "s=\$(cut -d. -f1 /proc/uptime); dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null

@@ -54,7 +54,7 @@ fi
 loopfs_make btrfs 300 compress-force=zstd
 f=$mnt/f
 works 'activated' activate "$f" size=1M
-lsattr "$f" | grep -q '^[^ ]*C' || fail "btrfs: the file is not NOCOW"
+lsattr "$f" | grep >/dev/null '^[^ ]*C' || fail "btrfs: the file is not NOCOW"
 head -c 4M /dev/zero >"$mnt/cow"; chmod 600 "$mnt/cow"; sync "$mnt/cow"
 refused 'cow: is copy-on-write, so every write would allocate' activate "$mnt/cow" size=3M provision=rewrite
 refused 'cow: is copy-on-write' activate "$mnt/cow" size=3M provision=renew force
