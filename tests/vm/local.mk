@@ -23,10 +23,10 @@ endif
 TESTS += tests/vm/test-swapload.sh
 EXTRA_DIST += tests/vm/test-swapload.sh
 
-VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-refusals.sh \
+VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh \
 	tests/vm/test-server-starved.sh
 TESTS += $(VM_TESTS)
-EXTRA_DIST += $(VM_TESTS) tests/vm/test-swap-backends.sh
+EXTRA_DIST += $(VM_TESTS)
 
 check-vm: all $(check_PROGRAMS)
 	$(MAKE) check-TESTS TESTS='$(VM_TESTS)'

@@ -9,11 +9,11 @@
 . "$srcdir/tests/vm/product.sh"
 
 vm_net server client
-vm_start server mem=256 disks="data:256 cache:256"
+vm_start server mem=256 disks="data:320 cache:256"
 vm_start client mem=128
 vm_wait server client
 vm_mkfs server data ext4 /srv/swap
-swap_configure server '[export ws1]' 'file = /srv/swap/ws1' 'size = 152M'
+swap_configure server '[export ws1]' 'file = /srv/swap/ws1' 'size = 208M'
 swap_serve server
 swap_attach client "nbd://$(vm_ip server)/ws1"
 say "attached"
@@ -32,7 +32,7 @@ wait_until 60 grep -q starved "$tmp/hog.log"
 vm_spawn churn server "$tmp/churn.log" 600 "sh -c 'while :; do cat /dev/disk/by-id/virtio-cache >/dev/null; done'"
 say "the server's machine is starved: $(vm_run server 30 'grep -E "^Mem(Free|Available)" /proc/meminfo' | tr -s '\n ' '  ')"
 
-swap_work client 144 2 0 600
+swap_work client 192 2 0 600
 read -r stalls_now scanned_now killed < <(vmstat)
 say "on the server: $((stalls_now - stalls)) allocations stalled, $((scanned_now - scanned)) pages scanned, $killed killed"
 [ $((scanned_now - scanned)) -gt 0 ] || fail "the server was not short of memory: no direct reclaim"

@@ -9,10 +9,12 @@
 backends="nfs42 nfs3 smb3 xfs btrfs"
 
 vm_net storage server client
-vm_start storage mem=384 disks="data:640"
-vm_start server mem=320 disks="xfs:320 btrfs:256"
+vm_start storage mem=384 disks="data:960"
+vm_start server mem=320 disks="xfs:400 btrfs:320"
 vm_start client mem=128
 vm_wait storage server client
+vm_jumbo storage server
+vm_jumbo server client
 vm_mkfs storage data ext4 /srv/data
 vm_serve_nfs storage /srv/data
 vm_serve_smb storage /srv/data
@@ -25,7 +27,7 @@ say "guests are up and storage is mounted"
 
 sections=()
 for backend in $backends; do
-    sections+=("[export $backend]" "file = /mnt/$backend/$backend.swap" 'size = 152M')
+    sections+=("[export $backend]" "file = /mnt/$backend/$backend.swap" 'size = 208M')
 done
 swap_configure server "${sections[@]}"
 swap_serve server
@@ -34,7 +36,7 @@ say "the exports are ready"
 
 for backend in $backends; do
     swap_attach client "nbd://$(vm_ip server)/$backend"
-    swap_work client 144 2 0 600
+    swap_work client 192 2 0 600
     swap_detach client
     say "$backend works"
 done

@@ -13,7 +13,7 @@ vm_start server mem=256 disks="data:320"
 vm_start client mem=128
 vm_wait server client
 vm_mkfs server data ext4 /srv/swap
-swap_configure server '[export ws1]' 'file = /srv/swap/ws1' 'size = 160M'
+swap_configure server '[export ws1]' 'file = /srv/swap/ws1' 'size = 208M'
 say "guests are up"
 swap_serve server
 say "the export is ready"
@@ -23,7 +23,7 @@ swap_attach client "nbd://$(vm_ip server)/ws1"
 say "attached"
 before=$(vm_run server 20 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
 uuid=$(vm_run client 20 'swaplabel /dev/nbd0')
-swap_work client 136 3 2 600
+swap_work client 192 3 1 600
 say "worked"
 status=$(vm_run client 20 "$nbdswap status --json")
 must_match "$status" '"ws1|/ws1"'

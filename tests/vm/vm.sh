@@ -71,6 +71,17 @@ vm_ip() {
     echo "10.77.0.${_vm_number[$1]}"
 }
 
+# vm_jumbo A B: large packets on the link between two running guests; without KVM the number of packets is what counts.
+vm_jumbo() {
+    local from to
+    for from in "$1" "$2"; do
+        to=$1$2
+        to=${to/$from/}
+        vm_run "$from" 20 "ip link set mtu 9000 dev \$(ip -o -4 addr | awk '/peer $(vm_ip "$to")\// { print \$2 }')" ||
+            fail "guest $from: no large packets to $to"
+    done
+}
+
 vm_start() {
     local name=$1 mem=256 smp=1 disks='' user=0 append='' word peer n self
     shift
