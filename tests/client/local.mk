@@ -23,3 +23,6 @@ CLIENT_TESTS = \
 	tests/client/test-usage-errors.sh
 TESTS += $(CLIENT_TESTS)
 EXTRA_DIST += $(CLIENT_TESTS) tests/client/nbd.sh
+
+# In a guest, after the harness itself (tests/vm).
+VM_TESTS += tests/client/test-attach-in-a-guest.sh

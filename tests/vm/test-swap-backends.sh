@@ -14,7 +14,6 @@ vm_start server mem=320 disks="xfs:400 btrfs:320"
 vm_start client mem=128
 vm_wait storage server client
 vm_jumbo storage server
-vm_jumbo server client
 vm_mkfs storage data ext4 /srv/data
 vm_serve_nfs storage /srv/data
 vm_serve_smb storage /srv/data
