@@ -13,7 +13,7 @@ for p in $help; do
     grep -qE "^ +nbdkit.*$p=|^ +.*\[$p=" <(sed -n '/^=head1 SYNOPSIS/,/^=head1 DESCRIPTION/p' "$pod" | sed 's/\[file=\]/file=/') ||
         fail "$p= is not in the synopsis"
     # A parameter that the plugin does not know is refused with these words.
-    out=$(run_nbdkit "$p=" colour=red 2>&1 </dev/null || true)
+    out=$(run_nbdkit "$p=" colour=red 2>&1 </dev/null) || true
     ! grep -q "$p=.*is not a parameter" <<<"$out" || fail "the plugin does not take $p="
 done
 for name in memlock oom io-flusher; do
