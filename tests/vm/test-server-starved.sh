@@ -28,7 +28,7 @@ processes() {
 before_processes=$(processes)
 read -r stalls scanned _ < <(vmstat)
 vm_spawn hog server "$tmp/hog.log" 600 "$builddir/tests/vm/memhog 8"
-wait_until 60 grep -q starved "$tmp/hog.log"
+wait_until 300 grep -q starved "$tmp/hog.log"
 vm_spawn churn server "$tmp/churn.log" 600 "sh -c 'while :; do cat /dev/disk/by-id/virtio-cache >/dev/null; done'"
 say "the server's machine is starved"
 
