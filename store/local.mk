@@ -16,8 +16,10 @@ libstore_la_SOURCES = \
 	store/provision.c \
 	store/report.c store/report.h \
 	store/rw.c store/rw_blocking.c \
+	store/seal.c store/seal.h \
+	store/sealkey.c store/sealkey.h \
 	store/store.c store/store.h store/store_priv.h \
 	store/table.c store/table.h \
 	store/trailer.c store/trailer.h
-libstore_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(UUID_CFLAGS)
-libstore_la_LIBADD = libcommon.la $(XXHASH_LIBS) $(UUID_LIBS) -lpthread
+libstore_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(CRYPTO_CFLAGS) $(UUID_CFLAGS)
+libstore_la_LIBADD = libcommon.la $(XXHASH_LIBS) $(CRYPTO_LIBS) $(UUID_LIBS) -lpthread
