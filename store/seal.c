@@ -3,6 +3,7 @@
 
 #include "store/seal.h"
 
+#include "common/procself.h"
 #include "store/page.h"
 
 #include <errno.h>
@@ -55,10 +56,15 @@ static bool lane_make(struct lane *l, const EVP_CIPHER *cipher, const uint8_t *k
 
 struct seal *seal_create(const struct sealkey *key, unsigned lanes, struct errbuf *e)
 {
-	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	struct seal *s = calloc(1, sizeof(*s) + lanes * sizeof(struct lane));
-	bool made = cipher && s && lanes > 0;
+	EVP_CIPHER *cipher;
+	struct seal *s;
+	bool made;
 
+	if (procself_undumpable(e) < 0)
+		return NULL;
+	cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	s = calloc(1, sizeof(*s) + lanes * sizeof(struct lane));
+	made = cipher && s && lanes > 0;
 	if (s) {
 		pthread_mutex_init(&s->lock, NULL);
 		pthread_cond_init(&s->given, NULL);

@@ -18,8 +18,8 @@
  * Tag, 96 bits (SP 800-38D permits it): an entry of the table is then 32 bytes.  One try at a forgery of a page succeeds with less than 2^-87.
  *
  * Nothing is allocated per page: a fixed number of contexts ("lanes") with the key set is made by seal_create(), a call takes one, gives it a
- * new nonce and puts it back.  The expanded keys in them are ordinary memory of this process, so the process must be locked
- * in memory and undumpable; seal_free() wipes them.
+ * new nonce and puts it back.  The expanded keys in them are ordinary memory of this process: seal_create() makes the process undumpable
+ * (common/procself.h), locking all of its memory is the program's part (common/memlock.h), and seal_free() wipes them.
  *
  * All functions but create and free may be called from any thread, and wait while all lanes are in use (about a microsecond).
  */

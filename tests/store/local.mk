@@ -10,6 +10,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
 	tests/store/test-lock \
+	tests/store/test-noswap \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
@@ -27,6 +28,7 @@ endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
 
 static const uint8_t test_uuid[16] = "0123456789abcdef";
 
@@ -319,12 +319,25 @@ static void threads_share_the_lanes(void **state)
 	seal_free(s);
 }
 
+/* The expanded keys lie in ordinary memory. */
+static void no_core_dumps(void **state)
+{
+	struct seal *s;
+
+	(void)state;
+	assert_int_equal(prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L), 0);
+	s = seal_with(NULL, 1, 1);
+	assert_int_equal(prctl(PR_GET_DUMPABLE, 0L, 0L, 0L, 0L), 0);
+	seal_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(published_answers),
 		cmocka_unit_test(format_of_a_page),
 		cmocka_unit_test(nothing_changed_verifies),
+		cmocka_unit_test(no_core_dumps),
 		cmocka_unit_test(threads_share_the_lanes),
 	};
 
