@@ -5,7 +5,7 @@ libstore_la_SOURCES = \
 	store/allocate.c store/allocate.h \
 	store/backend.c store/backend.h \
 	store/backing.c store/backing.h store/backing_priv.h \
-	store/backing_check.c store/backing_use.c \
+	store/backing_check.c store/backing_seal.c store/backing_use.c \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/entry.h \
 	store/fullio.c store/fullio.h \
