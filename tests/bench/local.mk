@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
+TESTS += tests/bench/test-bench-proves-what-it-measures.sh
 EXTRA_DIST += \
+	tests/bench/test-bench-proves-what-it-measures.sh \
 	tests/bench/bench.sh \
 	tests/bench/loads.sh \
 	tests/bench/memory.sh \

@@ -2,10 +2,13 @@
 # Figures from bench.json: operations a second with their spread, latency, CPU.
 # shellcheck shell=bash disable=SC2154
 
-# plot_bars OUT TITLE YLABEL VALUE-FILTER ERROR-FILTER LOAD...: one group of bars for each load, one colour for each server.
+colours=(1b6ca8 4aa3df 9ad0f5 b3541e e08e45 7a7a7a 3f8f4f 8fce9b d9c400 444444)
+
+# plot_bars FILE TITLE YLABEL SCALE VALUE LEAST MOST LOAD...: one group of bars for each load, one colour for each server.  SCALE: linear or
+# log; VALUE, LEAST and MOST are paths in a row of bench.json.
 plot_bars() {
-    local svg=$1 title=$2 ylabel=$3 value=$4 low=$5 high=$6 transport l s n
-    shift 6
+    local svg=$1 title=$2 ylabel=$3 scale=$4 value=$5 low=$6 high=$7 transport l s n
+    shift 7
     transport=$(jq -r '[.results[].transport | select(. != "file")] | unique | if index("tcp") then "tcp" else .[0] end' "$json")
     mapfile -t plotted < <(jq -r '.servers[]' "$json")
     n=${#plotted[@]}
@@ -30,12 +33,16 @@ plot_bars() {
         echo "set datafile missing '-'"
         echo "set key outside right noenhanced"
         echo "set grid ytics"
-        echo "set yrange [0:*]"
+        case $scale in
+        log) echo "set logscale y; set yrange [1:*]" ;;
+        *) echo "set yrange [0:*]" ;;
+        esac
         echo "set xtics noenhanced"
         echo -n "plot "
         for ((s = 0; s < n; s++)); do
             [ "$s" = 0 ] || echo -n ", "
-            echo -n "'$tmp/plot.dat' using $((s * 3 + 2)):$((s * 3 + 3)):$((s * 3 + 4))$([ "$s" != 0 ] || echo ':xtic(1)') title '${plotted[s]}'"
+            echo -n "'$tmp/plot.dat' using $((s * 3 + 2)):$((s * 3 + 3)):$((s * 3 + 4))$([ "$s" != 0 ] || echo ':xtic(1)')" \
+                "title '${plotted[s]}' linecolor rgb '#${colours[s % ${#colours[@]}]}'"
         done
         echo
     } >"$tmp/plot.gp"
@@ -45,13 +52,13 @@ plot_bars() {
 plot_all() { # DIRECTORY with bench.json
     local out=$1
     json=$1/bench.json
-    plot_bars "$out/bench-random.svg" "4 KiB random, operations a second: median, least and most of the rounds" "operations/s" \
+    plot_bars "$out/bench-random.svg" "4 KiB random, operations a second: median, least and most of the rounds" "operations/s" linear \
         .iops.median .iops.min .iops.max randwrite-4k-d1 randread-4k-d1 randwrite-4k-d8 randread-4k-d8 randwrite-4k-d32 randread-4k-d32 \
         randwrite-4k-4x16 randread-4k-4x16
-    plot_bars "$out/bench-large.svg" "32 and 128 KiB sequential, swap-shaped mix: median, least and most of the rounds" "MiB/s" \
+    plot_bars "$out/bench-large.svg" "32 and 128 KiB sequential, swap-shaped mix: median, least and most of the rounds" "MiB/s" linear \
         .mib_s.median .mib_s.min .mib_s.max write-32k-d8 read-32k-d8 write-128k-d8 read-128k-d8 swap-mix-d16
-    plot_bars "$out/bench-latency.svg" "Latency: median, with median to 99th percentile as the bar above" "microseconds" \
+    plot_bars "$out/bench-latency.svg" "Latency: the median, and the line above it to the 99th percentile" "microseconds" log \
         .p50_us.median .p50_us.median .p99_us.median randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 swap-mix-d16
-    plot_bars "$out/bench-cpu.svg" "CPU of the server by operation" "microseconds" \
+    plot_bars "$out/bench-cpu.svg" "CPU of the server by operation" "microseconds" linear \
         .cpu_us_per_op .cpu_us_per_op .cpu_us_per_op randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 swap-mix-d16
 }
