@@ -8,6 +8,7 @@
 #include "store/backing_priv.h"
 #include "store/fullio.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,7 +59,7 @@ static int load_image(const struct backing *b, struct table *table, struct errbu
 {
 	uint64_t check[2];
 
-	if (full_pread(b->fd, table_entries(table), b->trailer.table_bytes, (off_t)b->trailer.table_offset) < 0)
+	if (full_pread(POINT_IMAGE_READ, b->fd, table_entries(table), b->trailer.table_bytes, (off_t)b->trailer.table_offset) < 0)
 		return err_errno(e, "%s: cannot read its page table", b->name);
 	image_check(table, b->trailer.table_bytes, check);
 	if (memcmp(check, b->trailer.table_check, sizeof(check)) != 0)
@@ -112,10 +113,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	table_settle(table);
-	if (full_pwrite(b->fd, table_entries(table), t->table_bytes, (off_t)t->table_offset) < 0)
+	if (full_pwrite(POINT_IMAGE_WRITE, b->fd, table_entries(table), t->table_bytes, (off_t)t->table_offset) < 0)
 		return err_errno(e, "%s: cannot write its page table", b->name);
 	image_check(table, t->table_bytes, t->table_check);
-	if (fsync(b->fd) < 0)
+	if (sys_fsync(POINT_IMAGE_SYNC, b->fd) < 0)
 		return err_errno(e, "%s: cannot sync its page table", b->name);
 	t->state = TRAILER_CLEAN;
 	t->table = TRAILER_TABLE_IMAGE;
