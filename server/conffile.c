@@ -7,6 +7,7 @@
 #include "server/conffile.h"
 
 #include "common/cleanup.h"
+#include "common/utf8.h"
 #include "server/confkeys.h"
 
 #include <ctype.h>
@@ -88,6 +89,10 @@ static void begin_export(struct parser *p, const char *name)
 	p->skip = true;
 	if (export_name_check(name, &e) < 0) {
 		complain(p, p->line, "[export %s]: %s", name, e.text);
+		return;
+	}
+	if (name[utf8_span(name)]) {
+		complain(p, p->line, "[export %s]: the name is not UTF-8, so that no client could ask for it", name);
 		return;
 	}
 	twin = conf_find(c, name);

@@ -6,6 +6,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
+#include "common/utf8.h"
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "store/page.h"
@@ -65,6 +66,7 @@ static void check_export(const struct conf *c, size_t i)
 
 	promise_text(x->name, sizeof(x->name));
 	promise(export_name_check(x->name, &e) == 0, "export name: %s", e.text);
+	promise(!x->name[utf8_span(x->name)], "the name of an export is not UTF-8");
 	promise(conf_find(c, x->name) == x, "[export %s] is there twice", x->name);
 	promise_text(x->file, sizeof(x->file));
 	promise(x->file[0] == '/', "file %s", x->file);

@@ -92,6 +92,7 @@ static const struct {
 	{ "[export]\n", "1: [export ]: the export name is empty; name one of the exports of this server" },
 	{ "[export .a]\nfile = /x\n", "1: [export .a]: export name \".a\": hidden names (leading '.') are refused" },
 	{ "[export a/b]\n", "1: [export a/b]: export name \"a/b\": '/' would leave the directory" },
+	{ "[export \xe4]\nfile = /x\n", "1: [export \xe4]: the name is not UTF-8, so that no client could ask for it" },
 	{ GOOD "[export a]\nfile = /y\n", "3: [export a]: declared twice, first in line 1; remove one" },
 	{ GOOD "[export b]\nfile = /x/a\n",
 	  "3: [export b]: file /x/a is that of [export a] in line 1 too; each export needs a file of its own" },
