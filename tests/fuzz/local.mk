@@ -4,6 +4,7 @@
 # is a test.
 FUZZ_TARGETS = \
 	fuzz-config \
+	fuzz-control \
 	fuzz-exportname \
 	fuzz-swaptab
 FUZZ_TIME = 60
@@ -18,7 +19,7 @@ fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIB
 # Of the client, what reads text from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
 	client/nbddev.c client/swapctl.c client/swaptab.c client/uri.c client/procswaps.c
-fuzz_shared = tests/fuzz/fuzz.c
+fuzz_shared = tests/fuzz/fuzz.c tests/fuzz/fakedaemon.c
 fuzz_objects = $(fuzz_tested:%.c=tests/fuzz/obj/%.o)
 fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
 fuzz_programs = $(FUZZ_TARGETS:%=tests/fuzz/%)
@@ -28,8 +29,9 @@ tests/fuzz/obj/%.o: %.c config.h
 		-MMD -MP -c -o $@ $<
 tests/fuzz/libtested.a: $(fuzz_objects)
 	$(AM_V_GEN)rm -f $@ && $(AR) cr $@ $(fuzz_objects)
-$(fuzz_programs): tests/fuzz/%: tests/fuzz/obj/tests/fuzz/%.o $(fuzz_shared:%.c=tests/fuzz/obj/%.o) tests/fuzz/libtested.a
+$(fuzz_programs): tests/fuzz/%: tests/fuzz/obj/tests/fuzz/%.o tests/fuzz/obj/tests/fuzz/fuzz.o tests/fuzz/libtested.a
 	$(AM_V_CCLD)$(CLANG) -fsanitize=fuzzer,$(fuzz_sanitize) -o $@ $(filter %.o,$^) tests/fuzz/libtested.a $(fuzz_libs)
+tests/fuzz/fuzz-control: tests/fuzz/obj/tests/fuzz/fakedaemon.o
 -include $(fuzz_objects:.o=.d) $(fuzz_own_objects:.o=.d)
 
 fuzz-programs: $(fuzz_programs)
@@ -45,4 +47,4 @@ CLEANFILES += $(fuzz_programs) tests/fuzz/libtested.a
 
 TESTS += tests/fuzz/test-fuzz-short.sh
 EXTRA_DIST += tests/fuzz/run.sh tests/fuzz/test-fuzz-short.sh tests/fuzz/corpus tests/fuzz/dict tests/fuzz/fuzz.h \
-	$(fuzz_shared) $(FUZZ_TARGETS:%=tests/fuzz/%.c)
+	tests/fuzz/fakedaemon.h $(fuzz_shared) $(FUZZ_TARGETS:%=tests/fuzz/%.c)
