@@ -3,6 +3,7 @@
 # sources that the libraries have.  `make fuzz` runs each target for FUZZ_TIME seconds (FUZZ='fuzz-config ...': only these); a short run
 # is a test.
 FUZZ_TARGETS = \
+	fuzz-broker \
 	fuzz-config \
 	fuzz-control \
 	fuzz-exportname \
@@ -16,9 +17,9 @@ fuzz_cppflags = $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) -DNBDKIT_PATH='"$(NBD
 	$(BLKID_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS) $(UUID_CFLAGS) $(XXHASH_CFLAGS)
 fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIBS) $(UUID_LIBS) $(BLKID_LIBS) -lpthread
 
-# Of the client, what reads text from outside; an archive, so that a target may put something else in a file's place.
+# Of the client and the plugin, what reads from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
-	client/nbddev.c client/swapctl.c client/swaptab.c client/uri.c client/procswaps.c
+	client/nbddev.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c plugin/broker_remote.c
 fuzz_shared = tests/fuzz/fuzz.c tests/fuzz/fakedaemon.c
 fuzz_objects = $(fuzz_tested:%.c=tests/fuzz/obj/%.o)
 fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
