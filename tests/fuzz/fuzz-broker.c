@@ -156,7 +156,8 @@ static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 static void make_files(void)
 {
 	struct errbuf e;
-	struct table *t = table_create(3, PAGE_FRESH, true, &e);
+	struct table_spec spec = { .pages = 3 };
+	struct table *t = table_create(&spec, PAGE_FRESH, true, &e);
 	char path[FUZZ_PATH];
 
 	promise(t, "%s", e.text);

@@ -68,17 +68,17 @@ void memory_file(int *fd, const void *data, size_t size, char *path)
 	snprintf(path, FUZZ_PATH, "/proc/self/fd/%d", *fd);
 }
 
-static char dir[] = "/dev/shm/nbdswap-fuzz.XXXXXX";
+static char scratch[] = "/dev/shm/nbdswap-fuzz.XXXXXX";
 
 static void remove_dir(void)
 {
-	CLEANUP_CLOSEDIR DIR *d = opendir(dir);
+	CLEANUP_CLOSEDIR DIR *d = opendir(scratch);
 	struct dirent *x;
 
 	while (d && (x = readdir(d)))
 		if (x->d_name[0] != '.')
 			unlinkat(dirfd(d), x->d_name, 0);
-	rmdir(dir);
+	rmdir(scratch);
 }
 
 const char *fuzz_dir(void)
@@ -86,13 +86,38 @@ const char *fuzz_dir(void)
 	static int made;
 
 	if (!made++) {
-		if (!mkdtemp(dir)) {
-			perror(dir);
+		if (!mkdtemp(scratch)) {
+			perror(scratch);
 			exit(1);
 		}
 		atexit(remove_dir);
 	}
-	return dir;
+	return scratch;
+}
+
+void seed(const char *dir, const char *name, const void *data, size_t size)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "we");
+	if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0) {
+		perror(path);
+		exit(1);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	const char *dir = getenv("FUZZ_SEEDS");
+
+	if (!dir)
+		return 0;
+	if (make_seeds)
+		make_seeds(dir);
+	exit(0);
 }
 
 /* The log of the daemon, in place of server/log.c: put together like there, for what is printed comes from outside too, and thrown away. */

@@ -37,4 +37,10 @@ void memory_file(int *fd, const void *data, size_t size, char *path);
 /* A directory of this process on tmpfs, made at the first call, removed at the end. */
 const char *fuzz_dir(void);
 
+/* A target whose seeds are best made by what it tests has this function, which writes them below dir with seed(); `FUZZ_SEEDS=DIR TARGET`
+ * calls it, so the seeds are always of the layout that is compiled.
+ */
+void make_seeds(const char *dir) __attribute__((weak));
+void seed(const char *dir, const char *name, const void *data, size_t size);
+
 #endif

@@ -7,7 +7,8 @@ FUZZ_TARGETS = \
 	fuzz-config \
 	fuzz-control \
 	fuzz-exportname \
-	fuzz-swaptab
+	fuzz-swaptab \
+	fuzz-trailer
 FUZZ_TIME = 60
 
 fuzz_sanitize = address,undefined

@@ -13,7 +13,9 @@ here=$builddir/tests/fuzz
 # fuzz TARGET: its log in DIRECTORY/TARGET.log
 fuzz() {
     local name=$1 short=${1#fuzz-} from=() dict=()
-    mkdir -p "$found/$name" "$here/crashes"
+    rm -rf "$here/seeds/$short"
+    mkdir -p "$found/$name" "$here/crashes" "$here/seeds/$short"
+    FUZZ_SEEDS=$here/seeds/$short timeout 60 "$here/$name" >"$found/$name.log" 2>&1 || return
     for d in "$srcdir/tests/fuzz/corpus/$short" "$here/seeds/$short"; do [ -d "$d" ] && from+=("$d"); done
     [ -e "$srcdir/tests/fuzz/dict/$short" ] && dict=("-dict=$srcdir/tests/fuzz/dict/$short")
     # shellcheck disable=SC2086
