@@ -7,6 +7,7 @@
 #include "server/conffile.h"
 
 #include "common/cleanup.h"
+#include "common/utf8.h"
 #include "server/confkeys.h"
 
 #include <ctype.h>
@@ -90,6 +91,10 @@ static void begin_export(struct parser *p, const char *name)
 		complain(p, p->line, "[export %s]: %s", name, e.text);
 		return;
 	}
+	if (name[utf8_span(name)]) {
+		complain(p, p->line, "[export %s]: the name is not UTF-8, so that no client could ask for it", name);
+		return;
+	}
 	twin = conf_find(c, name);
 	if (twin) {
 		complain(p, p->line, "[export %s]: declared twice, first in line %u; remove one", name, twin->line);
@@ -159,24 +164,41 @@ static void begin_section(struct parser *p, char *header)
 		*line = p->line;
 }
 
+/* Reads a whole line; what does not fit is dropped, and told, as is a NUL byte: what is behind it would not be seen. */
+static bool get_line(FILE *in, char *str, int num, bool *cut, bool *nul)
+{
+	int n = 0, c;
+
+	*cut = *nul = false;
+	while ((c = getc(in)) != EOF) {
+		if (n < num - 1)
+			str[n++] = (char)c;
+		else
+			*cut = true;
+		*nul |= c == '\0';
+		if (c == '\n')
+			break;
+	}
+	str[n] = '\0';
+	return n > 0;
+}
+
 /* inih's reader, an fgets that keeps count. */
 static char *read_line(char *str, int num, void *stream)
 {
 	struct parser *p = stream;
+	bool cut, nul;
 	char *start;
-	size_t n;
 
 	finish_line(p);
-	if (!fgets(str, num, p->in))
+	if (!get_line(p->in, str, num, &cut, &nul))
 		return NULL;
 	p->line++;
-	n = strlen(str);
-	if (n > 0 && str[n - 1] != '\n' && n + 1 >= (size_t)num) {
-		int c;
-
-		complain(p, p->line, "the line is longer than %d bytes", num - 2);
-		while ((c = getc(p->in)) != EOF && c != '\n')
-			;
+	if (cut || nul) {
+		if (cut)
+			complain(p, p->line, "the line is longer than %d bytes", num - 2);
+		else
+			complain(p, p->line, "the line has a NUL byte");
 		strcpy(str, "\n");
 		return str;
 	}

@@ -282,8 +282,11 @@ static void begin(struct daemon *d)
 /* false: helper threads are still at work, and nothing of theirs was taken away. */
 static bool teardown(struct daemon *d)
 {
-	if (d->stop_client)
-		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", d->exit_code == EX_OK_));
+	if (d->stop_client && d->exit_code != EX_OK_)
+		control_refuse(d->control, d->stop_client, "it was told to end at once, and exports were not ended: their pages are lost;"
+			       " its log says which");
+	else if (d->stop_client)
+		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", 1));
 	control_free(d->control);
 	for (size_t i = 0; i < d->listeners.count; i++) {
 		close(d->listeners.fd[i]);

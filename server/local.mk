@@ -7,6 +7,7 @@ libserver_la_SOURCES = \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
 	server/job.c server/job.h \
+	server/jsontext.c server/jsontext.h \
 	server/listen.c server/listen.h \
 	server/log.c server/log.h \
 	server/ops.c server/ops.h \

@@ -3,6 +3,7 @@
 
 #include "server/ops.h"
 
+#include "server/jsontext.h"
 #include "server/reload.h"
 #include "server/status.h"
 
@@ -76,8 +77,8 @@ static json_t *report_json(const struct report *r)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < r->count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "verdict", verdict_name(r->findings[i].verdict), "item",
-						      r->findings[i].item, "text", r->findings[i].text));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "verdict", verdict_name(r->findings[i].verdict), "item",
+						      r->findings[i].item, "text", json_text(r->findings[i].text)));
 	return list;
 }
 
@@ -89,7 +90,7 @@ static void answer_activated(struct daemon *d, uint64_t client, const struct exp
 	if (x->state == EXPORT_READY)
 		json_object_set_new(answer, "size", json_integer((json_int_t)backing_data_size(x->backing)));
 	else
-		json_object_set_new(answer, "error", json_string(x->why.code ? x->why.text : "it was released"));
+		json_object_set_new(answer, "error", json_text(x->why.code ? x->why.text : "it was released"));
 	control_answer(d->control, client, answer);
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/cleanup.h"
 #include "server/confkeys.h"
+#include "server/jsontext.h"
 #include "server/log.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static __attribute__((format(printf, 2, 3))) void reject(struct plan *p, const c
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_line(LOG_ERROR, "reload refused: %s", text);
-	json_array_append_new(p->errors, json_string(text));
+	json_array_append_new(p->errors, json_text(text));
 }
 
 static void prepare_server(struct daemon *d, struct plan *p)
@@ -223,11 +224,12 @@ static void commit(struct daemon *d, struct plan *p)
 
 json_t *daemon_reload(struct daemon *d)
 {
-	struct plan p = { .errors = json_array() };
+	struct plan p = { .conf = NULL };
 	json_t *verdict;
 
 	if (d->stopping)
 		return json_pack("{s:b, s:s}", "ok", 0, "error", "the daemon is stopping");
+	p.errors = json_array();
 	p.added = json_array();
 	p.removed = json_array();
 	p.kept = json_array();

@@ -3,6 +3,8 @@
 
 #include "server/status.h"
 
+#include "server/jsontext.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -19,21 +21,21 @@ static json_t *counters_json(struct table *t)
 
 static json_t *export_json(struct export *x)
 {
-	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:i}", "name", x->conf.name, "state", export_state_name(x), "removed",
-			      x->removed, "file", x->conf.file, "description", x->conf.description, "size",
+	json_t *o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:i}", "name", x->conf.name, "state", export_state_name(x), "removed",
+			      x->removed, "file", json_text(x->conf.file), "description", json_text(x->conf.description), "size",
 			      (json_int_t)x->conf.size, "sessions", (int)x->lease.sessions);
 
 	if (x->why.code)
-		json_object_set_new(o, "error", json_string(x->why.text));
+		json_object_set_new(o, "error", json_text(x->why.text));
 	if (x->alarm[0])
-		json_object_set_new(o, "alarm", json_string(x->alarm));
+		json_object_set_new(o, "alarm", json_text(x->alarm));
 	if (x->state == EXPORT_ACTIVATING && atomic_load(&x->total) > 0) {
 		json_object_set_new(o, "allocated", json_integer((json_int_t)atomic_load(&x->done)));
 		json_object_set_new(o, "allocate", json_integer((json_int_t)atomic_load(&x->total)));
 	}
 	if (sessions_held(x)) {
-		json_object_set_new(o, "client", json_string(x->lease.holder));
-		json_object_set_new(o, "peer", json_string(x->lease.peer));
+		json_object_set_new(o, "client", json_text(x->lease.holder));
+		json_object_set_new(o, "peer", json_text(x->lease.peer));
 		json_object_set_new(o, "since", json_integer((json_int_t)x->lease.since));
 	}
 	/* While it is settled or released, its table and backing are a helper thread's. */
@@ -41,7 +43,7 @@ static json_t *export_json(struct export *x)
 		return o;
 	json_object_set_new(o, "size", json_integer((json_int_t)backing_data_size(x->backing)));
 	json_object_set_new(o, "backend", json_string(backing_backend(x->backing)->name));
-	json_object_set_new(o, "path", json_string(backing_path(x->backing)));
+	json_object_set_new(o, "path", json_text(backing_path(x->backing)));
 	json_object_set_new(o, "activation", json_integer((json_int_t)backing_activation(x->backing)));
 	json_object_set_new(o, "counters", counters_json(x->table));
 	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I, s:I, s:I}", "fresh", (json_int_t)x->totals.fresh,
@@ -61,7 +63,7 @@ static json_t *worker_json(const struct worker *w)
 		json_object_set_new(o, "warnings", w->warnings ? json_deep_copy(w->warnings) : json_array());
 	}
 	if (w->last_exit[0])
-		json_object_set_new(o, "last_exit", json_string(w->last_exit));
+		json_object_set_new(o, "last_exit", json_text(w->last_exit));
 	return o;
 }
 
@@ -75,10 +77,10 @@ json_t *status_json(struct daemon *d)
 		char text[LISTEN_TEXT];
 
 		listen_bound(d->listeners.fd[i], &d->listeners.addr[i], text);
-		json_array_append_new(listen, json_string(text));
+		json_array_append_new(listen, json_text(text));
 	}
-	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
-			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", d->conf->path,
+	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
+			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", json_text(d->conf->path),
 			 "listen", listen, "worker", worker_json(&d->worker), "exports", exports);
 }
 

@@ -15,13 +15,18 @@
 
 static char path[] = "/tmp/nbdswap-test-conf.XXXXXX";
 
-static void put_file(const char *text)
+static void put_bytes(const char *text, size_t size)
 {
 	FILE *f = fopen(path, "w");
 
 	assert_non_null(f);
-	fputs(text, f);
+	assert_int_equal(fwrite(text, 1, size, f), size);
 	assert_int_equal(fclose(f), 0);
+}
+
+static void put_file(const char *text)
+{
+	put_bytes(text, strlen(text));
 }
 
 /* The messages, each without "PATH:", which must be in front, with newlines between. */
@@ -87,6 +92,7 @@ static const struct {
 	{ "[export]\n", "1: [export ]: the export name is empty; name one of the exports of this server" },
 	{ "[export .a]\nfile = /x\n", "1: [export .a]: export name \".a\": hidden names (leading '.') are refused" },
 	{ "[export a/b]\n", "1: [export a/b]: export name \"a/b\": '/' would leave the directory" },
+	{ "[export \xe4]\nfile = /x\n", "1: [export \xe4]: the name is not UTF-8, so that no client could ask for it" },
 	{ GOOD "[export a]\nfile = /y\n", "3: [export a]: declared twice, first in line 1; remove one" },
 	{ GOOD "[export b]\nfile = /x/a\n",
 	  "3: [export b]: file /x/a is that of [export a] in line 1 too; each export needs a file of its own" },
@@ -127,6 +133,21 @@ static void test_long_line(void **state)
 	strcat(text, "\nsize = 1M\n");
 	load_errors(text, errors, sizeof(errors));
 	assert_string_equal(errors, "2: the line is longer than 198 bytes\n1: [export a]: file is missing; add file = PATH");
+}
+
+/* What is behind it must not be left out silently, nor taken for lines of its own. */
+static void test_nul_byte(void **state)
+{
+	static const char text[] = "[export a]\nfile = /x\0y\nsize = 1M\n\0";
+	struct conf_errors errors;
+
+	put_bytes(text, sizeof(text) - 1);
+	assert_null(conf_load(path, &errors));
+	assert_int_equal(errors.count, 3);
+	assert_non_null(strstr(errors.text[0], ":2: the line has a NUL byte"));
+	assert_non_null(strstr(errors.text[1], ":4: the line has a NUL byte"));
+	assert_non_null(strstr(errors.text[2], ":1: [export a]: file is missing"));
+	conf_errors_free(&errors);
 }
 
 static void test_long_export_name(void **state)
@@ -247,7 +268,8 @@ static void test_differs(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_inputs), cmocka_unit_test(test_long_line), cmocka_unit_test(test_long_export_name),
+		cmocka_unit_test(test_bad_inputs), cmocka_unit_test(test_long_line), cmocka_unit_test(test_nul_byte),
+		cmocka_unit_test(test_long_export_name),
 		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_differs),
 	};
