@@ -70,7 +70,7 @@ must_match "$out" 'listen has changed while 1 sessions are attached'
 cp "$tmp/good" "$conf"
 sed -i 's/^\[export a\]/&\nsize = 8M/' "$conf"
 if out=$(ctl reload 2>&1); then fail "the size was changed under a client"; fi
-must_match "$out" '\[export a\]: file or size has changed while client machine-A is attached'
+must_match "$out" '\[export a\]: size has changed while client machine-A is attached'
 sed -e '/^\[export a\]/d' "$tmp/good" >"$conf"
 must_match "$(ctl reload)" '^removed, kept until its client goes: a$'
 must_match "$(ctl status)" '^a +removed, ready .*machine-A'
