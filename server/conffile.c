@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "server/confkeys.h"
+#include "store/table.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -321,7 +322,7 @@ static void check_unused_key(struct parser *p, const struct conf_export *x, cons
 	bool own = given(seen, "key") || given(seen, "key-file");
 	bool any = own || given(&p->defaults_seen, "key") || given(&p->defaults_seen, "key-file");
 
-	if (x->seal != CONF_SEAL_NONE || !any || (given(seen, "seal") && !own))
+	if (x->seal != PAGE_SEAL_NONE || !any || (given(seen, "seal") && !own))
 		return;
 	complain(p, x->line, "[export %s]: there is a key but its pages are not sealed; add seal = aes-256-gcm%s", x->name,
 		 own ? ", or remove the key" : ", or seal = none");

@@ -18,10 +18,6 @@
 
 enum conf_allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
 
-/* The values are the places of the words in the keys' arguments (confkeys.c). */
-enum conf_check { CONF_CHECK_NONE, CONF_CHECK_XXH3 };
-enum conf_seal { CONF_SEAL_NONE, CONF_SEAL_AES_256_GCM };
-
 struct conf_server {
 	struct listen_addr listen[CONF_LISTEN_MAX];
 	size_t nlisten;
@@ -39,8 +35,8 @@ struct conf_export {
 	char file[PATH_MAX];
 	uint64_t size;	 /* bytes; 0: as the file says */
 	uint64_t create; /* 1: a missing file is created, an empty one filled */
-	uint64_t check;	 /* enum conf_check */
-	uint64_t seal;	 /* enum conf_seal */
+	uint64_t check;	 /* enum page_check */
+	uint64_t seal;	 /* enum page_seal */
 	uint64_t key;	 /* 0: ephemeral, the only kind beside a file so far */
 	char key_file[PATH_MAX]; /* "": the key is ephemeral */
 	uint64_t retry_time;	 /* seconds */

@@ -5,6 +5,7 @@
 
 #include "common/size.h"
 #include "store/page.h"
+#include "store/table.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -124,6 +125,9 @@ static int parse_listen(const struct conf_key *key, const char *value, void *fie
 #define EXPORT_OFFSET(field) .offset = offsetof(struct conf_export, field)
 #define FIELD_BYTES(type, field) .max = sizeof(((struct type *)NULL)->field)
 
+/* The values of words are their places in the argument. */
+_Static_assert(CHECK_XXH3 == 0 && CHECK_NONE == 1 && PAGE_SEAL_NONE == 0 && PAGE_SEAL_AES_256_GCM == 1, "as in check and seal below");
+
 const struct conf_key conf_keys[] = {
 	{ SECTION_SERVER, "listen", "ADDRESS ...", "0.0.0.0:10809 [::]:10809",
 	  "where clients connect: ADDR:PORT, [IPV6]:PORT or unix:PATH", parse_listen, .list = true },
@@ -147,7 +151,7 @@ const struct conf_key conf_keys[] = {
 	  EXPORT_OFFSET(size), .min = 64 << 10, .max = (uint64_t)1 << 46, .idle = true },
 	{ SECTION_EXPORT, "provision", "never|create", "create",
 	  "at start: create a missing file and fill an empty one, or refuse it", parse_word, EXPORT_OFFSET(create) },
-	{ SECTION_EXPORT, "check", "none|xxh3", "xxh3",
+	{ SECTION_EXPORT, "check", "xxh3|none", "xxh3",
 	  "what shows that a page is the one written; a sealed one is authenticated whatever stands here", parse_word,
 	  EXPORT_OFFSET(check), .idle = true },
 	{ SECTION_EXPORT, "seal", "none|aes-256-gcm", "none", "encrypt and authenticate every page", parse_word, EXPORT_OFFSET(seal),

@@ -173,6 +173,8 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 		strcpy(x->conf.description, new->description);
 		x->conf.create = new->create;
 		x->conf.retry_time = new->retry_time;
+		if (x->table)
+			table_set_retry_time(x->table, (uint32_t)new->retry_time);
 	}
 	if (x->state == EXPORT_DOWN) {
 		exports_provide(x);

@@ -11,6 +11,7 @@ libstore_la_SOURCES = \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
 	store/lockedmem.c store/lockedmem.h \
+	store/lostlist.c store/lostlist.h \
 	store/mark.c store/mark.h \
 	store/open.c store/open.h \
 	store/page.h \
@@ -18,6 +19,7 @@ libstore_la_SOURCES = \
 	store/provision.c \
 	store/report.c store/report.h \
 	store/rw.c store/rw_blocking.c store/rw_pages.c store/rw_queue.c \
+	store/scrub.c store/scrub.h \
 	store/settle.c store/settle.h \
 	store/slots.h \
 	store/store.c store/store.h store/store_priv.h \

@@ -4,6 +4,7 @@
 
 #include "server/conffile.h"
 #include "server/confkeys.h"
+#include "store/table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,8 +102,8 @@ static const struct {
 	{ GOOD "size = 65T\n", "3: size: \"65T\" is not between 64 KiB and 64 TiB" },
 	{ GOOD "size = 8E\n", "3: size: \"8E\" is not a size; write a number with K, M, G or T behind it, as 4G" },
 	{ GOOD "provision = maybe\n", "3: provision: \"maybe\" is not one of never, create" },
-	{ GOOD "check = crc\n", "3: check: \"crc\" is not one of none, xxh3" },
-	{ GOOD "check = xxh\n", "3: check: \"xxh\" is not one of none, xxh3" },
+	{ GOOD "check = crc\n", "3: check: \"crc\" is not one of xxh3, none" },
+	{ GOOD "check = xxh\n", "3: check: \"xxh\" is not one of xxh3, none" },
 	{ GOOD "seal = aes\n", "3: seal: \"aes\" is not one of none, aes-256-gcm" },
 	{ GOOD "seal = aes-256-gcm\nkey = secret\n", "4: key: \"secret\" is not ephemeral" },
 	{ GOOD "seal = aes-256-gcm\nkey-file = k\n", "4: key-file: \"k\" is not an absolute path; it must begin with '/'" },
@@ -214,18 +215,18 @@ static void test_rules(void **state)
 		uint64_t check, seal, retry_time;
 		const char *key_file;
 	} good[] = {
-		{ GOOD, CONF_CHECK_XXH3, CONF_SEAL_NONE, 300, "" },
-		{ GOOD "check = none\nretry-time = 0\n", CONF_CHECK_NONE, CONF_SEAL_NONE, 0, "" },
-		{ GOOD "seal = aes-256-gcm\n", CONF_CHECK_XXH3, CONF_SEAL_AES_256_GCM, 300, "" },
-		{ GOOD "seal = aes-256-gcm\ncheck = none\n", CONF_CHECK_NONE, CONF_SEAL_AES_256_GCM, 300, "" },
-		{ GOOD "seal = aes-256-gcm\nkey-file = /k/%n%%\n", CONF_CHECK_XXH3, CONF_SEAL_AES_256_GCM, 300, "/k/a%" },
-		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k/%n\nretry-time = 5\n" GOOD, CONF_CHECK_XXH3,
-		  CONF_SEAL_AES_256_GCM, 5, "/k/a" },
-		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "key = ephemeral\n", CONF_CHECK_XXH3,
-		  CONF_SEAL_AES_256_GCM, 300, "" },
-		{ "[defaults]\nseal = aes-256-gcm\nkey = ephemeral\n" GOOD "key-file = /k\n", CONF_CHECK_XXH3,
-		  CONF_SEAL_AES_256_GCM, 300, "/k" },
-		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "seal = none\n", CONF_CHECK_XXH3, CONF_SEAL_NONE, 300,
+		{ GOOD, CHECK_XXH3, PAGE_SEAL_NONE, 300, "" },
+		{ GOOD "check = none\nretry-time = 0\n", CHECK_NONE, PAGE_SEAL_NONE, 0, "" },
+		{ GOOD "seal = aes-256-gcm\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\ncheck = none\n", CHECK_NONE, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\nkey-file = /k/%n%%\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "/k/a%" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k/%n\nretry-time = 5\n" GOOD, CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 5, "/k/a" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "key = ephemeral\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey = ephemeral\n" GOOD "key-file = /k\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "/k" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "seal = none\n", CHECK_XXH3, PAGE_SEAL_NONE, 300,
 		  "/k" },
 	};
 	struct conf_errors errors;
@@ -250,10 +251,10 @@ static void test_words(void **state)
 {
 	char buf[CONF_WORD_MAX];
 
-	assert_string_equal(conf_key_word("check", CONF_CHECK_NONE, buf), "none");
-	assert_string_equal(conf_key_word("check", CONF_CHECK_XXH3, buf), "xxh3");
-	assert_string_equal(conf_key_word("seal", CONF_SEAL_NONE, buf), "none");
-	assert_string_equal(conf_key_word("seal", CONF_SEAL_AES_256_GCM, buf), "aes-256-gcm");
+	assert_string_equal(conf_key_word("check", CHECK_NONE, buf), "none");
+	assert_string_equal(conf_key_word("check", CHECK_XXH3, buf), "xxh3");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_NONE, buf), "none");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_AES_256_GCM, buf), "aes-256-gcm");
 }
 
 static void test_defaults(void **state)

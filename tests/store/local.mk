@@ -18,6 +18,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-scrub \
 	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
@@ -39,6 +40,8 @@ tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
+tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 
