@@ -6,8 +6,8 @@
 
 #include "server/exports.h"
 #include "store/page.h"
-#include "tests/setpage.h"
 #include "store/store.h"
+#include "tests/setpage.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -71,10 +71,10 @@ must_match "$(cat "$tmp/out")" '^slow: scrub stopped: by nbdswapctl scrub --stop
 ctl scrub slow --stop >"$tmp/out" # (nothing to stop any more)
 
 # One who waits is told when it ends early, here since the export is released to be made anew.
-ctl scrub slow --rate 1
 rc=0
-timeout 60 "$builddir/server/nbdswapctl" scrub --socket "$tmp/control" slow --wait >"$tmp/waited" 2>&1 &
+timeout 60 "$builddir/server/nbdswapctl" scrub --socket "$tmp/control" slow --rate 1 --wait >"$tmp/waited" 2>&1 &
 waiter=$!
+wait_until 30 state_is slow running
 ctl activate slow --rewrite >"$tmp/out"
 wait "$waiter" || rc=$?
 [ "$rc" = 1 ] || fail "scrub --wait: exit status $rc, not 1: $(cat "$tmp/waited")"
