@@ -8,39 +8,43 @@ requires_worker
 requires_backing
 requires jq --version
 requires nbdcopy --version
+requires sh -c 'fio --enghelp | grep -w nbd'
 
 # of NAME JQ-PATH: of its last scrub.
 of() { ctl scrub "$1" --status --json 2>/dev/null | jq -r "$2"; }
 state_is() { [ "$(of "$1" .state)" = "$2" ]; }
 under_way() { [ "$(of "$1" .verified)" -gt 0 ]; }
 
-make_conf '[export busy]' 'size = 16M' '[export slow]' 'size = 64M'
+make_conf '[export busy]' 'size = 2M' '[export slow]' 'size = 64M'
 start_server
 wait_until 60 export_is busy ready
 wait_until 60 export_is slow ready
-head -c 16777216 /dev/urandom >"$tmp/one"
-head -c 16777216 /dev/urandom >"$tmp/two"
+head -c 2097152 /dev/urandom >"$tmp/one"
 head -c 67108864 /dev/urandom >"$tmp/slow"
 nbdcopy "$tmp/slow" "$(uri slow)"
 
-# A client writes all of it, over and over.
-(while [ ! -e "$tmp/enough" ]; do
-    nbdcopy --requests=64 "$tmp/one" "$(uri busy)" && nbdcopy --requests=64 "$tmp/two" "$(uri busy)" || touch "$tmp/failed" "$tmp/enough"
-done) 2>"$tmp/writer.err" &
+# A client writes all of it at random, over and over; until each page was verified ten times beside that.
+nbdcopy "$tmp/one" "$(uri busy)"
+fio --name=w --ioengine=nbd --uri="$(uri busy)" --rw=randwrite --bs=4k --iodepth=64 --size=2M --refill_buffers --time_based \
+    --runtime=600 >"$tmp/fio.out" 2>&1 &
 writer=$!
+cleanup_fn end_process "$writer"
 written() { [ "$(field '.exports[0].counters.writes')" -gt "$1" ]; }
-wait_until 60 written 200
-for round in 1 2 3 4 5; do
-    before=$(field '.exports[0].counters.written_pages')
-    ctl scrub busy --wait --rate 64 >"$tmp/out" || fail "scrub under writes: $(cat "$tmp/out")"
+wait_until 60 written 5000
+verified=0
+skipped=0
+rounds=0
+before=$(field '.exports[0].counters.writes')
+while ((verified < 5120 || rounds < 10)); do
+    kill -0 "$writer" || fail "the writer ended: $(cat "$tmp/fio.out")"
+    ctl scrub busy --wait --rate 1024 >"$tmp/out" 2>&1 || fail "scrub under writes: $(cat "$tmp/out")"
     [ "$(of busy '[.mismatched,.lost,.unreadable]|add')" = 0 ] || fail "scrub under writes: $(cat "$tmp/out")"
-    echo "round $round: $(of busy '"\(.verified) pages verified, \(.skipped) skipped"'), beside" \
-        "$(($(field '.exports[0].counters.written_pages') - before)) written"
-    [ "$(of busy '.verified + .skipped')" -gt 2048 ] || fail "hardly anything was looked at"
+    verified=$((verified + $(of busy .verified)))
+    skipped=$((skipped + $(of busy .skipped)))
+    rounds=$((rounds + 1))
 done
-touch "$tmp/enough"
-wait "$writer"
-[ ! -e "$tmp/failed" ] || fail "the writer failed: $(cat "$tmp/writer.err")"
+echo "$rounds rounds: $verified pages verified, $skipped skipped, beside $(($(field '.exports[0].counters.writes') - before)) writes"
+end_process "$writer"
 [ "$(field '.exports[0].counters.checks_failed')" = 0 ] || fail "checks have failed"
 
 # In the background, at the lowest rate (64 s for all of it); asked for again it is the same one, at another rate.
@@ -83,7 +87,7 @@ wait_until 60 export_is slow ready
 
 # So it is when a reload takes the export away, or the daemon stops.
 ctl scrub busy --rate 1
-make_conf '[export slow]' 'size = 64M'
+sed -i '/^.export busy/,/^size/d' "$conf"
 must_match "$(ctl reload)" '^removed: busy$'
 gone() { ! field '.exports[].name' | grep -qx busy; }
 wait_until 30 gone
