@@ -23,7 +23,23 @@ libstore_la_SOURCES = \
 	store/settle.c store/settle.h \
 	store/slots.h \
 	store/store.c store/store.h store/store_priv.h \
+	store/sys.h store/syspoint.h \
 	store/table.c store/table.h \
 	store/trailer.c store/trailer.h
+<<<<<<< HEAD
 libstore_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(CRYPTO_CFLAGS) $(UUID_CFLAGS)
 libstore_la_LIBADD = libcommon.la $(XXHASH_LIBS) $(CRYPTO_LIBS) $(UUID_LIBS) -lpthread
+=======
+libstore_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(UUID_CFLAGS)
+libstore_la_LIBADD = libcommon.la $(XXHASH_LIBS) $(UUID_LIBS) -lpthread
+
+# The same store for tests, with a fault at every call it makes of the system (store/fault.h).  Never installed.
+check_LTLIBRARIES += libstore-fault.la
+libstore_fault_la_SOURCES = $(libstore_la_SOURCES) \
+	store/fault.c store/fault.h \
+	store/faultio.c \
+	store/faultrules.c store/faultrules.h
+libstore_fault_la_CPPFLAGS = $(AM_CPPFLAGS) -DNBDSWAP_FAULTS
+libstore_fault_la_CFLAGS = $(libstore_la_CFLAGS)
+libstore_fault_la_LIBADD = $(libstore_la_LIBADD)
+>>>>>>> w-faults
