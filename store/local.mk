@@ -10,6 +10,7 @@ libstore_la_SOURCES = \
 	store/entry.h \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
+	store/lostlist.c store/lostlist.h \
 	store/lockedmem.c store/lockedmem.h \
 	store/mark.c store/mark.h \
 	store/open.c store/open.h \
@@ -20,6 +21,7 @@ libstore_la_SOURCES = \
 	store/rw.c store/rw_blocking.c store/rw_pages.c store/rw_queue.c \
 	store/seal.c store/seal.h \
 	store/sealkey.c store/sealkey.h \
+	store/scrub.c store/scrub.h \
 	store/settle.c store/settle.h \
 	store/slots.h \
 	store/store.c store/store.h store/store_priv.h \
