@@ -10,6 +10,7 @@
 #include "store/lock.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,8 +120,8 @@ static void remove_created(const struct backing *b, int code)
 
 	if (!b->locked || code == EINTR || resumable)
 		return;
-	if (lstat(b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
-		unlink(b->name);
+	if (sys_lstat(POINT_STAT, b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
+		sys_unlink(POINT_REMOVE, b->name);
 }
 
 int backing_activate(const char *path, const struct backing_options *opt, struct backing **out, struct report *report,

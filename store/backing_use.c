@@ -9,6 +9,7 @@
 #include "store/fullio.h"
 #include "store/page.h"
 #include "store/settle.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static int load_image(const struct backing *b, struct table *table, struct errbu
 
 	if (b->trailer.stride != table_entries(table)->stride)
 		return err_set(e, EBADMSG, "%s: its page table is of another kind", b->name);
-	if (full_pread(b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
+	if (full_pread(POINT_IMAGE_READ, b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
 		return err_errno(e, "%s: cannot read its page table", b->name);
 	image_check(table, check);
 	if (memcmp(check, b->trailer.table_check, sizeof(check)) != 0)
@@ -168,10 +169,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	}
 	if (backing_seal_image(b, table, e) < 0)
 		return -1;
-	if (full_pwrite(b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
+	if (full_pwrite(POINT_IMAGE_WRITE, b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
 		return err_errno(e, "%s: cannot write its page table", b->name);
 	image_check(table, t->table_check);
-	if (fsync(b->fd) < 0)
+	if (sys_fsync(POINT_IMAGE_SYNC, b->fd) < 0)
 		return err_errno(e, "%s: cannot sync its page table", b->name);
 	t->state = TRAILER_CLEAN;
 	t->table = TRAILER_TABLE_IMAGE;

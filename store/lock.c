@@ -3,6 +3,8 @@
 
 #include "store/lock.h"
 
+#include "store/sys.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,7 +13,7 @@ int lock_take(int fd, uint64_t length)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = (off_t)length };
 
-	while (fcntl(fd, F_OFD_SETLK, &fl) < 0) {
+	while (sys_fcntl_lock(POINT_LOCK_TAKE, fd, F_OFD_SETLK, &fl) < 0) {
 		if (errno == EINTR)
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
@@ -25,7 +27,7 @@ int lock_held(int fd)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
 
-	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
+	if (sys_fcntl_lock(POINT_LOCK_LOOK, fd, F_OFD_GETLK, &fl) < 0)
 		return -1;
 	return fl.l_type != F_UNLCK;
 }

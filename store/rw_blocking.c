@@ -4,6 +4,8 @@
 
 #include "store/store_priv.h"
 
+#include "store/sys.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <time.h>
@@ -42,8 +44,8 @@ static void sleep_ms(int ms)
 
 static enum rw_next do_io(struct rw *rw)
 {
-	ssize_t r = rw->op == RW_WRITE ? pwritev(rw->fd, rw->iov, rw->iovcnt, rw->position)
-				       : preadv(rw->fd, rw->iov, rw->iovcnt, rw->position);
+	ssize_t r = rw->op == RW_WRITE ? sys_pwritev(POINT_RW_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position)
+				       : sys_preadv(POINT_RW_READ, rw->fd, rw->iov, rw->iovcnt, rw->position);
 
 	return rw_complete(rw, r < 0 ? -errno : r);
 }

@@ -19,6 +19,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-scrub \
 	tests/store/test-seal \
 	tests/store/test-sealkey \
 	tests/store/test-settle \
@@ -43,6 +44,8 @@ tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
+tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 tests_store_test_seal_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS) -lpthread
 tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
 tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
