@@ -78,7 +78,7 @@ stop_nbdkit KILL
 refused 'was used without a seal' "${e[@]}" "allow=$allow"
 
 # A file that was only allocated may be sealed.
-"$nbdkit" -U "$sock" "$plugin" "allow=$allow" file="$disk/new" size=1M --run true >>"$log" 2>&1 || fail "allocation: $(cat "$log")"
+env ${preload:+LD_PRELOAD="$preload"} "$nbdkit" -U - "$plugin" "allow=$allow" file="$disk/new" size=1M --run true >>"$log" 2>&1 || fail "allocation: $(cat "$log")"
 start_nbdkit file="$disk/new" "${sealed[@]}" key-file="$tmp/key"
 "$nbdcmd" "$uri" text 0 1M 1 readtext 0 1M 1
 stop_nbdkit
