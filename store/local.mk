@@ -7,14 +7,17 @@ libstore_la_SOURCES = \
 	store/backing.c store/backing.h store/backing_priv.h \
 	store/backing_check.c store/backing_use.c \
 	store/check_place.c store/check_space.c store/checks.h \
+	store/errclass.c store/errclass.h \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
 	store/lockedmem.c store/lockedmem.h \
+	store/notices.c store/notices.h \
 	store/open.c store/open.h \
 	store/page.h \
 	store/pool.c store/pool.h \
 	store/provision.c \
 	store/report.c store/report.h \
+	store/retry.c store/retry.h \
 	store/rw.c store/rw_blocking.c \
 	store/store.c store/store.h store/store_priv.h \
 	store/table.c store/table.h \

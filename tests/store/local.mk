@@ -9,7 +9,9 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
+	tests/store/test-errclass \
 	tests/store/test-lock \
+	tests/store/test-notices \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
@@ -24,7 +26,9 @@ STORE_UNIT_TESTS += tests/store/test-no-allocation
 endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)
