@@ -98,9 +98,17 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	return 0;
 }
 
+/* It may be another's by now. */
+static int refuse_lost(const struct backing *b, struct errbuf *e)
+{
+	return err_set(e, ESTALE, "%s: the file was lost while it was in use, so nothing is written to it", b->name);
+}
+
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 {
 	table_fill(table, PAGE_LOST);
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	trailer_renew(&b->trailer);
 	return trailer_write_both(b->fd, b->name, &b->trailer, e);
 }
@@ -109,6 +117,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	table_settle(table);

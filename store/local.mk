@@ -16,6 +16,7 @@ libstore_la_SOURCES = \
 	store/page.h \
 	store/pool.c store/pool.h \
 	store/provision.c \
+	store/reopen.c store/reopen.h \
 	store/report.c store/report.h \
 	store/retry.c store/retry.h \
 	store/rw.c store/rw_blocking.c \

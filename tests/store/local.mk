@@ -15,6 +15,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
+	tests/store/test-reopen \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
@@ -37,6 +38,7 @@ tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
