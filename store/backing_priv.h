@@ -21,6 +21,7 @@ struct backing {
 	bool locked;  /* by us: only then may a file that we created be removed again */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
+	enum page_check check;
 	bool file_lost;		/* what the path leads to is not our file any more (reopen.c): it is not touched again */
 	int64_t stale_since_ms; /* the file is being looked for since then; 0: it is not */
 	char name[4096];

@@ -2,6 +2,7 @@
 check_LTLIBRARIES += tests/store/libsupport.la
 tests_store_libsupport_la_SOURCES = \
 	tests/store/byhand.c tests/store/byhand.h \
+	tests/setpage.h \
 	tests/store/support.c tests/store/support.h
 tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
@@ -11,6 +12,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
 	tests/store/test-lock \
+	tests/store/test-marks \
 	tests/store/test-notices \
 	tests/store/test-open \
 	tests/store/test-pool \
@@ -19,6 +21,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
 if !SANITIZERS
@@ -29,7 +32,9 @@ STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)
