@@ -21,7 +21,7 @@ libstore_la_SOURCES = \
 	store/reopen.c store/reopen.h \
 	store/report.c store/report.h \
 	store/retry.c store/retry.h \
-	store/rw.c store/rw_blocking.c store/rw_pages.c store/rw_queue.c \
+	store/rw.c store/rw_blocking.c store/rw_error.c store/rw_pages.c store/rw_queue.c \
 	store/settle.c store/settle.h \
 	store/slots.h \
 	store/store.c store/store.h store/store_priv.h \
