@@ -11,6 +11,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
+	tests/store/test-held \
 	tests/store/test-lock \
 	tests/store/test-marks \
 	tests/store/test-notices \
@@ -31,6 +32,7 @@ endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
