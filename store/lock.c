@@ -4,6 +4,7 @@
 #include "store/lock.h"
 
 #include "store/page.h"
+#include "store/sys.h"
 #include "store/trailer.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@ int lock_take(int fd, uint64_t length)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = (off_t)length };
 
-	while (fcntl(fd, F_OFD_SETLK, &fl) < 0) {
+	while (sys_fcntl_lock(POINT_LOCK_TAKE, fd, F_OFD_SETLK, &fl) < 0) {
 		if (errno == EINTR)
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
@@ -35,7 +36,7 @@ void lock_release(int fd)
 {
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	while (fcntl(fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
+	while (sys_fcntl_lock(POINT_LOCK_GIVE, fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
 		;
 }
 
@@ -43,7 +44,7 @@ int lock_held(int fd)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
 
-	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
+	if (sys_fcntl_lock(POINT_LOCK_LOOK, fd, F_OFD_GETLK, &fl) < 0)
 		return -1;
 	return fl.l_type != F_UNLCK;
 }

@@ -213,15 +213,19 @@ static void answered(struct rw *rw, uint32_t pages)
 	advance(rw, pages);
 }
 
-/* The bite's data goes into the buffers, and its marks into the table, before the backend gets it. */
-static void prepare_write(struct rw *rw)
+/* The bite's data goes into the buffers, and its marks into the table, before the backend gets it.  False: they could not be sealed. */
+static bool prepare_write(struct rw *rw)
 {
 	for (uint32_t i = 0; i < rw->io_pages; i++)
-		mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
-			  &rw->mark[i]);
+		if (!mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
+			       &rw->mark[i]))
+			return false;
 	rw_store_marks(rw, rw->io_pages);
 	rw_to_backend(rw);
+	return true;
 }
+
+static enum rw_next fail(struct rw *rw, int cause);
 
 enum rw_next rw_begin(struct rw *rw)
 {
@@ -273,8 +277,8 @@ enum rw_next rw_begin(struct rw *rw)
 		return rw_done(rw, 0);
 	if (next == RW_WAIT)
 		return next;
-	if (rw->op == RW_WRITE)
-		prepare_write(rw);
+	if (rw->op == RW_WRITE && !prepare_write(rw))
+		return fail(rw, ENOKEY);
 	return describe_io(rw);
 }
 

@@ -4,10 +4,11 @@
 
 #include "store/store_priv.h"
 
+#include "store/sys.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <time.h>
-#include <unistd.h>
 
 struct blocking {
 	struct rw rw;
@@ -65,8 +66,8 @@ static bool wait_ms(const struct store *s, int ms)
 
 static enum rw_next do_io(struct rw *rw)
 {
-	ssize_t r = rw->op == RW_WRITE ? pwritev(rw->fd, rw->iov, rw->iovcnt, rw->position)
-				       : preadv(rw->fd, rw->iov, rw->iovcnt, rw->position);
+	ssize_t r = rw->op == RW_WRITE ? sys_pwritev(POINT_RW_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position)
+				       : sys_preadv(POINT_RW_READ, rw->fd, rw->iov, rw->iovcnt, rw->position);
 
 	return rw_complete(rw, r < 0 ? -errno : r);
 }
@@ -120,7 +121,7 @@ int store_flush(struct store *s)
 
 	while (!s->lost) {
 		uint32_t file = s->file;
-		int code = fdatasync(s->fd) == 0 ? 0 : errno, ms = -1;
+		int code = sys_fdatasync(POINT_RW_FLUSH, s->fd) == 0 ? 0 : errno, ms = -1;
 		bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
 
 		if (code == 0)

@@ -42,6 +42,11 @@ struct store *store_create(const struct store_options *o, struct errbuf *e)
 	snprintf(s->name, sizeof(s->name), "%s", o->name);
 	s->fd = o->fd;
 	s->table = o->table;
+	if (table_spec(o->table)->seal != PAGE_SEAL_NONE && !table_seal(o->table)) {
+		err_set(e, ENOKEY, "%s: its pages are sealed and no key was given for them", o->name);
+		free(s);
+		return NULL;
+	}
 	if (find_slots(s, e) < 0) {
 		free(s);
 		return NULL;

@@ -59,7 +59,9 @@ struct store_options {
 	int64_t (*now_ms)(void); /* NULL: CLOCK_MONOTONIC */
 };
 
-/* Returns NULL with *e on failure; EBUSY when the table has writes of a predecessor's that nobody has settled (settle.h). */
+/* Returns NULL with *e on failure; EBUSY when the table has writes of a predecessor's that nobody has settled (settle.h), ENOKEY when
+ * it is sealed and was not unlocked (table_unlock_seal).
+ */
 struct store *store_create(const struct store_options *o, struct errbuf *e);
 
 /* No request may be under way (store_drain first). NULL is fine. */
