@@ -225,8 +225,6 @@ static bool prepare_write(struct rw *rw)
 	return true;
 }
 
-static enum rw_next fail(struct rw *rw, int cause);
-
 enum rw_next rw_begin(struct rw *rw)
 {
 	struct store *s = rw->store;
@@ -278,7 +276,7 @@ enum rw_next rw_begin(struct rw *rw)
 	if (next == RW_WAIT)
 		return next;
 	if (rw->op == RW_WRITE && !prepare_write(rw))
-		return fail(rw, ENOKEY);
+		return rw_fail(rw, ENOKEY);
 	return describe_io(rw);
 }
 
