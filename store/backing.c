@@ -38,10 +38,9 @@ static int refuse_held(int fd, const char *name, uint64_t size, const char *othe
  */
 static int take_lock(struct backing *b, uint64_t wanted_size, struct errbuf *e)
 {
-	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
 	uint64_t size = b->size && (!wanted_size || b->size < wanted_size) ? b->size : wanted_size;
 
-	if (lock_take(b->fd, size > 2 * headers ? size - headers : 1) < 0) {
+	if (lock_take(b->fd, lock_range(size)) < 0) {
 		if (errno == EBUSY)
 			return refuse_held(b->fd, b->name, b->size,
 					   "is locked by another process here or on another machine; stop it there first", e);

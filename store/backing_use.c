@@ -145,10 +145,18 @@ failed:
 	return -1;
 }
 
+/* It may be another's by now. */
+static int refuse_lost(const struct backing *b, struct errbuf *e)
+{
+	return err_set(e, ESTALE, "%s: the file was lost while it was in use, so nothing is written to it", b->name);
+}
+
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 {
 	int r = renew(b, table, e); /* without a key the pages are lost all the same, and no worker can have the table */
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	return trailer_write_both(b->fd, b->name, &b->trailer, r < 0 ? NULL : e) < 0 ? -1 : r;
 }
 
@@ -158,6 +166,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	uint64_t bytes;
 	void *image = table_image(table, &bytes);
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	if (b->ephemeral) {

@@ -8,17 +8,21 @@ libstore_la_SOURCES = \
 	store/backing_check.c store/backing_seal.c store/backing_use.c \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/entry.h \
+	store/errclass.c store/errclass.h \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
 	store/lostlist.c store/lostlist.h \
 	store/lockedmem.c store/lockedmem.h \
 	store/mark.c store/mark.h \
+	store/notices.c store/notices.h \
 	store/open.c store/open.h \
 	store/page.h \
 	store/pool.c store/pool.h \
 	store/provision.c \
+	store/reopen.c store/reopen.h \
 	store/report.c store/report.h \
-	store/rw.c store/rw_blocking.c store/rw_pages.c store/rw_queue.c \
+	store/retry.c store/retry.h \
+	store/rw.c store/rw_blocking.c store/rw_error.c store/rw_pages.c store/rw_queue.c \
 	store/seal.c store/seal.h \
 	store/sealkey.c store/sealkey.h \
 	store/scrub.c store/scrub.h \

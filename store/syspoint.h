@@ -15,7 +15,6 @@
 	X(TRAILER_WRITE, "trailer.write")  \
 	X(TRAILER_SYNC, "trailer.sync")    \
 	X(IMAGE_READ, "image.read")        \
-	X(SETTLE_READ, "settle.read")      \
 	X(IMAGE_WRITE, "image.write")      \
 	X(IMAGE_SYNC, "image.sync")        \
 	X(ALLOC_WRITE, "alloc.write")      \
