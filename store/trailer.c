@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "store/fullio.h"
 #include "store/page.h"
+#include "store/sys.h"
 #include "store/table.h"
 
 #include <errno.h>
@@ -86,7 +87,7 @@ int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t
 	for (unsigned slot = 0; slot < TRAILER_SLOTS; slot++) {
 		struct trailer h;
 
-		if (full_pread(fd, buf, PAGE_BYTES, slot_offset(file_size, slot)) < 0)
+		if (full_pread(POINT_TRAILER_READ, fd, buf, PAGE_BYTES, slot_offset(file_size, slot)) < 0)
 			return err_errno(e, "%s: cannot read its trailer", path);
 		memcpy(&h, buf, sizeof(h));
 		if (header_valid(&h, file_size) && (!found || h.sequence > t->sequence)) {
@@ -115,8 +116,8 @@ int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e)
 	t->check = header_check(t);
 	memset(buf, 0, PAGE_BYTES);
 	memcpy(buf, t, sizeof(*t));
-	if (full_pwrite(fd, buf, PAGE_BYTES, slot_offset(t->file_size, t->sequence % TRAILER_SLOTS)) < 0 ||
-	    fsync(fd) < 0)
+	if (full_pwrite(POINT_TRAILER_WRITE, fd, buf, PAGE_BYTES, slot_offset(t->file_size, t->sequence % TRAILER_SLOTS)) < 0 ||
+	    sys_fsync(POINT_TRAILER_SYNC, fd) < 0)
 		return err_errno(e, "%s: cannot write its trailer", path);
 	return 0;
 }

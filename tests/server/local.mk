@@ -61,6 +61,8 @@ server_shell_tests = \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
+	tests/server/test-scrub-control.sh \
+	tests/server/test-scrub.sh \
 	tests/server/test-serve.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \

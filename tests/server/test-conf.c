@@ -4,6 +4,7 @@
 
 #include "server/conffile.h"
 #include "server/confkeys.h"
+#include "store/table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,6 +108,22 @@ static const struct {
 	{ GOOD "size = 65T\n", "3: size: \"65T\" is not between 64 KiB and 64 TiB" },
 	{ GOOD "size = 8E\n", "3: size: \"8E\" is not a size; write a number with K, M, G or T behind it, as 4G" },
 	{ GOOD "provision = maybe\n", "3: provision: \"maybe\" is not one of never, create" },
+	{ GOOD "check = crc\n", "3: check: \"crc\" is not one of xxh3, none" },
+	{ GOOD "check = xxh\n", "3: check: \"xxh\" is not one of xxh3, none" },
+	{ GOOD "seal = aes\n", "3: seal: \"aes\" is not one of none, aes-256-gcm" },
+	{ GOOD "seal = aes-256-gcm\nkey = secret\n", "4: key: \"secret\" is not ephemeral" },
+	{ GOOD "seal = aes-256-gcm\nkey-file = k\n", "4: key-file: \"k\" is not an absolute path; it must begin with '/'" },
+	{ GOOD "seal = aes-256-gcm\nkey-file = /k\nkey = ephemeral\n",
+	  "5: [export a]: key and key-file contradict each other; remove one" },
+	{ "[defaults]\nkey = ephemeral\nkey-file = /k\n", "3: [defaults]: key and key-file contradict each other; remove one" },
+	{ GOOD "key-file = /k\n",
+	  "1: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or remove the key" },
+	{ GOOD "seal = none\nkey = ephemeral\n",
+	  "1: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or remove the key" },
+	{ "[defaults]\nkey-file = /k\n" GOOD,
+	  "3: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or seal = none" },
+	{ GOOD "retry-time = 86401\n", "3: retry-time: \"86401\" is not a number from 0 to 86400" },
+	{ GOOD "retry-time = 5m\n", "3: retry-time: \"5m\" is not a number from 0 to 86400" },
 	/* All of a file's errors, in its order. */
 	{ "[server]\nthreads = 0\nfoo = 1\n[export a]\nfile = x\n[bar]\n[export b]\n",
 	  "2: threads: \"0\" is not a number from 1 to 256\n3: foo: unknown key in [server]" LIST
@@ -211,6 +228,56 @@ static void test_values(void **state)
 	conf_free(c);
 }
 
+/* Where the rules of a page come from, and what a key in the section does to one in [defaults]. */
+static void test_rules(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t check, seal, retry_time;
+		const char *key_file;
+	} good[] = {
+		{ GOOD, CHECK_XXH3, PAGE_SEAL_NONE, 300, "" },
+		{ GOOD "check = none\nretry-time = 0\n", CHECK_NONE, PAGE_SEAL_NONE, 0, "" },
+		{ GOOD "seal = aes-256-gcm\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\ncheck = none\n", CHECK_NONE, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\nkey-file = /k/%n%%\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "/k/a%" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k/%n\nretry-time = 5\n" GOOD, CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 5, "/k/a" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "key = ephemeral\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey = ephemeral\n" GOOD "key-file = /k\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "/k" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "seal = none\n", CHECK_XXH3, PAGE_SEAL_NONE, 300,
+		  "/k" },
+	};
+	struct conf_errors errors;
+	struct conf *c;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		put_file(good[i].text);
+		c = conf_load(path, &errors);
+		for (size_t k = 0; k < errors.count; k++)
+			print_error("%zu: %s\n", i, errors.text[k]);
+		assert_non_null(c);
+		assert_int_equal(c->exports[0].check, good[i].check);
+		assert_int_equal(c->exports[0].seal, good[i].seal);
+		assert_int_equal(c->exports[0].retry_time, good[i].retry_time);
+		assert_string_equal(c->exports[0].key_file, good[i].key_file);
+		conf_free(c);
+		conf_errors_free(&errors);
+	}
+}
+
+static void test_words(void **state)
+{
+	char buf[CONF_WORD_MAX];
+
+	assert_string_equal(conf_key_word("check", CHECK_NONE, buf), "none");
+	assert_string_equal(conf_key_word("check", CHECK_XXH3, buf), "xxh3");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_NONE, buf), "none");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_AES_256_GCM, buf), "aes-256-gcm");
+}
+
 static void test_defaults(void **state)
 {
 	struct conf_errors errors;
@@ -271,7 +338,7 @@ int main(void)
 		cmocka_unit_test(test_bad_inputs), cmocka_unit_test(test_long_line), cmocka_unit_test(test_nul_byte),
 		cmocka_unit_test(test_long_export_name),
 		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_differs),
+		cmocka_unit_test(test_rules), cmocka_unit_test(test_words), cmocka_unit_test(test_differs),
 	};
 	int fd = mkstemp(path), rc;
 
