@@ -38,10 +38,9 @@ static int refuse_held(int fd, const char *name, uint64_t size, const char *othe
  */
 static int take_lock(struct backing *b, uint64_t wanted_size, struct errbuf *e)
 {
-	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
 	uint64_t size = b->size && (!wanted_size || b->size < wanted_size) ? b->size : wanted_size;
 
-	if (lock_take(b->fd, size > 2 * headers ? size - headers : 1) < 0) {
+	if (lock_take(b->fd, lock_range(size)) < 0) {
 		if (errno == EBUSY)
 			return refuse_held(b->fd, b->name, b->size,
 					   "is locked by another process here or on another machine; stop it there first", e);
@@ -104,7 +103,7 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 	if (found < 0)
 		return -1;
 	b->has_trailer = found == 1;
-	if (provide_content(b, opt, r, e) < 0)
+	if (provide_content(b, opt, r, e) < 0 || backing_seal_match(b, e) < 0)
 		return -1;
 	b->unclean = b->trailer.state == TRAILER_IN_USE;
 	return 0;
@@ -152,8 +151,9 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b->st = o.st;
 	b->size = o.size;
 	b->allow_unlocked = opt->allow_unlocked;
+	b->check = opt->check;
 	snprintf(b->name, sizeof(b->name), "%s", o.path);
-	if (activate_opened(b, o.direct, opt, report, e) < 0) {
+	if (backing_seal_open(b, opt, e) < 0 || activate_opened(b, o.direct, opt, report, e) < 0) {
 		int code = e->code;
 
 		if (created)

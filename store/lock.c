@@ -3,6 +3,8 @@
 
 #include "store/lock.h"
 
+#include "store/page.h"
+#include "store/trailer.h"
 #include "store/sys.h"
 
 #include <errno.h>
@@ -21,6 +23,21 @@ int lock_take(int fd, uint64_t length)
 		return -1;
 	}
 	return 0;
+}
+
+uint64_t lock_range(uint64_t file_size)
+{
+	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
+
+	return file_size > 2 * headers ? file_size - headers : 1;
+}
+
+void lock_release(int fd)
+{
+	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	while (fcntl(fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
+		;
 }
 
 int lock_held(int fd)

@@ -18,7 +18,7 @@
 
 void trailer_layout(struct trailer *t, uint64_t data_size)
 {
-	uint64_t entries = data_size / PAGE_BYTES * sizeof(struct page_entry);
+	uint64_t entries = data_size / PAGE_BYTES * ENTRY_BYTES_SEALED;
 
 	t->data_size = data_size;
 	t->table_offset = data_size;
@@ -34,7 +34,7 @@ uint64_t trailer_fit(uint64_t file_size)
 	if (pages < TRAILER_SLOTS + 2)
 		return 0;
 	pages -= TRAILER_SLOTS;
-	data = pages - (pages * sizeof(struct page_entry) + PAGE_BYTES - 1) / PAGE_BYTES; /* never too much */
+	data = pages - (pages * ENTRY_BYTES_SEALED + PAGE_BYTES - 1) / PAGE_BYTES; /* never too much */
 	for (;; data++) {
 		trailer_layout(&t, (data + 1) * PAGE_BYTES);
 		if (t.file_size > file_size)
@@ -47,18 +47,25 @@ static uint64_t header_check(const struct trailer *t)
 	return XXH3_64bits(t, offsetof(struct trailer, check));
 }
 
+/* A check that is right says only that this was written; a header that contradicts itself is none whoever wrote it. */
 static bool header_valid(const struct trailer *t, uint64_t file_size)
 {
 	struct trailer expect;
+	uint64_t end;
 
 	if (t->magic != TRAILER_MAGIC || t->check != header_check(t) || t->version != TRAILER_VERSION)
 		return false;
 	if (t->data_size == 0 || t->data_size % PAGE_BYTES || t->data_size > file_size)
 		return false;
 	trailer_layout(&expect, t->data_size);
+	end = expect.table_offset + expect.table_bytes;
+	if (t->allocated > end || t->allocated % PAGE_BYTES || (t->allocated < end && t->state != TRAILER_ALLOCATING))
+		return false;
+	if (t->owner_host[sizeof(t->owner_host) - 1] || t->owner_boot[sizeof(t->owner_boot) - 1])
+		return false;
 	return t->table_offset == expect.table_offset && t->table_bytes == expect.table_bytes &&
 	       t->file_size == file_size && expect.file_size <= file_size &&
-	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE;
+	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_IMAGE;
 }
 
 /* Header slots lie at the end of the file or device, so that they are found without knowing the layout. */

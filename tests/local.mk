@@ -15,6 +15,7 @@ include $(top_srcdir)/tests/server/local.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
 include $(top_srcdir)/tests/bench/local.mk
+include $(top_srcdir)/tests/fuzz/local.mk
 
 # tests/test-sanitizers.sh builds the tree once more with sanitizers and runs in there the tests that are programs, and these:
 SANITIZER_TESTS = \
@@ -37,7 +38,8 @@ print-installed-programs:
 print-sanitizer-tests:
 	@echo $(SANITIZER_TESTS)
 clean-local:
-	rm -rf sanitizers-address sanitizers-thread sanitizers-source
+	rm -rf sanitizers-address sanitizers-thread sanitizers-source \
+		tests/fuzz/crashes tests/fuzz/found tests/fuzz/obj tests/fuzz/seeds
 
 
 # Host tests run side by side; guest tests one at a time, alone.

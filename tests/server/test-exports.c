@@ -6,6 +6,8 @@
 
 #include "server/exports.h"
 #include "store/page.h"
+#include "store/store.h"
+#include "tests/setpage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +57,17 @@ static void ignore(void *arg, struct export *x)
 {
 }
 
-static const struct exports_ops ops = { ignore, finished, finished, settled, counted };
+static unsigned scrubs_ended;
+
+/* Nobody waits for the loop to end here but the test of scrubs. */
+static void scrubbed(void *arg, struct export *x)
+{
+	scrubs_ended++;
+	if (x->state == EXPORT_READY)
+		finished(arg, x);
+}
+
+static const struct exports_ops ops = { ignore, finished, finished, settled, counted, ignore, scrubbed };
 
 static struct export *activate(struct export *x)
 {
@@ -93,6 +105,8 @@ static void begin(void)
 	set = (struct exports){ .ops = &ops, .arg = ev_loop_new(EVFLAG_AUTO), .allow_unlocked = true };
 	set.slow = job_runner_create(set.arg, 1, &e);
 	set.quick = job_runner_create(set.arg, 4, &e);
+	set.scrubs = job_runner_create(set.arg, 4, &e);
+	scrubs_ended = 0;
 }
 
 static void end(struct export *x)
@@ -101,21 +115,20 @@ static void end(struct export *x)
 	exports_remove(&set, x);
 	job_runner_free(set.slow);
 	job_runner_free(set.quick);
+	job_runner_free(set.scrubs);
 	ev_loop_destroy(set.arg);
 }
 
 /* Page 1 written, page 2 written and again in flight. */
 static void write_two(struct export *x)
 {
-	struct page_entry *p = table_entries(x->table);
-
-	p[1].state = p[2].state = PAGE_WRITTEN;
-	p[2].in_flight = 1;
+	set_page(x->table, 1, PAGE_WRITTEN, false);
+	set_page(x->table, 2, PAGE_WRITTEN, true);
 }
 
 static void test_worker_death(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
@@ -128,10 +141,10 @@ static void test_worker_death(void **state)
 	assert_ptr_equal(last_settled, x);
 	assert_int_equal(x->state, EXPORT_READY);
 	assert_int_equal(barriers, 1);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(lost, 1);
-	assert_int_equal(written, 1);
-	assert_int_equal(table_entries(x->table)[2].state, PAGE_LOST);
+	table_count(x->table, &n);
+	assert_int_equal(n.lost, 1);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(table_page(x->table, 2).state, PAGE_LOST);
 	release(x);
 	assert_int_equal(barriers, 1); /* it was settled already */
 	end(x);
@@ -139,7 +152,8 @@ static void test_worker_death(void **state)
 
 static void test_no_barrier_loses_all(void **state)
 {
-	uint64_t fresh, written, lost, before;
+	struct table_totals n;
+	uint64_t before;
 	struct export *x;
 
 	begin();
@@ -149,8 +163,8 @@ static void test_no_barrier_loses_all(void **state)
 	barrier_error = ENOTSUP;
 	export_settle(x);
 	ev_run(set.arg, 0);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(lost, PAGES);
+	table_count(x->table, &n);
+	assert_int_equal(n.lost, PAGES);
 	assert_true(backing_activation(x->backing) > before); /* a new generation: nobody resumes onto it */
 	assert_non_null(strstr(x->note, "EVERY PAGE IS LOST"));
 	release(x);
@@ -159,7 +173,7 @@ static void test_no_barrier_loses_all(void **state)
 
 static void test_release_after_unsettled_death(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
@@ -169,27 +183,27 @@ static void test_release_after_unsettled_death(void **state)
 	release(x);
 	assert_int_equal(barriers, 1);
 	activate(x);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(written, 1);
-	assert_int_equal(lost, 1);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(n.lost, 1);
 	release(x);
 	end(x);
 }
 
 static void test_release_keeps_pages(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
 	x = activate(NULL);
-	table_entries(x->table)[1].state = PAGE_WRITTEN;
+	set_page(x->table, 1, PAGE_WRITTEN, false);
 	release(x);
 	assert_int_equal(barriers, 0);
 	activate(x);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(fresh, PAGES - 1);
-	assert_int_equal(written, 1);
+	table_count(x->table, &n);
+	assert_int_equal(n.fresh, PAGES - 1);
+	assert_int_equal(n.written, 1);
 	release(x);
 	end(x);
 }
@@ -227,11 +241,94 @@ static void test_count(void **state)
 	assert_true(export_count(x));
 	assert_false(export_count(x)); /* one at a time */
 	ev_run(set.arg, 0);
-	assert_int_equal(x->written, 2);
-	assert_int_equal(x->fresh, PAGES - 2);
-	assert_int_equal(x->lost, 0);
+	assert_int_equal(x->totals.written, 2);
+	assert_int_equal(x->totals.fresh, PAGES - 2);
+	assert_int_equal(x->totals.lost, 0);
 	release(x);
 	assert_false(export_count(x));
+	end(x);
+}
+
+/* Every page written by a store, so that there is something to verify. */
+static void write_all(struct export *x)
+{
+	unsigned char data[PAGE_BYTES];
+	struct pool *pool;
+	struct store *store;
+	struct errbuf e;
+
+	pool = pool_create(64, true, &e);
+	assert_non_null(pool);
+	store = store_create(&(struct store_options){ .name = "a", .fd = backing_fd(x->backing), .table = x->table, .pool = pool }, &e);
+	assert_non_null(store);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		memset(data, 1, sizeof(data));
+		data[i] = 2;
+		assert_int_equal(store_rw(store, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
+	}
+	store_free(store);
+	pool_free(pool);
+}
+
+static void until_verified(const struct export *x, uint64_t more_than)
+{
+	while (x->scrub.totals.verified <= more_than && x->scrub.state == SCRUB_RUNNING) {
+		ev_run(set.arg, EVRUN_NOWAIT);
+		usleep(1000);
+	}
+	assert_int_equal(x->scrub.state, SCRUB_RUNNING);
+}
+
+/* A scrub under way when a worker dies: settling does not wait for its end, and it goes on afterwards where it was. */
+static void test_scrub_pauses(void **state)
+{
+	struct export *x;
+	uint64_t before;
+
+	begin();
+	x = activate(NULL);
+	write_all(x);
+	assert_true(export_scrub(x, 256 << 10)); /* 4 s, if nothing else */
+	until_verified(x, 0);
+	export_recheck(x); /* which a scrub does not keep away */
+	while (x->looking)
+		ev_run(set.arg, EVRUN_ONCE);
+	before = x->scrub.totals.verified;
+	assert_true(before < PAGES);
+	export_settle(x);
+	assert_true(x->waiting);
+	ev_run(set.arg, 0);
+	assert_ptr_equal(last_settled, x);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_true(x->scrub.working);
+	assert_int_equal(scrubs_ended, 0);
+	assert_true(x->scrub.totals.verified >= before);
+	until_verified(x, before + 31);
+	assert_false(export_scrub(x, SCRUB_RATE_MAX));
+	ev_run(set.arg, 0);
+	assert_int_equal(scrubs_ended, 1);
+	assert_int_equal(x->scrub.state, SCRUB_DONE);
+	assert_int_equal(x->scrub.totals.verified, PAGES);
+	assert_false(scrub_found_bad(&x->scrub));
+	release(x);
+	end(x);
+}
+
+/* Released under a scrub: that is stopped, not waited for. */
+static void test_release_stops_scrub(void **state)
+{
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_all(x);
+	export_scrub(x, 64 << 10);
+	until_verified(x, 0);
+	release(x);
+	assert_int_equal(scrubs_ended, 1);
+	assert_int_equal(x->scrub.state, SCRUB_STOPPED);
+	assert_non_null(strstr(x->scrub.why.text, "released"));
+	assert_true(x->scrub.totals.verified < PAGES);
 	end(x);
 }
 
@@ -257,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
 	};
 	struct statfs fs;
