@@ -75,7 +75,8 @@ static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
 	struct session *session;
 	struct errbuf e;
 	struct export *x;
-	int fds[2];
+	int fds[3];
+	size_t nfds = 2;
 
 	if (!text || !peer) {
 		refuse(s, id, "open needs export and peer");
@@ -99,10 +100,12 @@ static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
 		 x->lease.holder, peer);
 	fds[0] = backing_fd(x->backing);
 	fds[1] = table_fd(x->table);
+	fds[nfds] = backing_key_fd(x->backing);
+	nfds += fds[nfds] >= 0;
 	worker_send(s->worker, json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:s}", "id", id, "ok", 1, "session",
 					 (json_int_t)session->id, "name", x->conf.name, "size",
 					 (json_int_t)backing_data_size(x->backing), "backend",
-					 backing_backend(x->backing)->name, "path", backing_path(x->backing)), fds, 2);
+					 backing_backend(x->backing)->name, "path", backing_path(x->backing)), fds, nfds);
 }
 
 static void end_session(struct sessions *s, struct session **p)

@@ -103,7 +103,7 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 	if (found < 0)
 		return -1;
 	b->has_trailer = found == 1;
-	if (provide_content(b, opt, r, e) < 0)
+	if (provide_content(b, opt, r, e) < 0 || backing_seal_match(b, e) < 0)
 		return -1;
 	b->unclean = b->trailer.state == TRAILER_IN_USE;
 	return 0;
@@ -151,8 +151,9 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b->st = o.st;
 	b->size = o.size;
 	b->allow_unlocked = opt->allow_unlocked;
+	b->check = opt->check;
 	snprintf(b->name, sizeof(b->name), "%s", o.path);
-	if (activate_opened(b, o.direct, opt, report, e) < 0) {
+	if (backing_seal_open(b, opt, e) < 0 || activate_opened(b, o.direct, opt, report, e) < 0) {
 		int code = e->code;
 
 		if (created)

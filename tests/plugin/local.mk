@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-check_PROGRAMS += tests/plugin/nbdcmd tests/plugin/nbdload
+check_PROGRAMS += tests/plugin/nbdcmd tests/plugin/nbdload tests/plugin/noise
 tests_plugin_nbdcmd_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
 tests_plugin_nbdcmd_LDADD = $(LIBNBD_LIBS)
 tests_plugin_nbdload_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)

@@ -2,6 +2,7 @@
 check_LTLIBRARIES += tests/store/libsupport.la
 tests_store_libsupport_la_SOURCES = \
 	tests/store/byhand.c tests/store/byhand.h \
+	tests/setpage.h \
 	tests/store/support.c tests/store/support.h
 tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
@@ -10,21 +11,29 @@ STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
 	tests/store/test-lock \
+	tests/store/test-noswap \
+	tests/store/test-marks \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-seal \
+	tests/store/test-sealkey \
+	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
-STORE_UNIT_TESTS += tests/store/test-no-allocation
+STORE_UNIT_TESTS += tests/store/test-no-allocation tests/store/test-seal-no-allocation
 endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)
@@ -34,6 +43,9 @@ tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_seal_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS) -lpthread
+tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
+tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 
