@@ -14,7 +14,8 @@ libcommon_la_SOURCES = \
 	common/procself.c common/procself.h \
 	common/progress.c common/progress.h \
 	common/signature.c common/signature.h \
-	common/size.c common/size.h
+	common/size.c common/size.h \
+	common/utf8.c common/utf8.h
 libcommon_la_CPPFLAGS = $(AM_CPPFLAGS)
 libcommon_la_CFLAGS = $(AM_CFLAGS) $(BLKID_CFLAGS)
 libcommon_la_LIBADD = $(BLKID_LIBS)

@@ -10,6 +10,7 @@
 #include "store/lock.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,10 +38,9 @@ static int refuse_held(int fd, const char *name, uint64_t size, const char *othe
  */
 static int take_lock(struct backing *b, uint64_t wanted_size, struct errbuf *e)
 {
-	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
 	uint64_t size = b->size && (!wanted_size || b->size < wanted_size) ? b->size : wanted_size;
 
-	if (lock_take(b->fd, size > 2 * headers ? size - headers : 1) < 0) {
+	if (lock_take(b->fd, lock_range(size)) < 0) {
 		if (errno == EBUSY)
 			return refuse_held(b->fd, b->name, b->size,
 					   "is locked by another process here or on another machine; stop it there first", e);
@@ -119,8 +119,8 @@ static void remove_created(const struct backing *b, int code)
 
 	if (!b->locked || code == EINTR || resumable)
 		return;
-	if (lstat(b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
-		unlink(b->name);
+	if (sys_lstat(POINT_STAT, b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
+		sys_unlink(POINT_REMOVE, b->name);
 }
 
 int backing_activate(const char *path, const struct backing_options *opt, struct backing **out, struct report *report,

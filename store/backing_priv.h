@@ -27,6 +27,8 @@ struct backing {
 	bool ephemeral;		/* sealed, and not with the key of a file */
 	struct sealkey *master; /* of the key file; an ephemeral one: since the use began */
 	struct sealkey *key;	/* of the present activation */
+	bool file_lost;		/* what the path leads to is not our file any more (reopen.c): it is not touched again */
+	int64_t stale_since_ms; /* the file is being looked for since then; 0: it is not */
 	char name[4096];
 };
 

@@ -9,6 +9,7 @@
 #include "store/fullio.h"
 #include "store/page.h"
 #include "store/settle.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static int load_image(const struct backing *b, struct table *table, struct errbu
 
 	if (b->trailer.stride != table_entries(table)->stride)
 		return err_set(e, EBADMSG, "%s: its page table is of another kind", b->name);
-	if (full_pread(b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
+	if (full_pread(POINT_IMAGE_READ, b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
 		return err_errno(e, "%s: cannot read its page table", b->name);
 	image_check(table, check);
 	if (memcmp(check, b->trailer.table_check, sizeof(check)) != 0)
@@ -144,10 +145,18 @@ failed:
 	return -1;
 }
 
+/* It may be another's by now. */
+static int refuse_lost(const struct backing *b, struct errbuf *e)
+{
+	return err_set(e, ESTALE, "%s: the file was lost while it was in use, so nothing is written to it", b->name);
+}
+
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 {
 	int r = renew(b, table, e); /* without a key the pages are lost all the same, and no worker can have the table */
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	return trailer_write_both(b->fd, b->name, &b->trailer, r < 0 ? NULL : e) < 0 ? -1 : r;
 }
 
@@ -157,6 +166,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	uint64_t bytes;
 	void *image = table_image(table, &bytes);
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	if (b->ephemeral) {
@@ -168,10 +179,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	}
 	if (backing_seal_image(b, table, e) < 0)
 		return -1;
-	if (full_pwrite(b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
+	if (full_pwrite(POINT_IMAGE_WRITE, b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
 		return err_errno(e, "%s: cannot write its page table", b->name);
 	image_check(table, t->table_check);
-	if (fsync(b->fd) < 0)
+	if (sys_fsync(POINT_IMAGE_SYNC, b->fd) < 0)
 		return err_errno(e, "%s: cannot sync its page table", b->name);
 	t->state = TRAILER_CLEAN;
 	t->table = TRAILER_TABLE_IMAGE;

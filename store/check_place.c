@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -134,7 +135,7 @@ void check_flags(const struct check_target *t, struct report *r)
 
 	if (t->backend->kind == BACKEND_BLOCKDEV || t->backend->kind == BACKEND_NFS)
 		return;
-	if (ioctl(t->fd, FS_IOC_GETFLAGS, &flags) < 0) {
+	if (sys_ioctl(POINT_FLAGS, t->fd, FS_IOC_GETFLAGS, &flags) < 0) {
 		report_add(r, VERDICT_SKIP, "flags", "inode flags cannot be read on %s", t->backend->name);
 		return;
 	}
@@ -190,10 +191,10 @@ void check_device(const struct check_target *t, struct report *r)
 			   t->path, zoned);
 	else
 		report_add(r, VERDICT_OK, "zoned", "not a zoned device");
-	if (ioctl(t->fd, BLKROGET, &ro) == 0 && ro)
+	if (sys_ioctl(POINT_DEVICE, t->fd, BLKROGET, &ro) == 0 && ro)
 		report_add(r, VERDICT_FAIL, "device-ro", "%s: the device is read-only; run `blockdev --setrw` on it",
 			   t->path);
-	if (ioctl(t->fd, BLKSSZGET, &sector) == 0 && (sector <= 0 || PAGE_BYTES % (unsigned)sector))
+	if (sys_ioctl(POINT_DEVICE, t->fd, BLKSSZGET, &sector) == 0 && (sector <= 0 || PAGE_BYTES % (unsigned)sector))
 		report_add(r, VERDICT_FAIL, "sectors", "%s: has sectors of %d bytes, a page is 4096; use another device",
 			   t->path, sector);
 	report_add(r, VERDICT_WARN, "lock-device",

@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/size.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <linux/fiemap.h>
@@ -27,7 +28,7 @@ static void check_seek(const struct check_target *t, struct report *r)
 	unsigned count = 0;
 
 	while (at < (off_t)t->size) {
-		off_t hole = lseek(t->fd, at, SEEK_HOLE);
+		off_t hole = sys_lseek(POINT_SEEK, t->fd, at, SEEK_HOLE);
 
 		if (hole < 0) {
 			report_add(r, VERDICT_SKIP, "holes", "holes cannot be looked for on %s: %s", t->backend->name,
@@ -38,7 +39,7 @@ static void check_seek(const struct check_target *t, struct report *r)
 			break;
 		if (count++ == 0)
 			first = hole;
-		at = lseek(t->fd, hole, SEEK_DATA);
+		at = sys_lseek(POINT_SEEK, t->fd, hole, SEEK_DATA);
 		if (at < 0)
 			break; /* ENXIO: a hole up to the end */
 	}
@@ -122,7 +123,7 @@ static int extents_walk(const struct check_target *t, struct extent_sum *sum)
 		map->fm_length = t->size - at;
 		map->fm_flags = 0; /* not FIEMAP_FLAG_SYNC: a check touches nothing */
 		map->fm_extent_count = BATCH;
-		if (ioctl(t->fd, FS_IOC_FIEMAP, map) < 0)
+		if (sys_ioctl(POINT_EXTENTS, t->fd, FS_IOC_FIEMAP, map) < 0)
 			return -1;
 		if (map->fm_mapped_extents == 0)
 			return 0;

@@ -24,7 +24,7 @@ static const struct page_mark no_mark;
 
 static bool read_page(const struct settling *s, uint64_t page)
 {
-	return s->fd >= 0 && full_pread(s->fd, s->buffer, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) == 0;
+	return s->fd >= 0 && full_pread(POINT_SETTLE_READ, s->fd, s->buffer, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) == 0;
 }
 
 /* No mark without a check can say that a content is its own. */

@@ -69,7 +69,8 @@ void fixture_make(struct fixture *f, uint64_t pages, size_t pool_pages, enum pag
 	f->table = unit_table(pages, state);
 	f->pool = pool_create(pool_pages, true, &e);
 	assert_non_null(f->pool);
-	f->store = store_create(&(struct store_options){ .name = "unit", .fd = f->fd, .table = f->table, .pool = f->pool }, &e);
+	f->store = store_create(&(struct store_options){ .name = "unit", .fd = f->fd, .table = f->table, .pool = f->pool,
+							 .kind = BACKEND_EXT4 }, &e);
 	assert_non_null(f->store);
 }
 
