@@ -73,7 +73,7 @@ static unsigned char *content(const char *path, size_t *size)
 	assert_true(fd >= 0 && fstat(fd, &st) == 0);
 	*size = (size_t)st.st_size;
 	p = malloc(*size);
-	assert_int_equal(full_pread(fd, p, *size, 0), 0);
+	assert_int_equal(full_pread(POINT_IMAGE_READ, fd, p, *size, 0), 0);
 	close(fd);
 	return p;
 }
@@ -162,7 +162,7 @@ static void without_a_trailer(void **state)
 	int fd = look(f.path);
 
 	(void)state;
-	assert_int_equal(full_pwrite(fd, zeros, sizeof(zeros), lseek(fd, 0, SEEK_END) - (off_t)sizeof(zeros)), 0);
+	assert_int_equal(full_pwrite(POINT_TRAILER_WRITE, fd, zeros, sizeof(zeros), lseek(fd, 0, SEEK_END) - (off_t)sizeof(zeros)), 0);
 	close(fd);
 	expect_lost(1000, "its trailer is not");
 }
