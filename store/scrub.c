@@ -5,6 +5,7 @@
 
 #include "store/lockedmem.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static int read_pages(struct scrub *s, uint64_t page, uint32_t pages)
 	size_t want = (size_t)pages * PAGE_BYTES, have = 0;
 
 	while (have < want) {
-		ssize_t n = pread(s->fd, s->buffer + have, want - have, (off_t)(page * PAGE_BYTES + have));
+		ssize_t n = sys_pread(POINT_SCRUB_READ, s->fd, s->buffer + have, want - have, (off_t)(page * PAGE_BYTES + have));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -73,7 +73,7 @@ static unsigned char *content(const char *path, size_t *size)
 	assert_true(fd >= 0 && fstat(fd, &st) == 0);
 	*size = (size_t)st.st_size;
 	p = malloc(*size);
-	assert_int_equal(full_pread(POINT_IMAGE_READ, fd, p, *size, 0), 0);
+	assert_int_equal(full_pread(POINT_TRAILER_READ, fd, p, *size, 0), 0);
 	close(fd);
 	return p;
 }
