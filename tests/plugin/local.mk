@@ -13,6 +13,7 @@ countalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
 	tests/plugin/test-allocation-shown.sh \
+	tests/plugin/test-backend-errors.sh \
 	tests/plugin/test-background.sh \
 	tests/plugin/test-check-can-be-turned-off.sh \
 	tests/plugin/test-clients.sh \
@@ -27,6 +28,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-parameters.sh \
 	tests/plugin/test-plugin-docs.sh \
 	tests/plugin/test-requests.sh \
-	tests/plugin/test-second-client.sh
+	tests/plugin/test-second-client.sh \
+	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)
 EXTRA_DIST += tests/plugin/plugin-functions.sh $(PLUGIN_TESTS)
