@@ -24,6 +24,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-memlock-refused.sh \
 	tests/plugin/test-never-rewritten.sh \
 	tests/plugin/test-no-malloc.sh \
+	tests/plugin/test-no-malloc-held.sh \
 	tests/plugin/test-no-page-io.sh \
 	tests/plugin/test-parameters.sh \
 	tests/plugin/test-plugin-docs.sh \
