@@ -149,7 +149,7 @@ static struct store *make_store(struct backing *b, struct table *t, struct pool 
 	*pool = pool_create(16, true, &e);
 	if (!*pool)
 		abort();
-	s = store_create("life", backing_fd(b), t, *pool, &e);
+	s = store_create(&(struct store_options){ .name = "life", .fd = backing_fd(b), .table = t, .pool = *pool }, &e);
 	if (!s)
 		abort();
 	return s;
