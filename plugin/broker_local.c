@@ -30,6 +30,7 @@ struct local {
 	local_notice *notice;
 	int dirfd; /* -1 with file= */
 	bool allow_unlocked;
+	enum page_check check;
 	enum page_seal seal;
 	char *key_file; /* NULL: none, or an ephemeral key */
 	uint64_t last_session;
@@ -114,8 +115,8 @@ static struct local_export *find_or_activate(struct local *l, const char *name, 
 	if (!x) {
 		/* What a client names is only served as it is: never created, never rewritten. */
 		struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = l->dirfd,
-					       .allow_unlocked = l->allow_unlocked, .seal = l->seal,
-					       .key_file = l->key_file };
+					       .allow_unlocked = l->allow_unlocked, .check = l->check,
+					       .seal = l->seal, .key_file = l->key_file };
 
 		x = activate(l, name, name, &opt, e);
 	}
@@ -229,6 +230,7 @@ static int activate_file(struct local *l, const struct local_options *o, struct 
 		.dirfd = AT_FDCWD,
 		.force = o->force,
 		.allow_unlocked = o->allow_unlocked,
+		.check = l->check,
 		.seal = l->seal,
 		.key_file = l->key_file,
 		.progress = show_progress,
@@ -261,6 +263,7 @@ int broker_local_create(const struct local_options *opt, local_notice *tell, str
 	pthread_mutex_init(&l->lock, NULL);
 	l->notice = tell;
 	l->allow_unlocked = opt->allow_unlocked;
+	l->check = opt->check;
 	l->seal = opt->seal;
 	l->key_file = opt->key_file ? strdup(opt->key_file) : NULL;
 	l->dirfd = -1;

@@ -11,6 +11,7 @@ struct local_options {
 	const char *dir;
 	uint64_t size;
 	bool rewrite, force, allow_unlocked;
+	enum page_check check; /* of what is written from now on */
 	enum page_seal seal;
 	const char *key_file; /* NULL: the key is ephemeral */
 };

@@ -79,6 +79,18 @@ static int set_allow(const char *value, unsigned *allow)
 	}
 }
 
+static int set_check(const char *value, struct params *p)
+{
+	p->check = true;
+	if (strcmp(value, "xxh3") == 0)
+		p->local.check = CHECK_XXH3;
+	else if (strcmp(value, "none") == 0)
+		p->local.check = CHECK_NONE;
+	else
+		return refuse("check", value, "is not one of xxh3, none");
+	return 0;
+}
+
 static int set_seal(const char *value, enum page_seal *out)
 {
 	if (strcmp(value, "none") == 0)
@@ -119,6 +131,8 @@ int params_set(struct params *p, const char *key, const char *value)
 		return set_bool(key, value, &p->local.force);
 	if (strcmp(key, "allow") == 0)
 		return set_allow(value, &p->allow);
+	if (strcmp(key, "check") == 0)
+		return set_check(value, p);
 	if (strcmp(key, "seal") == 0)
 		return set_seal(value, &p->local.seal);
 	if (strcmp(key, "key") == 0)
@@ -153,6 +167,10 @@ int params_complete(struct params *p)
 	}
 	if (p->local.seal == PAGE_SEAL_NONE && (p->key || p->key_file)) {
 		nbdkit_error("there is a key, but pages are not sealed: add seal=aes-256-gcm, or leave the key out");
+		return -1;
+	}
+	if (p->check && p->broker_fd >= 0) {
+		nbdkit_error("check= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
 		return -1;
 	}
 	if (p->local.seal != PAGE_SEAL_NONE && p->broker_fd >= 0) {

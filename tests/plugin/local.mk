@@ -14,6 +14,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
 	tests/plugin/test-allocation-shown.sh \
 	tests/plugin/test-background.sh \
+	tests/plugin/test-check-can-be-turned-off.sh \
 	tests/plugin/test-clients.sh \
 	tests/plugin/test-direct-io-only.sh \
 	tests/plugin/test-directory.sh \
