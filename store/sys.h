@@ -97,6 +97,11 @@ static inline int sys_fsync(enum sys_point point, int fd)
 	return SYS_CALL(point, fsync(fd));
 }
 
+static inline int sys_fdatasync(enum sys_point point, int fd)
+{
+	return SYS_CALL(point, fdatasync(fd));
+}
+
 static inline int sys_fallocate(enum sys_point point, int fd, int mode, off_t at, off_t n)
 {
 	return SYS_CALL(point, fallocate(fd, mode, at, n));
