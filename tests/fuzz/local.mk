@@ -8,6 +8,7 @@ FUZZ_TARGETS = \
 	fuzz-control \
 	fuzz-exportname \
 	fuzz-swaptab \
+	fuzz-table \
 	fuzz-trailer
 FUZZ_TIME = 60
 
