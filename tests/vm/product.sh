@@ -7,6 +7,7 @@ nbdswap=$builddir/client/nbdswap
 nbdswapctl=$builddir/server/nbdswapctl
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 swapload=$builddir/tests/vm/swapload
+nbdmodel=$builddir/tests/vm/nbdmodel
 
 # swap_configure NAME [LINE...]: writes the server's configuration; the lines are the export sections.
 swap_configure() {
@@ -75,4 +76,19 @@ swap_detach() {
     after=$(_swap_traces "$1")
     [ "$after" = "$_swap_before" ] ||
         fail "guest $1: detach left something behind: $(diff <(echo "$_swap_before") <(echo "$after"))"
+}
+
+# vm_model NAME URI PAGES COMMAND...: nbdmodel in the guest, with a model for each URI. Each count of its last line becomes a
+# variable (right, wrong, lost, write_errors, ...). Never may a page be wrong.
+vm_model() {
+    local name=$1 uri=$2 pages=$3 rc=0 word
+    shift 3
+    vm_run "$name" 120 "$nbdmodel $uri /run/model-${uri##*/} $pages $*" >"$tmp/model" 2>&1 || rc=$?
+    [ "$rc" = 0 ] || fail "$uri, $*: $(cat "$tmp/model")"
+    for word in $(tail -n 1 "$tmp/model"); do
+        case $word in
+        *=*) printf -v "${word%%=*}" %s "${word#*=}" ;;
+        esac
+    done
+    cat "$tmp/model"
 }
