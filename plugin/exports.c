@@ -93,7 +93,7 @@ static struct export *add(struct exports *x, const struct grant *g, struct errbu
 		return NULL;
 	}
 	strcpy(p->name, g->name);
-	p->store = store_create(g->name, g->fd, g->table, x->pool, e);
+	p->store = store_create(&(struct store_options){ .name = g->name, .fd = g->fd, .table = g->table, .pool = x->pool }, e);
 	if (!p->store) {
 		free(p);
 		return NULL;

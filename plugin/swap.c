@@ -346,6 +346,7 @@ static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t l
 	nbdkit_error("%s: %s of pages %" PRIu64 " to %" PRIu64 ": %s", s->name, names[op], offset / PAGE_BYTES,
 		     (offset + length - 1) / PAGE_BYTES,
 		     error == EINVAL ? "not in whole pages of 4096 bytes, or beyond the end"
+		     : cause == EBADMSG ? "what was read, twice, is not what was written; the page is lost until it is written anew"
 		     : cause	     ? strerror(cause)
 				     : "a page is lost (its content is not known since an unclean end or a failed write)");
 	nbdkit_set_error(error);

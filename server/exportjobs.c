@@ -129,14 +129,19 @@ static void wait_for_orphans(struct export *x)
 static void settle_run(struct job *job, void *arg)
 {
 	struct export *x = arg;
-	uint64_t lost;
+	struct settled settled = { 0 };
+	struct errbuf e;
 
 	(void)job;
 	wait_for_orphans(x);
-	lost = table_settle(x->table);
-	if (!x->note[0] && lost > 0)
-		snprintf(x->note, sizeof(x->note), "its worker died with writes in flight: %" PRIu64 " pages are lost until they are"
-			 " written again", lost);
+	if (table_settle(x->table, backing_fd(x->backing), &settled, &e) < 0) {
+		table_fill(x->table, PAGE_LOST);
+		snprintf(x->note, sizeof(x->note), "%.300s: EVERY PAGE IS LOST until it is written or discarded", e.text);
+	} else if (!x->note[0] && settled.lost > 0) {
+		snprintf(x->note, sizeof(x->note), "its worker died with %" PRIu64 " pages in flight: %" PRIu64 " are lost until they are"
+			 " written again", settled.kept_new + settled.kept_old + settled.lost, settled.lost);
+	}
+	x->settled = settled;
 }
 
 static void settle_done(void *arg)
@@ -149,6 +154,10 @@ static void settle_done(void *arg)
 	}
 	x->dirty = false;
 	x->state = EXPORT_READY;
+	if (!x->note[0] && x->settled.kept_new + x->settled.kept_old > 0)
+		log_line(LOG_NOTE, "export %s: its worker died with %" PRIu64 " pages in flight: %" PRIu64 " have arrived, %" PRIu64
+			 " are what they were before", x->conf.name, x->settled.kept_new + x->settled.kept_old, x->settled.kept_new,
+			 x->settled.kept_old);
 	if (x->note[0])
 		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
 	x->set->ops->settled(x->set->arg, x);
@@ -258,7 +267,7 @@ static void count_run(struct job *job, void *arg)
 	struct export *x = arg;
 
 	(void)job;
-	table_count(x->table, &x->fresh, &x->written, &x->lost);
+	table_count(x->table, &x->totals);
 }
 
 static void count_done(void *arg)

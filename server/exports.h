@@ -15,6 +15,7 @@
 #include "server/conffile.h"
 #include "server/job.h"
 #include "store/backing.h"
+#include "store/settle.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -55,7 +56,8 @@ struct export {
 	/* The job at hand: */
 	bool looking; /* a job that only looks: a re-check or a count */
 	bool waiting; /* settling or releasing begins when that has ended */
-	uint64_t fresh, written, lost; /* pages, as counted last */
+	struct settled settled; /* what the last settling found */
+	struct table_totals totals; /* of pages, as counted last */
 	_Atomic uint64_t done, total; /* of an allocation, bytes */
 	_Atomic bool interrupt;
 	struct job *job; /* helper thread only */

@@ -44,8 +44,10 @@ static json_t *export_json(struct export *x)
 	json_object_set_new(o, "path", json_string(backing_path(x->backing)));
 	json_object_set_new(o, "activation", json_integer((json_int_t)backing_activation(x->backing)));
 	json_object_set_new(o, "counters", counters_json(x->table));
-	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I}", "fresh", (json_int_t)x->fresh, "written",
-						  (json_int_t)x->written, "lost", (json_int_t)x->lost));
+	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I, s:I, s:I}", "fresh", (json_int_t)x->totals.fresh,
+						  "same", (json_int_t)x->totals.same, "zero", (json_int_t)x->totals.zero,
+						  "written", (json_int_t)x->totals.written, "lost",
+						  (json_int_t)x->totals.lost));
 	return o;
 }
 

@@ -37,6 +37,7 @@ struct backing_options {
 	int dirfd;		  /* AT_FDCWD: path is the administrator's, links are followed once.  Else path is one
 				   * name below this directory and links are refused (openat2, RESOLVE_BENEATH) */
 	bool allow_unlocked;	  /* go on with a page table that could not be locked in memory (allow=memlock) */
+	enum page_check check;	  /* of what is written from now on; pages keep the check that they have */
 	bool force;		  /* rewrite even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).

@@ -21,6 +21,7 @@ struct backing {
 	bool locked;  /* by us: only then may a file that we created be removed again */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
+	enum page_check check;
 	char name[4096];
 };
 

@@ -7,15 +7,19 @@ libstore_la_SOURCES = \
 	store/backing.c store/backing.h store/backing_priv.h \
 	store/backing_check.c store/backing_use.c \
 	store/check_place.c store/check_space.c store/checks.h \
+	store/entry.h \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
 	store/lockedmem.c store/lockedmem.h \
+	store/mark.c store/mark.h \
 	store/open.c store/open.h \
 	store/page.h \
 	store/pool.c store/pool.h \
 	store/provision.c \
 	store/report.c store/report.h \
-	store/rw.c store/rw_blocking.c \
+	store/rw.c store/rw_blocking.c store/rw_pages.c store/rw_queue.c \
+	store/settle.c store/settle.h \
+	store/slots.h \
 	store/store.c store/store.h store/store_priv.h \
 	store/table.c store/table.h \
 	store/trailer.c store/trailer.h

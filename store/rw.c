@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* swap_rw: begin and complete.
  *
- * A request is worked off in bites.  A bite of a write is up to RW_BITE_PAGES adjacent pages; a bite of a read is a run of adjacent
- * written pages, for the fresh ones between them are answered from the table.
- *
- * While a write is at the backend its pages carry the in-flight mark and a change number that the request remembers.  A discard
- * meanwhile raises the number, so the commit finds that it came too late; it does not touch the mark, so nobody else writes the
- * page until the backend has answered.  A read remembers the numbers too, and reads again when one has changed.
+ * A request is worked off in bites.  A bite of a write is up to RW_BITE_PAGES adjacent pages, either all of them of one value (they are
+ * only entries) or none; a bite of a read is a run of adjacent written pages, for the others between them are answered from
+ * the table.
  */
 #include "config.h"
 
 #include "store/store_priv.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-#define RETRY_MS 10	      /* after EAGAIN */
-#define DISCARD_STEP 65536u   /* entries changed under one hold of the lock: about 0.1 ms */
+#define RETRY_MS 10	   /* after EAGAIN */
+#define DISCARD_STEP 8192u /* entries changed under one hold of the lock: about 0.1 ms */
 
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
 	     void (*wake)(struct rw *))
@@ -31,100 +27,9 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->iovcnt = 0;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
-	rw->queued = rw->started = rw->starved = rw->stuck = false;
+	rw->queued = rw->started = rw->starved = rw->stuck = rw->reread = false;
+	rw->slot = NULL;
 	rw->io_pages = rw->io_done = 0;
-}
-
-static struct page_entry *first_entry(const struct rw *rw)
-{
-	return &rw->store->entries[rw->offset / PAGE_BYTES];
-}
-
-/* Pages of the next bite, as far as the request goes. */
-static uint32_t bite_pages(const struct rw *rw)
-{
-	uint64_t left = rw->length / PAGE_BYTES;
-
-	return left < RW_BITE_PAGES ? (uint32_t)left : RW_BITE_PAGES;
-}
-
-/* ---- waiting (lock held) ---- */
-
-/* Do two requests, each as far as it is still to be done, need an order?  Two reads do not. */
-static bool conflict(const struct rw *a, const struct rw *b)
-{
-	return (a->op == RW_WRITE || b->op == RW_WRITE) && a->offset < b->offset + b->length &&
-	       b->offset < a->offset + a->length;
-}
-
-static bool must_wait(const struct rw *rw)
-{
-	const struct store *s = rw->store;
-	const struct page_entry *entry = first_entry(rw);
-
-	if (s->draining)
-		return true;
-	for (uint32_t i = 0, n = bite_pages(rw); i < n; i++)
-		if (entry[i].in_flight)
-			return true;
-	for (const struct rw *w = s->queue; w && w != rw; w = w->next)
-		if (conflict(w, rw))
-			return true;
-	return false;
-}
-
-static void wake_waiters(struct store *s)
-{
-	if (s->draining)
-		return;
-	for (struct rw *w = s->queue; w; w = w->next)
-		if (!must_wait(w))
-			w->wake(w); /* it stays queued, so that no later request overtakes it, until it begins */
-}
-
-/* Is there an earlier request that waits for buffers which this one may take too?  Without this, small requests would take
- * each buffer as it comes back and a large one would wait for ever.  A write also waits behind a read that found none, not the reverse:
- * reads have buffers that no write may take.
- */
-static bool behind_starved(const struct rw *rw)
-{
-	for (const struct rw *w = rw->store->queue; w && w != rw; w = w->next)
-		if (w->starved && (rw->op == RW_WRITE || w->op == RW_READ))
-			return true;
-	return false;
-}
-
-static bool take_buffers(struct rw *rw, uint32_t pages)
-{
-	rw->starved = behind_starved(rw) || !pool_take(rw->store->share, rw->op == RW_READ, pages, rw->pages);
-	return !rw->starved;
-}
-
-static enum rw_next enqueue(struct rw *rw)
-{
-	if (!rw->queued) {
-		rw->queued = true;
-		rw->next = NULL;
-		*rw->store->queue_end = rw;
-		rw->store->queue_end = &rw->next;
-	}
-	return RW_WAIT;
-}
-
-static void dequeue(struct rw *rw)
-{
-	struct store *s = rw->store;
-	struct rw **p = &s->queue;
-
-	if (!rw->queued)
-		return;
-	while (*p != rw)
-		p = &(*p)->next;
-	*p = rw->next;
-	if (!*p)
-		s->queue_end = p;
-	rw->queued = false;
-	wake_waiters(s);
 }
 
 /* ---- begin ---- */
@@ -186,19 +91,15 @@ static enum rw_next discard(struct rw *rw)
 	while (rw->length > 0) {
 		uint64_t left = rw->length / PAGE_BYTES;
 		uint32_t n = left < DISCARD_STEP ? (uint32_t)left : DISCARD_STEP;
-		struct page_entry *entry = first_entry(rw);
 
 		pthread_mutex_lock(&rw->store->lock);
 		if (rw->store->draining) {
 			/* The table may be on its way into the trailer already. */
-			enqueue(rw);
+			rw_enqueue(rw);
 			pthread_mutex_unlock(&rw->store->lock);
 			return RW_WAIT;
 		}
-		for (uint32_t i = 0; i < n; i++) {
-			entry[i].change++;
-			entry[i].state = PAGE_FRESH;
-		}
+		rw_make_fresh(rw, n);
 		pthread_mutex_unlock(&rw->store->lock);
 		advance(rw, n);
 	}
@@ -220,48 +121,105 @@ static enum rw_next describe_io(struct rw *rw)
 	return RW_IO;
 }
 
+/* Lock held. */
 static enum rw_next start_io(struct rw *rw, uint32_t pages)
 {
-	struct page_entry *entry = first_entry(rw);
-
 	rw->io_pages = pages;
 	rw->io_done = 0;
-	rw->stuck = false;
-	for (uint32_t i = 0; i < pages; i++) {
-		if (rw->op == RW_WRITE) {
-			entry[i].change++;
-			entry[i].in_flight = 1;
-		}
-		rw->change[i] = entry[i].change;
-	}
+	rw->stuck = rw->reread = false;
+	if (rw->op == RW_WRITE)
+		rw_mark_in_flight(rw, pages);
+	else
+		rw_remember(rw, pages);
 	rw->store->at_backend++;
-	return describe_io(rw);
+	return RW_IO;
 }
 
-static enum rw_next begin_write(struct rw *rw)
+/* How far the data goes on as it begins: pages of one value each, their values into the marks, or others. */
+static uint32_t run_of_data(struct rw *rw, bool *same)
 {
-	uint32_t n = bite_pages(rw);
+	uint32_t n = rw_bite_pages(rw), run;
+	uint64_t value;
 
-	return take_buffers(rw, n) ? start_io(rw, n) : enqueue(rw);
+	*same = page_is_same(rw->data, &value);
+	for (run = 0; run < n; run++) {
+		if (page_is_same(rw->data + (size_t)run * PAGE_BYTES, &value) != *same)
+			break;
+		rw->mark[run] = (struct page_mark){ .value = value };
+	}
+	return run;
 }
 
-/* RW_DONE with error 0 here means: the first *fresh pages are answered from the table, go on. */
-static enum rw_next begin_read(struct rw *rw, uint32_t *fresh)
+/* Lock held. */
+static enum rw_next begin_write(struct rw *rw, uint32_t run)
 {
-	uint32_t n = bite_pages(rw), run = 0;
-	const struct page_entry *entry = first_entry(rw);
+	rw->starved = rw_behind_starved(rw) || rw->store->free_slots == 0 ||
+		      !pool_take(rw->store->share, false, run, rw->pages);
+	if (rw->starved)
+		return rw_enqueue(rw);
+	rw_take_slot(rw);
+	return start_io(rw, run);
+}
 
-	while (*fresh < n && entry[*fresh].state == PAGE_FRESH)
-		++*fresh;
-	if (*fresh)
+/* Pages of one value each: they are only entries.  RW_DONE means: go on.  Lock held. */
+static enum rw_next write_same(struct rw *rw, uint32_t run)
+{
+	rw->starved = !rw_take_slot(rw);
+	if (rw->starved)
+		return rw_enqueue(rw);
+	rw_mark_in_flight(rw, run);
+	rw_store_marks(rw, run);
+	rw_commit(rw, run, PAGE_SAME);
+	return RW_DONE;
+}
+
+/* RW_DONE without an error means: the first *run pages are answered by their marks, go on.  Lock held. */
+static enum rw_next begin_read(struct rw *rw, uint32_t *run)
+{
+	const struct entries *x = rw->store->entries;
+	uint32_t n = rw_bite_pages(rw), first = 0, written = 0;
+
+	for (; first < n; first++) {
+		struct page_view v = entry_read(x, rw_first_page(rw) + first, &rw->mark[first]);
+
+		if (v.state != PAGE_FRESH && v.state != PAGE_SAME)
+			break;
+		if (v.state == PAGE_FRESH)
+			rw->mark[first].value = 0;
+	}
+	*run = first;
+	if (first)
 		return RW_DONE;
-	while (run < n && entry[run].state == PAGE_WRITTEN)
-		run++;
-	if (run == 0) {
+	while (written < n && table_page(rw->store->table, rw_first_page(rw) + written).state == PAGE_WRITTEN)
+		written++;
+	if (written == 0) {
 		rw->error = EIO; /* lost */
 		return RW_DONE;
 	}
-	return take_buffers(rw, run) ? start_io(rw, run) : enqueue(rw);
+	rw->starved = rw_behind_starved(rw) || !pool_take(rw->store->share, true, written, rw->pages);
+	return rw->starved ? rw_enqueue(rw) : start_io(rw, written);
+}
+
+/* The pages that the table answered. */
+static void answered(struct rw *rw, uint32_t pages)
+{
+	struct table_counters *c = rw->store->counters;
+
+	if (rw->op == RW_READ)
+		for (uint32_t i = 0; i < pages; i++)
+			page_fill_same(rw->data + (size_t)i * PAGE_BYTES, rw->mark[i].value);
+	atomic_fetch_add_explicit(rw->op == RW_READ ? &c->table_pages : &c->same_pages, pages, memory_order_relaxed);
+	advance(rw, pages);
+}
+
+/* The bite's data goes into the buffers, and its marks into the table, before the backend gets it. */
+static void prepare_write(struct rw *rw)
+{
+	for (uint32_t i = 0; i < rw->io_pages; i++)
+		mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
+			  &rw->mark[i]);
+	rw_store_marks(rw, rw->io_pages);
+	rw_to_backend(rw);
 }
 
 enum rw_next rw_begin(struct rw *rw)
@@ -279,30 +237,34 @@ enum rw_next rw_begin(struct rw *rw)
 	if (rw->op == RW_DISCARD)
 		return discard(rw);
 	while (rw->length > 0) {
-		uint32_t fresh = 0;
+		uint32_t run = 0;
+		bool same = false;
 
+		if (rw->op == RW_WRITE)
+			run = run_of_data(rw, &same);
 		pthread_mutex_lock(&s->lock);
-		if (must_wait(rw))
-			next = enqueue(rw);
+		if (rw_must_wait(rw))
+			next = rw_enqueue(rw);
+		else if (rw->op == RW_WRITE)
+			next = same ? write_same(rw, run) : begin_write(rw, run);
 		else
-			next = rw->op == RW_WRITE ? begin_write(rw) : begin_read(rw, &fresh);
+			next = begin_read(rw, &run);
 		if (next != RW_WAIT)
-			dequeue(rw);
+			rw_dequeue(rw);
 		pthread_mutex_unlock(&s->lock);
 		if (next != RW_DONE)
 			break;
 		if (rw->error)
 			return done(rw, rw->error);
-		memset(rw->data, 0, (size_t)fresh * PAGE_BYTES);
-		atomic_fetch_add_explicit(&s->counters->table_pages, fresh, memory_order_relaxed);
-		advance(rw, fresh);
+		answered(rw, run);
 	}
 	if (rw->length == 0)
 		return done(rw, 0);
-	if (next == RW_IO && rw->op == RW_WRITE)
-		for (uint32_t i = 0; i < rw->io_pages; i++)
-			memcpy(rw->pages[i], rw->data + (size_t)i * PAGE_BYTES, PAGE_BYTES);
-	return next;
+	if (next == RW_WAIT)
+		return next;
+	if (rw->op == RW_WRITE)
+		prepare_write(rw);
+	return describe_io(rw);
 }
 
 /* ---- complete ---- */
@@ -316,34 +278,7 @@ static void release(struct rw *rw)
 	rw->io_pages = 0;
 	if (--s->at_backend == 0)
 		pthread_cond_broadcast(&s->idle);
-	wake_waiters(s);
-}
-
-/* The entries take the state of what the backend said, unless a discard came in between. */
-static void commit_write(struct rw *rw, bool good)
-{
-	struct page_entry *entry = first_entry(rw);
-
-	for (uint32_t i = 0; i < rw->io_pages; i++) {
-		assert(entry[i].in_flight);
-		if (entry[i].change == rw->change[i]) {
-			if (!good && entry[i].state != PAGE_LOST)
-				atomic_fetch_add_explicit(&rw->store->counters->lost_pages, 1, memory_order_relaxed);
-			entry[i].state = good ? PAGE_WRITTEN : PAGE_LOST;
-		}
-		entry[i].in_flight = 0;
-	}
-}
-
-/* Is what was read still the content of these pages? */
-static bool read_is_current(const struct rw *rw)
-{
-	const struct page_entry *entry = first_entry(rw);
-
-	for (uint32_t i = 0; i < rw->io_pages; i++)
-		if (entry[i].change != rw->change[i])
-			return false;
-	return true;
+	rw_wake_waiters(s);
 }
 
 static enum rw_next fail(struct rw *rw, int cause)
@@ -353,17 +288,66 @@ static enum rw_next fail(struct rw *rw, int cause)
 	rw->cause = cause;
 	pthread_mutex_lock(&s->lock);
 	if (rw->op == RW_WRITE)
-		commit_write(rw, false);
+		rw_commit(rw, rw->io_pages, PAGE_LOST);
 	release(rw);
 	pthread_mutex_unlock(&s->lock);
 	return done(rw, EIO); /* whatever the backend said: ENOSPC must not reach a client */
 }
 
-enum rw_next rw_complete(struct rw *rw, ssize_t result)
+static enum rw_next write_completed(struct rw *rw)
 {
 	struct store *s = rw->store;
-	uint32_t bytes = rw->io_pages * PAGE_BYTES, pages = rw->io_pages;
-	bool current = true;
+	uint32_t pages = rw->io_pages;
+
+	pthread_mutex_lock(&s->lock);
+	rw_commit(rw, pages, PAGE_WRITTEN);
+	release(rw);
+	pthread_mutex_unlock(&s->lock);
+	advance(rw, pages);
+	return rw_begin(rw);
+}
+
+static enum rw_next read_completed(struct rw *rw)
+{
+	struct store *s = rw->store;
+	uint32_t pages = rw->io_pages, failed = 0;
+	bool bad[RW_BITE_PAGES], current;
+
+	for (uint32_t i = 0; i < pages; i++) {
+		bad[i] = !mark_verify(&s->marker, rw_first_page(rw) + i, &rw->mark[i], rw->pages[i],
+				      rw->data + (size_t)i * PAGE_BYTES);
+		failed += bad[i];
+	}
+	if (failed && !rw->reread) {
+		/* Once more, directly: what the storage says twice it means. */
+		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
+		rw->reread = true;
+		rw->io_done = 0;
+		return describe_io(rw);
+	}
+	pthread_mutex_lock(&s->lock);
+	current = rw_is_current(rw, pages);
+	if (current && failed)
+		for (uint32_t i = 0; i < pages; i++)
+			if (bad[i])
+				rw_quarantine(rw, i);
+	release(rw);
+	pthread_mutex_unlock(&s->lock);
+	if (current && failed) {
+		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
+		rw->cause = EBADMSG;
+		return done(rw, EIO);
+	}
+	if (current && rw->reread)
+		atomic_fetch_add_explicit(&s->counters->reread_good, 1, memory_order_relaxed);
+	if (current)
+		advance(rw, pages);
+	return rw_begin(rw);
+}
+
+enum rw_next rw_complete(struct rw *rw, ssize_t result)
+{
+	uint32_t bytes = rw->io_pages * PAGE_BYTES, whole;
 
 	if (result == -EINTR || result == -EAGAIN) {
 		rw->later_ms = result == -EINTR ? 0 : RETRY_MS;
@@ -371,27 +355,13 @@ enum rw_next rw_complete(struct rw *rw, ssize_t result)
 	}
 	if (result < 0)
 		return fail(rw, (int)-result);
-	if (rw->io_done + (uint32_t)result < bytes) {
-		uint32_t whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;
-
-		/* Direct I/O goes on at a page.  Less than a page is asked for once more, so that the backend can say why. */
-		if (whole == 0 && (result == 0 || rw->stuck))
-			return fail(rw, rw->op == RW_WRITE ? ENOSPC : ENODATA);
-		rw->stuck = whole == 0;
-		rw->io_done += whole;
-		return describe_io(rw);
-	}
-	if (rw->op == RW_READ)
-		for (uint32_t i = 0; i < pages; i++)
-			memcpy(rw->data + (size_t)i * PAGE_BYTES, rw->pages[i], PAGE_BYTES);
-	pthread_mutex_lock(&s->lock);
-	if (rw->op == RW_WRITE)
-		commit_write(rw, true);
-	else
-		current = read_is_current(rw);
-	release(rw);
-	pthread_mutex_unlock(&s->lock);
-	if (current)
-		advance(rw, pages);
-	return rw_begin(rw);
+	if (rw->io_done + (uint32_t)result >= bytes)
+		return rw->op == RW_WRITE ? write_completed(rw) : read_completed(rw);
+	/* Direct I/O goes on at a page.  Less than a page is asked for once more, so that the backend can say why. */
+	whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;
+	if (whole == 0 && (result == 0 || rw->stuck))
+		return fail(rw, rw->op == RW_WRITE ? ENOSPC : ENODATA);
+	rw->stuck = whole == 0;
+	rw->io_done += whole;
+	return describe_io(rw);
 }

@@ -8,27 +8,46 @@
 #include <stdlib.h>
 #include <time.h>
 
-struct store *store_create(const char *name, int fd, struct table *table, struct pool *pool, struct errbuf *e)
+/* A busy slot is a write of a predecessor's: what became of it only the file can tell. */
+static int find_slots(struct store *s, struct errbuf *e)
+{
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		struct slot *slot = table_slot(s->table, i);
+
+		if (atomic_load(&slot->use) != SLOT_FREE)
+			return err_set(e, EBUSY, "%s: its page table has unfinished writes of another worker; they must be settled "
+				       "first", s->name);
+		s->slots[s->free_slots++] = slot;
+	}
+	return 0;
+}
+
+struct store *store_create(const struct store_options *o, struct errbuf *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	pthread_condattr_t monotonic;
 
 	if (!s) {
-		err_set(e, ENOMEM, "%s: no memory", name);
+		err_set(e, ENOMEM, "%s: no memory", o->name);
 		return NULL;
 	}
-	s->share = pool_join(pool, e);
-	if (!s->share) {
-		err_prefix(e, "%s", name);
+	snprintf(s->name, sizeof(s->name), "%s", o->name);
+	s->fd = o->fd;
+	s->table = o->table;
+	if (find_slots(s, e) < 0) {
 		free(s);
 		return NULL;
 	}
-	snprintf(s->name, sizeof(s->name), "%s", name);
-	s->fd = fd;
-	s->table = table;
-	s->entries = table_entries(table);
-	s->counters = table_counters(table);
-	s->pages = table_pages(table);
+	s->share = pool_join(o->pool, e);
+	if (!s->share) {
+		err_prefix(e, "%s", o->name);
+		free(s);
+		return NULL;
+	}
+	s->entries = table_entries(o->table);
+	marker_init(&s->marker, o->table);
+	s->counters = table_counters(o->table);
+	s->pages = table_pages(o->table);
 	s->queue_end = &s->queue;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&monotonic);

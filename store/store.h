@@ -9,6 +9,9 @@
  * A request is worked off in bites of at most RW_BITE_PAGES pages; adjacent pages of a bite are one vectored I/O.
  * Nothing between rw_begin and the answer allocates memory: struct rw is the caller's and holds everything.
  *
+ * Pages that are all one 64-bit value, and those never written or discarded, are answered from the table without I/O.  A page
+ * that does not match its mark is read a second time; then it is lost, until it is written or discarded.
+ *
  * Order: one write in flight per page; a write that overlaps one in flight, or an earlier waiter, waits its turn. A read that overlaps a
  * write in flight waits; a read that a write overtook is read again.
  */
@@ -16,6 +19,7 @@
 #define NBDSWAP_STORE_H
 
 #include "common/errbuf.h"
+#include "store/mark.h"
 #include "store/page.h"
 #include "store/pool.h"
 #include "store/table.h"
@@ -26,14 +30,20 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define RW_BITE_PAGES 32 /* 128 KiB: the largest request the kernel's nbd sends by default */
+#define RW_BITE_PAGES SLOT_PAGES /* 128 KiB: the largest request the kernel's nbd sends by default */
 
 struct store; /* one export */
 
-/* name (copied) is for messages; fd and table are borrowed and must outlive the store.  O_DIRECT is not demanded here
- * (tmpfs has none on old kernels).  Returns NULL with *e on failure.
- */
-struct store *store_create(const char *name, int fd, struct table *table, struct pool *pool, struct errbuf *e);
+struct store_options {
+	const char *name; /* for messages; copied */
+	/* These are borrowed and must outlive the store.  O_DIRECT is not demanded here (tmpfs has none on old kernels). */
+	int fd;
+	struct table *table;
+	struct pool *pool;
+};
+
+/* Returns NULL with *e on failure; EBUSY when the table has writes of a predecessor's that nobody has settled (settle.h). */
+struct store *store_create(const struct store_options *o, struct errbuf *e);
 
 /* No request may be under way (store_drain first). NULL is fine. */
 void store_free(struct store *s);
@@ -73,7 +83,7 @@ struct rw {
 	int iovcnt;
 
 	/* The answer, valid after RW_DONE: error is 0, EINVAL or EIO; cause is the errno value that the backend gave (0: none,
-	 * the page was lost already; ENODATA: the file has become shorter).
+	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written).
 	 */
 	int error, cause;
 	int later_ms; /* valid after RW_LATER */
@@ -83,10 +93,13 @@ struct rw {
 	bool queued, started;
 	bool starved;	   /* the last try found too few buffers */
 	bool stuck;	   /* the last I/O moved less than a page */
+	bool reread;	   /* the bite is read a second time, for a page of it did not match */
+	struct slot *slot; /* of the write at the backend */
 	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */
 	uint32_t io_done;  /* bytes of it already moved (short I/O) */
 	void *pages[RW_BITE_PAGES];
 	uint32_t change[RW_BITE_PAGES];
+	struct page_mark mark[RW_BITE_PAGES];
 };
 
 /* Prepares a request.  data: length bytes, any alignment (NULL for RW_DISCARD); stays the caller's.

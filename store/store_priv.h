@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What store.c, rw.c and rw_blocking.c share. */
+/* What the parts of swap_rw share: store.c, rw.c (begin and complete), rw_queue.c (who waits for whom), rw_pages.c (what happens to
+ * entries), rw_blocking.c.
+ */
 #ifndef NBDSWAP_STORE_PRIV_H
 #define NBDSWAP_STORE_PRIV_H
 
@@ -12,13 +14,60 @@ struct store {
 	char name[256];
 	int fd;
 	struct table *table;
-	struct page_entry *entries;
+	const struct entries *entries;
+	struct marker marker;
 	struct table_counters *counters;
 	uint64_t pages;
 	struct pool_share *share;
 	bool draining;
 	unsigned at_backend;	     /* bites between RW_IO and rw_complete */
 	struct rw *queue, **queue_end; /* waiters in the order they came */
+	unsigned free_slots;
+	struct slot *slots[SLOTS]; /* the first free_slots of them are free */
 };
+
+static inline uint64_t rw_first_page(const struct rw *rw)
+{
+	return rw->offset / PAGE_BYTES;
+}
+
+/* Pages of the next bite, as far as the request goes. */
+static inline uint32_t rw_bite_pages(const struct rw *rw)
+{
+	uint64_t left = rw->length / PAGE_BYTES;
+
+	return left < RW_BITE_PAGES ? (uint32_t)left : RW_BITE_PAGES;
+}
+
+/* ---- rw_queue.c; the store's lock is held ---- */
+
+/* Must the request wait for a page, or behind an earlier waiter, or because the store is draining? */
+bool rw_must_wait(const struct rw *rw);
+/* Is there an earlier request that waits for buffers which this one may take too? */
+bool rw_behind_starved(const struct rw *rw);
+enum rw_next rw_enqueue(struct rw *rw); /* RW_WAIT; once queued it keeps its place */
+void rw_dequeue(struct rw *rw);
+void rw_wake_waiters(struct store *s);
+
+/* ---- rw_pages.c; the store's lock is held but where said ---- */
+
+/* Takes what a write of pages needs beside buffers: a slot.  False: none is free. */
+bool rw_take_slot(struct rw *rw);
+/* Puts the old entries into the slot and the marks of in flight into the table; rw->change is what a commit must find. */
+void rw_mark_in_flight(struct rw *rw, uint32_t pages);
+/* Lock not needed: the pages are in flight by this request. */
+void rw_store_marks(struct rw *rw, uint32_t pages);
+/* Before the backend gets the pages, after their marks are stored.  Lock not needed. */
+void rw_to_backend(struct rw *rw);
+/* Gives the pages their new state, unless a discard came in between, ends being in flight, frees the slot. */
+void rw_commit(struct rw *rw, uint32_t pages, enum page_state state);
+/* Remembers change numbers and marks of the pages that are to be read. */
+void rw_remember(struct rw *rw, uint32_t pages);
+/* Is what was read still the content of these pages? */
+bool rw_is_current(const struct rw *rw, uint32_t pages);
+/* The page rw read twice and found wrong is lost from now on.  index: in the bite. */
+void rw_quarantine(struct rw *rw, uint32_t index);
+/* Pages from the request's first on become fresh. */
+void rw_make_fresh(struct rw *rw, uint32_t pages);
 
 #endif

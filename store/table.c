@@ -13,16 +13,19 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define TABLE_MAGIC UINT64_C(0x31454c4241545753) /* "SWTABLE1" */
-#define TABLE_VERSION 1
+#define TABLE_VERSION 2
 
 /* The first page of the mapping. */
 struct table_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t entry_bytes;
-	uint64_t pages;
+	uint32_t stride;
+	struct table_spec spec;
+	_Atomic uint32_t retry_time;
+	_Atomic uint64_t nonce;
 	_Alignas(64) struct table_counters counters;
 };
 _Static_assert(sizeof(struct table_header) <= PAGE_BYTES, "the header is one page");
@@ -31,18 +34,43 @@ struct table {
 	int fd;
 	size_t bytes;
 	struct table_header *header;
-	struct page_entry *entries;
+	unsigned char *slots;
+	struct entries entries;
 };
 
-static size_t mapping_bytes(uint64_t pages)
+static uint32_t stride_of(const struct table_spec *spec)
 {
-	uint64_t entries = (pages * sizeof(struct page_entry) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	return spec->seal == PAGE_SEAL_NONE ? ENTRY_BYTES : ENTRY_BYTES_SEALED;
+}
 
-	return (size_t)(PAGE_BYTES + entries);
+static uint64_t whole_pages(uint64_t bytes)
+{
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+static uint64_t slots_bytes(uint32_t stride)
+{
+	return whole_pages(SLOTS * slot_bytes(stride));
+}
+
+static size_t mapping_bytes(uint64_t pages, uint32_t stride)
+{
+	return (size_t)(PAGE_BYTES + slots_bytes(stride) + whole_pages(pages * stride));
+}
+
+/* What the self-checks are bound to: an entry of another file's table, or of another generation, is none of this one's. */
+static void set_seed(struct table *t)
+{
+	const struct table_spec *s = &t->header->spec;
+	unsigned char id[sizeof(s->uuid) + sizeof(s->activation)];
+
+	memcpy(id, s->uuid, sizeof(s->uuid));
+	memcpy(id + sizeof(s->uuid), &s->activation, sizeof(s->activation));
+	t->entries.seed = XXH3_64bits(id, sizeof(id));
 }
 
 /* Takes fd over. */
-static struct table *table_open(int fd, size_t bytes, bool allow_unlocked, struct errbuf *e)
+static struct table *table_open(int fd, size_t bytes, uint32_t stride, bool allow_unlocked, struct errbuf *e)
 {
 	struct table *t = calloc(1, sizeof(*t));
 
@@ -59,13 +87,16 @@ static struct table *table_open(int fd, size_t bytes, bool allow_unlocked, struc
 		free(t);
 		return NULL;
 	}
-	t->entries = (struct page_entry *)((char *)t->header + PAGE_BYTES);
+	t->slots = (unsigned char *)t->header + PAGE_BYTES;
+	t->entries.base = t->slots + slots_bytes(stride);
+	t->entries.stride = stride;
 	return t;
 }
 
-struct table *table_create(uint64_t pages, enum page_state state, bool allow_unlocked, struct errbuf *e)
+struct table *table_create(const struct table_spec *spec, enum page_state state, bool allow_unlocked, struct errbuf *e)
 {
-	size_t bytes = mapping_bytes(pages);
+	uint32_t stride = stride_of(spec);
+	size_t bytes = mapping_bytes(spec->pages, stride);
 	CLEANUP_CLOSE int fd = memfd_create("nbdswap-table", MFD_CLOEXEC);
 	struct table *t;
 
@@ -73,13 +104,14 @@ struct table *table_create(uint64_t pages, enum page_state state, bool allow_unl
 		err_errno(e, "cannot make the page table");
 		return NULL;
 	}
-	t = table_open(steal_fd(&fd), bytes, allow_unlocked, e);
+	t = table_open(steal_fd(&fd), bytes, stride, allow_unlocked, e);
 	if (!t)
 		return NULL;
 	t->header->magic = TABLE_MAGIC;
 	t->header->version = TABLE_VERSION;
-	t->header->entry_bytes = sizeof(struct page_entry);
-	t->header->pages = pages;
+	t->header->stride = stride;
+	t->header->spec = *spec;
+	set_seed(t);
 	table_fill(t, state);
 	return t;
 }
@@ -88,8 +120,8 @@ struct table *table_map(int fd, bool allow_unlocked, struct errbuf *e)
 {
 	CLEANUP_CLOSE int mine = dup(fd);
 	struct table_header h;
+	struct table *t;
 	struct stat st;
-
 	ssize_t n;
 
 	if (mine < 0 || fstat(mine, &st) < 0 || (n = pread(mine, &h, sizeof(h), 0)) < 0) {
@@ -99,14 +131,18 @@ struct table *table_map(int fd, bool allow_unlocked, struct errbuf *e)
 	if (n != (ssize_t)sizeof(h))
 		memset(&h, 0, sizeof(h));
 	/* The number of pages is bounded before it is multiplied. */
-	if (h.magic != TABLE_MAGIC || h.version != TABLE_VERSION || h.entry_bytes != sizeof(struct page_entry) ||
-	    h.pages == 0 || h.pages > (uint64_t)st.st_size / sizeof(struct page_entry) ||
-	    (uint64_t)st.st_size != mapping_bytes(h.pages)) {
+	if (h.magic != TABLE_MAGIC || h.version != TABLE_VERSION || h.spec.seal > PAGE_SEAL_AES_256_GCM ||
+	    h.spec.check > CHECK_NONE || h.stride != stride_of(&h.spec) || h.spec.pages == 0 ||
+	    h.spec.pages > (uint64_t)st.st_size / h.stride ||
+	    (uint64_t)st.st_size != mapping_bytes(h.spec.pages, h.stride)) {
 		err_set(e, EPROTO, "the page table that was handed down has another layout (version %u); restart the daemon "
 			"and its workers with the same version of nbdswap", h.version);
 		return NULL;
 	}
-	return table_open(steal_fd(&mine), (size_t)st.st_size, allow_unlocked, e);
+	t = table_open(steal_fd(&mine), (size_t)st.st_size, h.stride, allow_unlocked, e);
+	if (t)
+		set_seed(t);
+	return t;
 }
 
 void table_free(struct table *t)
@@ -125,12 +161,12 @@ int table_fd(const struct table *t)
 
 uint64_t table_pages(const struct table *t)
 {
-	return t->header->pages;
+	return t->header->spec.pages;
 }
 
-struct page_entry *table_entries(struct table *t)
+const struct table_spec *table_spec(const struct table *t)
 {
-	return t->entries;
+	return &t->header->spec;
 }
 
 struct table_counters *table_counters(struct table *t)
@@ -138,51 +174,91 @@ struct table_counters *table_counters(struct table *t)
 	return &t->header->counters;
 }
 
-uint64_t table_settle(struct table *t)
+void table_set_activation(struct table *t, uint64_t activation)
 {
-	uint64_t n = 0;
+	t->header->spec.activation = activation;
+	set_seed(t);
+}
 
-	for (uint64_t i = 0; i < t->header->pages; i++) {
-		if (!t->entries[i].in_flight)
-			continue;
-		t->entries[i].in_flight = 0;
-		t->entries[i].change++;
-		/* A fresh page is answered without I/O, so what the unfinished write did to the file does not matter. */
-		if (t->entries[i].state == PAGE_FRESH)
-			continue;
-		t->entries[i].state = PAGE_LOST;
-		n++;
-	}
-	atomic_fetch_add(&t->header->counters.lost_pages, n);
-	atomic_store(&t->header->counters.in_flight, 0);
-	return n;
+uint32_t table_retry_time(const struct table *t)
+{
+	return atomic_load_explicit(&t->header->retry_time, memory_order_relaxed);
+}
+
+void table_set_retry_time(struct table *t, uint32_t seconds)
+{
+	atomic_store(&t->header->retry_time, seconds);
+}
+
+_Atomic uint64_t *table_nonce(struct table *t)
+{
+	return &t->header->nonce;
+}
+
+const struct entries *table_entries(const struct table *t)
+{
+	return &t->entries;
+}
+
+struct slot *table_slot(struct table *t, uint32_t index)
+{
+	return slot_at(t->slots, t->entries.stride, index);
+}
+
+void *table_image(struct table *t, uint64_t *bytes)
+{
+	*bytes = table_pages(t) * t->entries.stride;
+	return t->entries.base;
+}
+
+uint64_t table_image_space(const struct table *t)
+{
+	return whole_pages(table_pages(t) * t->entries.stride);
 }
 
 void table_fill(struct table *t, enum page_state state)
 {
-	for (uint64_t i = 0; i < t->header->pages; i++) {
-		t->entries[i].change++;
-		t->entries[i].state = (uint8_t)state;
-		t->entries[i].in_flight = 0;
-		t->entries[i].check = 0;
+	static const struct page_mark none;
+
+	for (uint32_t i = 0; i < SLOTS; i++)
+		atomic_store(&table_slot(t, i)->use, SLOT_FREE);
+	for (uint64_t i = 0; i < table_pages(t); i++) {
+		_Atomic uint64_t *word = &entry_at(&t->entries, i)->word;
+
+		atomic_store_explicit(word, entry_word(&t->entries, i, (uint32_t)atomic_load(word) + 1, state, false, &none),
+				      memory_order_release);
 	}
 	if (state == PAGE_LOST)
-		atomic_store(&t->header->counters.lost_pages, t->header->pages);
+		atomic_store(&t->header->counters.lost_pages, table_pages(t));
 }
 
-void table_count(const struct table *t, uint64_t *fresh, uint64_t *written, uint64_t *lost)
+struct page_view table_page(const struct table *t, uint64_t page)
 {
-	*fresh = *written = *lost = 0;
-	for (uint64_t i = 0; i < t->header->pages; i++) {
-		switch (t->entries[i].state) {
+	struct page_mark m;
+
+	return entry_read(&t->entries, page, &m);
+}
+
+void table_count(const struct table *t, struct table_totals *out)
+{
+	*out = (struct table_totals){ .fresh = 0 };
+	for (uint64_t i = 0; i < table_pages(t); i++) {
+		struct page_mark m;
+
+		switch (entry_read(&t->entries, i, &m).state) {
 		case PAGE_FRESH:
-			++*fresh;
+			out->fresh++;
+			break;
+		case PAGE_SAME:
+			out->same++;
+			out->zero += m.value == 0;
 			break;
 		case PAGE_WRITTEN:
-			++*written;
+			out->written++;
 			break;
-		default:
-			++*lost;
+		case PAGE_LOST:
+			out->lost++;
+			break;
 		}
 	}
 }

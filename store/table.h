@@ -1,49 +1,59 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The page table: one fixed entry per page, made at activation, never grown.
  *
- * It lies in one shared mapping (a memfd) with a header page in front of the entries, so that it can be handed to another
- * process as a descriptor and outlive a worker.  The header also carries the export's counters, which the
- * daemon reads while the worker writes them.
+ * It lies in one shared mapping (a memfd), so that it can be handed to another process as a descriptor and outlive a worker:
+ *
+ *   header page    layout, rules of the export, counters
+ *   slots          what the writes under way overwrite in the table (slots.h)
+ *   entries        16 bytes per page, 32 when pages are sealed (entry.h)
+ *
+ * Locks: the worker that serves the export changes entries under its store's lock; others (a scrub) by compare-and-swap alone.
  */
 #ifndef NBDSWAP_TABLE_H
 #define NBDSWAP_TABLE_H
 
 #include "common/errbuf.h"
+#include "store/entry.h"
+#include "store/slots.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-enum page_state {
-	PAGE_FRESH = 0x5a, /* never written, zeroed or discarded since: reads as zeros, no I/O */
-	PAGE_WRITTEN = 0xa6,
-	PAGE_LOST = 0xc9,  /* content not known: EIO until written, discarded or reset.  Any other value counts as lost too */
-};
+enum page_check { CHECK_XXH3, CHECK_NONE };
+enum page_seal { PAGE_SEAL_NONE, PAGE_SEAL_AES_256_GCM };
 
-/* 16 bytes: 4 MiB of table per GiB exported. */
-struct page_entry {
-	uint64_t check;	   /* 0: the content is not checked yet */
-	uint32_t change;   /* rises with every write or discard; a commit is valid only for the number taken at begin */
-	uint8_t state;	   /* enum page_state */
-	uint8_t in_flight; /* 1 while a write of this page is at the backend */
-	uint16_t reserved; /* 0 */
+/* What holds for all pages of an export; it reaches a worker with the table. */
+struct table_spec {
+	uint64_t pages;
+	uint8_t check; /* enum page_check: is one made of what is written? */
+	uint8_t seal;  /* enum page_seal */
+	uint32_t salt;	     /* of the nonces of this use; sealed exports only */
+	uint64_t activation; /* the generation's first half, and */
+	uint8_t uuid[16];    /* the file that the content is bound to */
 };
-_Static_assert(sizeof(struct page_entry) == 16, "the table costs 4 MiB per GiB");
 
 struct table_counters {
 	_Atomic uint64_t reads, writes, discards;	      /* requests */
-	_Atomic uint64_t read_pages, written_pages, discarded_pages, table_pages; /* table_pages: read without I/O */
+	_Atomic uint64_t read_pages, written_pages, discarded_pages; /* as asked for */
+	_Atomic uint64_t table_pages;			      /* read without I/O */
+	_Atomic uint64_t same_pages;			      /* written without I/O: all one value */
 	_Atomic uint64_t errors;			      /* requests answered with an error */
 	_Atomic uint64_t lost_pages;			      /* pages that became lost since activation */
+	_Atomic uint64_t checks_failed;			      /* reads of a page that did not match, each of the two looks */
+	_Atomic uint64_t reread_good;			      /* reads that were right at the second look */
+	_Atomic uint64_t retries;			      /* of I/O that failed with an error that passes */
+	_Atomic uint64_t errors_passing, errors_lasting, errors_impossible; /* answers of the backend, by class */
 	_Atomic uint32_t in_flight;			      /* requests between begin and complete */
+	_Atomic uint32_t held;				      /* of these, waiting for an error to pass */
 };
 
 struct table;
 
-/* Makes a table of pages entries, all in the given state, in a new memfd; locks and touches it.
+/* Makes a table with every page in the given state (PAGE_FRESH or PAGE_LOST) in a new memfd; locks and touches it.
  * Returns NULL with *e on failure (ENOMEM with the remedy when locking fails).  allow_unlocked: warn-only locking.
  */
-struct table *table_create(uint64_t pages, enum page_state state, bool allow_unlocked, struct errbuf *e);
+struct table *table_create(const struct table_spec *spec, enum page_state state, bool allow_unlocked, struct errbuf *e);
 
 /* Maps a table that another process made (fd is not consumed); refuses an unknown layout version. */
 struct table *table_map(int fd, bool allow_unlocked, struct errbuf *e);
@@ -52,18 +62,37 @@ void table_free(struct table *t); /* unmaps; NULL is fine */
 
 int table_fd(const struct table *t); /* borrowed */
 uint64_t table_pages(const struct table *t);
-struct page_entry *table_entries(struct table *t);
+const struct table_spec *table_spec(const struct table *t);
 struct table_counters *table_counters(struct table *t);
 
-/* For a successor: clears the marks of writes that were in flight.  Such a page becomes lost, or stays fresh when it was (the write
- * was not acknowledged, so zeros are still right).  Only when no other process uses the table and no orphan write can land.  Returns how many became lost.
- */
-uint64_t table_settle(struct table *t);
+/* Binds the content to another generation.  Entries become invalid: table_fill follows. */
+void table_set_activation(struct table *t, uint64_t activation);
 
-/* Makes every page lost (unclean end), or fresh (reset). */
+/* Seconds for which a write is held and tried again; may change at any time. */
+uint32_t table_retry_time(const struct table *t);
+void table_set_retry_time(struct table *t, uint32_t seconds);
+
+/* The last nonce counter given out: rises before each sealed page goes to the backend and never falls. */
+_Atomic uint64_t *table_nonce(struct table *t);
+
+const struct entries *table_entries(const struct table *t);
+struct slot *table_slot(struct table *t, uint32_t index); /* index below SLOTS */
+
+/* The entries as they are stored in a trailer: bytes of them, page-aligned; table_image_space is that in whole pages, all mapped. */
+void *table_image(struct table *t, uint64_t *bytes);
+uint64_t table_image_space(const struct table *t);
+
+/* Makes every page lost (unclean end), or fresh (reset), and frees the slots. */
 void table_fill(struct table *t, enum page_state state);
 
-/* Counts pages by state (a walk over the whole table). */
-void table_count(const struct table *t, uint64_t *fresh, uint64_t *written, uint64_t *lost);
+/* What is known of one page (page < table_pages). */
+struct page_view table_page(const struct table *t, uint64_t page);
+
+struct table_totals {
+	uint64_t fresh, same, zero, written, lost; /* zero: of the same ones, those whose value is 0 */
+};
+
+/* Counts pages by state: a walk over the whole table, which may be in use. */
+void table_count(const struct table *t, struct table_totals *out);
 
 #endif

@@ -17,7 +17,7 @@
 
 void trailer_layout(struct trailer *t, uint64_t data_size)
 {
-	uint64_t entries = data_size / PAGE_BYTES * sizeof(struct page_entry);
+	uint64_t entries = data_size / PAGE_BYTES * ENTRY_BYTES_SEALED;
 
 	t->data_size = data_size;
 	t->table_offset = data_size;
@@ -33,7 +33,7 @@ uint64_t trailer_fit(uint64_t file_size)
 	if (pages < TRAILER_SLOTS + 2)
 		return 0;
 	pages -= TRAILER_SLOTS;
-	data = pages - (pages * sizeof(struct page_entry) + PAGE_BYTES - 1) / PAGE_BYTES; /* never too much */
+	data = pages - (pages * ENTRY_BYTES_SEALED + PAGE_BYTES - 1) / PAGE_BYTES; /* never too much */
 	for (;; data++) {
 		trailer_layout(&t, (data + 1) * PAGE_BYTES);
 		if (t.file_size > file_size)

@@ -3,7 +3,8 @@
  * generation, the owner and the table's image.  It is allocated with the file, so that writing it at deactivation allocates nothing.
  *
  *   0 .. data_size                    the pages of the export
- *   data_size .. +table_bytes         image of the page table (16 bytes per page, whole pages)
+ *   data_size .. +table_bytes         image of the page table (32 bytes per page, whole pages: room for a sealed one,
+ *                                     so that an export can be sealed later in the file that it has)
  *   end - 8192, end - 4096            two header slots; a header is written to the slot that does not hold
  *                                     the newest one, so a torn write leaves the older header
  *
@@ -17,7 +18,7 @@
 #include <stdint.h>
 
 #define TRAILER_SLOTS 2
-#define TRAILER_VERSION 1u
+#define TRAILER_VERSION 2u
 #define TRAILER_MAGIC UINT64_C(0x31505753444e424e) /* "NBNDSWP1" */
 
 enum trailer_state {
@@ -40,6 +41,8 @@ struct trailer {
 	uint64_t inode;	     /* of the file when it was allocated: a copy is not proof of allocation */
 	uint64_t table_check[2]; /* XXH3-128 of the image */
 	uint32_t table;	     /* enum trailer_table */
+	uint32_t stride;     /* bytes of an entry in the image */
+	uint32_t reserved;
 	uint32_t owner_pid;
 	uint64_t owner_since;	/* seconds since 1970 */
 	uint8_t uuid[16];

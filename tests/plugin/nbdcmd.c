@@ -2,7 +2,9 @@
 /* Requests to an NBD server one by one, for shell tests:  nbdcmd URI COMMAND...,  or  nbdcmd URI list  for the names of its exports.
  *
  *   write OFFSET LENGTH BYTE    writefua OFFSET LENGTH BYTE
- *   read OFFSET LENGTH BYTE     fails unless every byte is BYTE
+ *   read OFFSET LENGTH BYTE     fails unless every byte is BYTE, but for the one that write turns over
+ *   writesame OFFSET LENGTH BYTE, readsame OFFSET LENGTH BYTE   really every byte; write, unless BYTE is 0, turns over one byte of
+ *                               each page, for pages of one value never reach the file
  *   trim OFFSET LENGTH          zero OFFSET LENGTH      flush
  *   pause                       says "paused" on stdout and waits for a line on stdin
  *   connect N                   goes on with connection N (0 is the first; opened when first named)
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <libnbd.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +59,14 @@ static struct nbd_handle *connection(unsigned i)
 	return handles[i];
 }
 
-static int do_write(struct nbd_handle *h, uint64_t offset, uint64_t length, int byte, uint32_t flags)
+#define ODD_BYTE 100 /* of each page */
+
+static bool is_odd(uint64_t at, bool same, int byte)
+{
+	return !same && byte && at % 4096 == ODD_BYTE;
+}
+
+static int do_write(struct nbd_handle *h, uint64_t offset, uint64_t length, int byte, bool same, uint32_t flags)
 {
 	char *buf = malloc(length + 1);
 	int r;
@@ -64,12 +74,15 @@ static int do_write(struct nbd_handle *h, uint64_t offset, uint64_t length, int 
 	if (!buf)
 		fail("malloc");
 	memset(buf, byte, length);
+	for (uint64_t i = 0; i < length; i++)
+		if (is_odd(offset + i, same, byte))
+			buf[i] ^= 0xff;
 	r = nbd_pwrite(h, buf, length, offset, flags);
 	free(buf);
 	return r;
 }
 
-static int do_read(struct nbd_handle *h, uint64_t offset, uint64_t length, unsigned char byte)
+static int do_read(struct nbd_handle *h, uint64_t offset, uint64_t length, unsigned char byte, bool same)
 {
 	unsigned char *buf = malloc(length + 1);
 	int r;
@@ -79,7 +92,7 @@ static int do_read(struct nbd_handle *h, uint64_t offset, uint64_t length, unsig
 	memset(buf, byte ^ 0xff, length);
 	r = nbd_pread(h, buf, length, offset, 0);
 	for (uint64_t i = 0; r == 0 && i < length; i++)
-		if (buf[i] != byte) {
+		if (buf[i] != (is_odd(offset + i, same, byte) ? byte ^ 0xff : byte)) {
 			fprintf(stderr, "nbdcmd: byte %llu is 0x%02x, not 0x%02x\n", (unsigned long long)(offset + i), buf[i],
 				byte);
 			exit(1);
@@ -161,11 +174,15 @@ int main(int argc, char **argv)
 		for (int k = 0; k < args; k++)
 			n[k] = number(argv[i + 1 + k]);
 		if (strcmp(c, "write") == 0)
-			r = do_write(h, n[0], n[1], (int)n[2], 0);
+			r = do_write(h, n[0], n[1], (int)n[2], false, 0);
 		else if (strcmp(c, "writefua") == 0)
-			r = do_write(h, n[0], n[1], (int)n[2], LIBNBD_CMD_FLAG_FUA);
+			r = do_write(h, n[0], n[1], (int)n[2], false, LIBNBD_CMD_FLAG_FUA);
+		else if (strcmp(c, "writesame") == 0)
+			r = do_write(h, n[0], n[1], (int)n[2], true, 0);
+		else if (strcmp(c, "readsame") == 0)
+			r = do_read(h, n[0], n[1], (unsigned char)n[2], true);
 		else if (strcmp(c, "read") == 0)
-			r = do_read(h, n[0], n[1], (unsigned char)n[2]);
+			r = do_read(h, n[0], n[1], (unsigned char)n[2], false);
 		else if (strcmp(c, "trim") == 0)
 			r = nbd_trim(h, n[1], n[0], 0);
 		else if (strcmp(c, "zero") == 0)

@@ -6,6 +6,7 @@
 
 #include "server/exports.h"
 #include "store/page.h"
+#include "tests/setpage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,15 +108,13 @@ static void end(struct export *x)
 /* Page 1 written, page 2 written and again in flight. */
 static void write_two(struct export *x)
 {
-	struct page_entry *p = table_entries(x->table);
-
-	p[1].state = p[2].state = PAGE_WRITTEN;
-	p[2].in_flight = 1;
+	set_page(x->table, 1, PAGE_WRITTEN, false);
+	set_page(x->table, 2, PAGE_WRITTEN, true);
 }
 
 static void test_worker_death(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
@@ -128,10 +127,10 @@ static void test_worker_death(void **state)
 	assert_ptr_equal(last_settled, x);
 	assert_int_equal(x->state, EXPORT_READY);
 	assert_int_equal(barriers, 1);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(lost, 1);
-	assert_int_equal(written, 1);
-	assert_int_equal(table_entries(x->table)[2].state, PAGE_LOST);
+	table_count(x->table, &n);
+	assert_int_equal(n.lost, 1);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(table_page(x->table, 2).state, PAGE_LOST);
 	release(x);
 	assert_int_equal(barriers, 1); /* it was settled already */
 	end(x);
@@ -139,7 +138,8 @@ static void test_worker_death(void **state)
 
 static void test_no_barrier_loses_all(void **state)
 {
-	uint64_t fresh, written, lost, before;
+	struct table_totals n;
+	uint64_t before;
 	struct export *x;
 
 	begin();
@@ -149,8 +149,8 @@ static void test_no_barrier_loses_all(void **state)
 	barrier_error = ENOTSUP;
 	export_settle(x);
 	ev_run(set.arg, 0);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(lost, PAGES);
+	table_count(x->table, &n);
+	assert_int_equal(n.lost, PAGES);
 	assert_true(backing_activation(x->backing) > before); /* a new generation: nobody resumes onto it */
 	assert_non_null(strstr(x->note, "EVERY PAGE IS LOST"));
 	release(x);
@@ -159,7 +159,7 @@ static void test_no_barrier_loses_all(void **state)
 
 static void test_release_after_unsettled_death(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
@@ -169,27 +169,27 @@ static void test_release_after_unsettled_death(void **state)
 	release(x);
 	assert_int_equal(barriers, 1);
 	activate(x);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(written, 1);
-	assert_int_equal(lost, 1);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(n.lost, 1);
 	release(x);
 	end(x);
 }
 
 static void test_release_keeps_pages(void **state)
 {
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 	struct export *x;
 
 	begin();
 	x = activate(NULL);
-	table_entries(x->table)[1].state = PAGE_WRITTEN;
+	set_page(x->table, 1, PAGE_WRITTEN, false);
 	release(x);
 	assert_int_equal(barriers, 0);
 	activate(x);
-	table_count(x->table, &fresh, &written, &lost);
-	assert_int_equal(fresh, PAGES - 1);
-	assert_int_equal(written, 1);
+	table_count(x->table, &n);
+	assert_int_equal(n.fresh, PAGES - 1);
+	assert_int_equal(n.written, 1);
 	release(x);
 	end(x);
 }
@@ -227,9 +227,9 @@ static void test_count(void **state)
 	assert_true(export_count(x));
 	assert_false(export_count(x)); /* one at a time */
 	ev_run(set.arg, 0);
-	assert_int_equal(x->written, 2);
-	assert_int_equal(x->fresh, PAGES - 2);
-	assert_int_equal(x->lost, 0);
+	assert_int_equal(x->totals.written, 2);
+	assert_int_equal(x->totals.fresh, PAGES - 2);
+	assert_int_equal(x->totals.lost, 0);
 	release(x);
 	assert_false(export_count(x));
 	end(x);

@@ -110,7 +110,7 @@ int teardown(void **state)
 	(void)state;
 	assert_int_equal(table_counters(f.table)->in_flight, 0);
 	for (uint64_t i = 0; i < f.pages; i++)
-		assert_int_equal(table_entries(f.table)[i].in_flight, 0);
+		assert_int_equal(table_page(f.table, i).in_flight, 0);
 	assert_true(store_drain(f.store, 0));
 	fixture_free(&f); /* asserts that every buffer is back */
 	return 0;

@@ -2,6 +2,7 @@
 check_LTLIBRARIES += tests/store/libsupport.la
 tests_store_libsupport_la_SOURCES = \
 	tests/store/byhand.c tests/store/byhand.h \
+	tests/setpage.h \
 	tests/store/support.c tests/store/support.h
 tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
@@ -10,12 +11,14 @@ STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
 	tests/store/test-lock \
+	tests/store/test-marks \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
 if !SANITIZERS
@@ -25,6 +28,8 @@ endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)

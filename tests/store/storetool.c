@@ -57,15 +57,15 @@ static bool progress(void *arg, uint64_t done, uint64_t total)
 static void begin(void)
 {
 	struct errbuf e;
-	uint64_t fresh, written, lost;
+	struct table_totals n;
 
 	if (backing_begin(backing, &table, &e) < 0)
 		die("begin", &e);
-	table_count(table, &fresh, &written, &lost);
-	printf("table fresh=%" PRIu64 " written=%" PRIu64 " lost=%" PRIu64 " generation=%" PRIu64 " unclean=%d\n", fresh, written,
-	       lost, backing_activation(backing), backing_was_unclean(backing));
+	table_count(table, &n);
+	printf("table fresh=%" PRIu64 " written=%" PRIu64 " lost=%" PRIu64 " generation=%" PRIu64 " unclean=%d\n", n.fresh,
+	       n.written + n.same, n.lost, backing_activation(backing), backing_was_unclean(backing));
 	pool = pool_create(256, true, &e);
-	store = pool ? store_create("tool", backing_fd(backing), table, pool, &e) : NULL;
+	store = pool ? store_create(&(struct store_options){ .name = "tool", .fd = backing_fd(backing), .table = table, .pool = pool }, &e) : NULL;
 	if (!store)
 		die("begin", &e);
 }
@@ -82,6 +82,16 @@ static void finish(void)
 	puts("ended");
 }
 
+/* Bytes of this value; one of each page is another, for pages of one value never reach the file. */
+#define ODD_BYTE 100
+
+static void fill(unsigned char *data, size_t pages, int value)
+{
+	memset(data, value, pages * PAGE_BYTES);
+	for (size_t i = 0; value && i < pages; i++)
+		data[i * PAGE_BYTES + ODD_BYTE] ^= 0xff;
+}
+
 static void rw(const char *step)
 {
 	unsigned long page, count, value = 0;
@@ -96,10 +106,10 @@ static void rw(const char *step)
 	data = malloc(count * PAGE_BYTES);
 	if (!data)
 		exit(2);
-	memset(data, (int)value, count * PAGE_BYTES);
+	fill(data, count, (int)value);
 	error = store_rw(store, op, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, op == RW_DISCARD ? NULL : data, &cause);
-	for (size_t i = 1; i < count * PAGE_BYTES; i++)
-		same &= data[i] == data[0];
+	for (size_t i = 0; op == RW_READ && i < count * PAGE_BYTES; i++)
+		same &= data[i] == (i % PAGE_BYTES == ODD_BYTE && data[0] ? data[0] ^ 0xff : data[0]);
 	printf("%s error=%s cause=%s", step, error ? strerrorname_np(error) : "0", cause ? strerrorname_np(cause) : "0");
 	if (op == RW_READ && !error)
 		printf(same ? " value=%u" : " value=mixed", data[0]);
@@ -113,12 +123,11 @@ static void random_requests(unsigned long count)
 	uint64_t pages = backing_data_size(backing) / PAGE_BYTES;
 	int *model = calloc(pages, sizeof(int));
 	unsigned char *data = malloc(RW_BITE_PAGES * 2 * PAGE_BYTES);
-	struct page_entry *entries = table_entries(table);
 
 	if (!model || !data)
 		exit(2);
 	for (uint64_t i = 0; i < pages; i++)
-		model[i] = entries[i].state == PAGE_FRESH ? 0 : -1;
+		model[i] = table_page(table, i).state == PAGE_FRESH ? 0 : -1;
 	srand(7);
 	for (unsigned long n = 0; n < count; n++) {
 		uint64_t page = (uint64_t)rand() % pages, k = 1 + (uint64_t)rand() % (RW_BITE_PAGES * 2);
@@ -126,7 +135,9 @@ static void random_requests(unsigned long count)
 
 		if (page + k > pages)
 			k = pages - page;
-		memset(data, value, k * PAGE_BYTES);
+		fill(data, k, value);
+		if (value % 4 == 0)
+			memset(data, value, k * PAGE_BYTES); /* of one value */
 		if (store_rw(store, (enum rw_op)op, page * PAGE_BYTES, k * PAGE_BYTES, data, NULL) != 0) {
 			puts("random: FAILED");
 			exit(1);

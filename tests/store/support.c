@@ -50,17 +50,26 @@ void scratch_remove(char *dir)
 	free(dir);
 }
 
+struct table *unit_table(uint64_t pages, enum page_state state)
+{
+	struct table_spec spec = { .pages = pages, .activation = 1, .uuid = "unit test" };
+	struct errbuf e = { .code = 0 };
+	struct table *t = table_create(&spec, state, true, &e);
+
+	assert_non_null(t);
+	return t;
+}
+
 void fixture_make(struct fixture *f, uint64_t pages, size_t pool_pages, enum page_state state)
 {
 	struct errbuf e = { .code = 0 };
 
 	f->pages = pages;
 	f->fd = scratch_file(pages * PAGE_BYTES);
-	f->table = table_create(pages, state, true, &e);
-	assert_non_null(f->table);
+	f->table = unit_table(pages, state);
 	f->pool = pool_create(pool_pages, true, &e);
 	assert_non_null(f->pool);
-	f->store = store_create("unit", f->fd, f->table, f->pool, &e);
+	f->store = store_create(&(struct store_options){ .name = "unit", .fd = f->fd, .table = f->table, .pool = f->pool }, &e);
 	assert_non_null(f->store);
 }
 
@@ -75,6 +84,8 @@ void fixture_free(struct fixture *f)
 void fill_pages(void *p, size_t pages, uint8_t value)
 {
 	memset(p, value, pages * PAGE_BYTES);
+	for (size_t i = 0; value && i < pages; i++)
+		((uint8_t *)p)[i * PAGE_BYTES + ODD_BYTE] ^= 0xff;
 }
 
 void expect_pages(const void *p, size_t pages, uint8_t value)
@@ -82,6 +93,6 @@ void expect_pages(const void *p, size_t pages, uint8_t value)
 	const uint8_t *b = p;
 
 	for (size_t i = 0; i < pages * PAGE_BYTES; i++)
-		if (b[i] != value)
+		if (b[i] != (value && i % PAGE_BYTES == ODD_BYTE ? value ^ 0xff : value))
 			fail_msg("byte %zu (page %zu) is 0x%02x, not 0x%02x", i, i / PAGE_BYTES, b[i], value);
 }

@@ -31,7 +31,13 @@ struct fixture {
 void fixture_make(struct fixture *f, uint64_t pages, size_t pool_pages, enum page_state state);
 void fixture_free(struct fixture *f);
 
-/* Fills pages at p with bytes that tell the version and the page, and the opposite. */
+/* A table of this many pages with checks on. */
+struct table *unit_table(uint64_t pages, enum page_state state);
+
+/* Fills pages at p with bytes of this value, and the opposite.  Unless it is 0, one byte of each page is another, for pages of one value
+ * never reach the file.
+ */
+#define ODD_BYTE 100
 void fill_pages(void *p, size_t pages, uint8_t value);
 void expect_pages(const void *p, size_t pages, uint8_t value);
 

@@ -171,7 +171,7 @@ static void use(const char *path, const struct backing_options *opt, uint8_t fir
 		told->anew = false;
 		memset(told->value, 0, sizeof(told->value));
 	}
-	if (backing_begin(b, &t, &e) < 0 || !(s = store_create("x", backing_fd(b), t, p, &e)))
+	if (backing_begin(b, &t, &e) < 0 || !(s = store_create(&(struct store_options){ .name = "x", .fd = backing_fd(b), .table = t, .pool = p }, &e)))
 		_exit(1);
 	told->generation = backing_activation(b);
 	for (uint64_t page = 0; page + 3 <= PAGES; page += 5) {
@@ -221,7 +221,7 @@ static bool inspect(const char *path, enum provision provision, const char *wher
 		return false;
 	}
 	assert_int_equal(backing_begin(b, &t, &e), 0);
-	s = store_create("x", backing_fd(b), t, p, &e);
+	s = store_create(&(struct store_options){ .name = "x", .fd = backing_fd(b), .table = t, .pool = p }, &e);
 	for (uint64_t i = 0; i < PAGES; i++) {
 		int error = store_rw(s, RW_READ, i * PAGE_BYTES, PAGE_BYTES, page, NULL);
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who waits for whom.  The store's lock is held in all of it. */
+#include "config.h"
+
+#include "store/store_priv.h"
+
+/* Do two requests, each as far as it is still to be done, need an order?  Two reads do not. */
+static bool conflict(const struct rw *a, const struct rw *b)
+{
+	return (a->op == RW_WRITE || b->op == RW_WRITE) && a->offset < b->offset + b->length &&
+	       b->offset < a->offset + a->length;
+}
+
+bool rw_must_wait(const struct rw *rw)
+{
+	const struct store *s = rw->store;
+	uint64_t first = rw_first_page(rw);
+
+	if (s->draining)
+		return true;
+	for (uint32_t i = 0, n = rw_bite_pages(rw); i < n; i++)
+		if (table_page(s->table, first + i).in_flight)
+			return true;
+	for (const struct rw *w = s->queue; w && w != rw; w = w->next)
+		if (conflict(w, rw))
+			return true;
+	return false;
+}
+
+/* Without this, small requests would take each buffer as it comes back and a large one would wait for ever.  A write also waits
+ * behind a read that found none, not the reverse: reads have buffers that no write may take.
+ */
+bool rw_behind_starved(const struct rw *rw)
+{
+	for (const struct rw *w = rw->store->queue; w && w != rw; w = w->next)
+		if (w->starved && (rw->op == RW_WRITE || w->op == RW_READ))
+			return true;
+	return false;
+}
+
+void rw_wake_waiters(struct store *s)
+{
+	if (s->draining)
+		return;
+	for (struct rw *w = s->queue; w; w = w->next)
+		if (!rw_must_wait(w))
+			w->wake(w); /* it stays queued, so that no later request overtakes it, until it begins */
+}
+
+enum rw_next rw_enqueue(struct rw *rw)
+{
+	if (!rw->queued) {
+		rw->queued = true;
+		rw->next = NULL;
+		*rw->store->queue_end = rw;
+		rw->store->queue_end = &rw->next;
+	}
+	return RW_WAIT;
+}
+
+void rw_dequeue(struct rw *rw)
+{
+	struct store *s = rw->store;
+	struct rw **p = &s->queue;
+
+	if (!rw->queued)
+		return;
+	while (*p != rw)
+		p = &(*p)->next;
+	*p = rw->next;
+	if (!*p)
+		s->queue_end = p;
+	rw->queued = false;
+	rw_wake_waiters(s);
+}
