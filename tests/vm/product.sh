@@ -98,7 +98,7 @@ swap_detach() {
 vm_model() {
     local name=$1 uri=$2 pages=$3 rc=0 word
     shift 3
-    vm_run "$name" 120 "$nbdmodel $uri /run/model-${uri##*/} $pages $*" >"$tmp/model" 2>&1 || rc=$?
+    vm_run "$name" 120 "$nbdmodel $uri /run/model-${uri##*/} $pages $*" >"$tmp/model" || rc=$?
     [ "$rc" = 0 ] || fail "$uri, $*: $(cat "$tmp/model")"
     for word in $(tail -n 1 "$tmp/model"); do
         case $word in

@@ -90,13 +90,17 @@ now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Reads one word of the page and keeps the time when it is the longest so far. */
+/* Touches the page and keeps the time when it is the longest so far. To write means: for the first time, when reading would only
+ * find the zero page. */
 static void
-touch(const struct worker *w, const uint64_t *page)
+touch(const struct worker *w, uint64_t *page, bool write)
 {
 	uint64_t start = now_us();
 
-	(void)*(const volatile uint64_t *)page;
+	if (write)
+		*(volatile uint64_t *)page = 0;
+	else
+		(void)*(const volatile uint64_t *)page;
 	uint64_t us = now_us() - start;
 
 	if (us > w->progress->longest_us)
@@ -121,7 +125,7 @@ visit(const struct worker *w, uint64_t page, unsigned round, bool next)
 	uint64_t expected = first_word(w, page, round);
 	uint64_t replacement = first_word(w, page, round + 1);
 
-	touch(w, p);
+	touch(w, p, false);
 	for (size_t i = 0; i < WORDS; i++) {
 		if (p[i] != expected)
 			wrong(w, page, i, round, expected, p[i]);
@@ -192,7 +196,7 @@ fill(uint64_t page)
 	uint64_t *p = self.memory + page * WORDS;
 	uint64_t word = first_word(&self, page, 0);
 
-	touch(&self, p);
+	touch(&self, p, true);
 	for (size_t i = 0; i < WORDS; i++) {
 		p[i] = word;
 		word = next_word(word);
