@@ -10,6 +10,9 @@
 #include <string.h>
 #include <strings.h>
 
+/* As given, and in the normal form, which can be given in its turn; messages have room for it. */
+#define TEXT_MAX 700
+
 static int hex(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -42,15 +45,15 @@ static int decode(const char *text, size_t n, char *out, size_t size)
 	return 0;
 }
 
-/* Writes text with everything but unreserved characters as %XX. */
-static void encode(const char *text, char *out, size_t size)
+/* Writes text with everything but unreserved characters, and those to keep, as %XX. */
+static void encode(const char *text, const char *keep, char *out, size_t size)
 {
 	size_t at = 0;
 
 	for (; *text && at + 4 < size; text++) {
 		unsigned char c = (unsigned char)*text;
 
-		if (isalnum(c) || strchr("-._~@:+,=", c))
+		if (isalnum(c) || strchr("-._~@:+,=", c) || strchr(keep, c))
 			out[at++] = (char)c;
 		else
 			at += (size_t)snprintf(out + at, size - at, "%%%02X", c);
@@ -154,16 +157,17 @@ static int parse_tcp(const char *rest, const char *whole, struct nbd_uri *out, s
 
 int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struct errbuf *e)
 {
-	char export[3 * EXPORT_NAME_MAX + 8];
+	char export[3 * EXPORT_NAME_MAX + 8], host[3 * sizeof(out->host) + 8];
 	const char *rest = strstr(text, "://");
 	size_t scheme = rest ? (size_t)(rest - text) : 0;
+	int normal;
 
 	memset(out, 0, sizeof(*out));
 	if (!rest)
 		return err_set(e, EINVAL, "\"%.64s\" is not an address; write nbd://HOST[:PORT]/EXPORT", text);
-	if (strlen(text) > 700)
-		return err_set(e, ENAMETOOLONG, "the address has %zu bytes, at most 700 are allowed",
-			       strlen(text));
+	if (strlen(text) > TEXT_MAX)
+		return err_set(e, ENAMETOOLONG, "the address has %zu bytes, at most %d are allowed",
+			       strlen(text), TEXT_MAX);
 	rest += 3;
 	if (scheme == 3 && strncasecmp(text, "nbd", 3) == 0) {
 		if (parse_tcp(rest, text, out, e) < 0)
@@ -189,12 +193,19 @@ int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struc
 	}
 	if (export_name_check(out->export, e) < 0)
 		return err_prefix(e, "%s", text);
-	encode(out->export, export, sizeof(export));
+	encode(out->export, "", export, sizeof(export));
 	if (out->socket[0])
-		snprintf(out->text, sizeof(out->text), "nbd+unix:///%s?socket=%s", export, out->socket);
+		encode(out->socket, "/", host, sizeof(host));
 	else
-		snprintf(out->text, sizeof(out->text),
-			 strchr(out->host, ':') ? "nbd://[%s]:%s/%s" : "nbd://%s:%s/%s", out->host, out->port,
-			 export);
+		encode(out->host, "", host, sizeof(host));
+	if (out->socket[0])
+		normal = snprintf(out->text, sizeof(out->text), "nbd+unix:///%s?socket=%s", export, host);
+	else
+		normal = snprintf(out->text, sizeof(out->text),
+				  strchr(out->host, ':') ? "nbd://[%s]:%s/%s" : "nbd://%s:%s/%s", host,
+				  out->port, export);
+	if (normal > TEXT_MAX)
+		return err_set(e, ENAMETOOLONG, "the address has %d bytes with %%XX for what is not plain ASCII, at most %d "
+			       "are allowed", normal, TEXT_MAX);
 	return 0;
 }

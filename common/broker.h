@@ -10,7 +10,8 @@
  *
  *   {"id":N,"op":"open","export":"NAME?client=ID","peer":"ADDR:PORT","tls":false}
  *     -> {"id":N,"ok":true,"session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"..."}
- *        with two descriptors: the backing file (O_RDWR|O_DIRECT, its lock held by this open description) and the page table
+ *        with two descriptors: the backing file (O_RDWR|O_DIRECT, its lock held by this open description) and the page table;
+ *        and where pages are sealed (the table says so) a third: the key of this activation (store/sealkey.h), read-only
  *     -> {"id":N,"ok":false,"error":"one sentence for the log"}
  *        "peer" is "[ADDR]:PORT" for IPv6 and "unix" for a Unix socket.
  *        Two opens of one export give descriptors of the same file description and the same table: a worker keeps one store per

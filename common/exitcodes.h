@@ -11,7 +11,7 @@ enum exit_code {
 	EX_REFUSED = 4,	   /* a check refused: nothing was changed */
 	EX_UNREACHABLE = 5, /* the server or the daemon could not be reached */
 	EX_BUSY = 6,	   /* in use by somebody else */
-	EX_PARTIAL = 7,	   /* of several, some failed (attach --all, detach --all) */
+	EX_PARTIAL = 7,	   /* of several, some failed (attach --all, detach --all, pages in a scrub) */
 	EX_PRIV = 8,	   /* rights are missing (root, a capability, locking memory) */
 };
 

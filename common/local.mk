@@ -9,11 +9,13 @@ libcommon_la_SOURCES = \
 	common/fdmsg.c common/fdmsg.h \
 	common/lease.c common/lease.h \
 	common/memlock.c common/memlock.h \
+	common/noswap.c common/noswap.h \
 	common/options.c common/options.h \
 	common/procself.c common/procself.h \
 	common/progress.c common/progress.h \
 	common/signature.c common/signature.h \
-	common/size.c common/size.h
+	common/size.c common/size.h \
+	common/utf8.c common/utf8.h
 libcommon_la_CPPFLAGS = $(AM_CPPFLAGS)
 libcommon_la_CFLAGS = $(AM_CFLAGS) $(BLKID_CFLAGS)
 libcommon_la_LIBADD = $(BLKID_LIBS)

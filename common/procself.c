@@ -61,3 +61,10 @@ int procself_io_flusher(struct errbuf *e)
 			       " all the same");
 	return 0;
 }
+
+int procself_undumpable(struct errbuf *e)
+{
+	if (prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L) < 0 || prctl(PR_GET_DUMPABLE, 0L, 0L, 0L, 0L) != 0)
+		return err_set(e, EPERM, "core dumps of this process cannot be switched off (PR_SET_DUMPABLE): %s", strerror(errno));
+	return 0;
+}

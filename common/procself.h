@@ -17,4 +17,9 @@ int procself_oom_score(int score, struct errbuf *e);
  */
 int procself_io_flusher(struct errbuf *e);
 
+/* PR_SET_DUMPABLE 0: no core dump is written of this process, and no other user's process but root's can look into its memory or
+ * /proc files.  Lasts until exec.  Returns 0; -1 with *e.
+ */
+int procself_undumpable(struct errbuf *e);
+
 #endif

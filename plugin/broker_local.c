@@ -5,6 +5,7 @@
 
 #include "common/cleanup.h"
 #include "common/lease.h"
+#include "common/noswap.h"
 #include "common/progress.h"
 #include "store/backing.h"
 
@@ -29,6 +30,9 @@ struct local {
 	local_notice *notice;
 	int dirfd; /* -1 with file= */
 	bool allow_unlocked;
+	enum page_check check;
+	enum page_seal seal;
+	char *key_file; /* NULL: none, or an ephemeral key */
 	uint64_t last_session;
 	struct local_export *first;
 };
@@ -111,7 +115,8 @@ static struct local_export *find_or_activate(struct local *l, const char *name, 
 	if (!x) {
 		/* What a client names is only served as it is: never created, never rewritten. */
 		struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = l->dirfd,
-					       .allow_unlocked = l->allow_unlocked };
+					       .allow_unlocked = l->allow_unlocked, .check = l->check,
+					       .seal = l->seal, .key_file = l->key_file };
 
 		x = activate(l, name, name, &opt, e);
 	}
@@ -212,6 +217,7 @@ static void local_finish(void *self)
 	if (l->dirfd >= 0)
 		close(l->dirfd);
 	pthread_mutex_destroy(&l->lock);
+	free(l->key_file);
 	free(l);
 }
 
@@ -224,6 +230,9 @@ static int activate_file(struct local *l, const struct local_options *o, struct 
 		.dirfd = AT_FDCWD,
 		.force = o->force,
 		.allow_unlocked = o->allow_unlocked,
+		.check = l->check,
+		.seal = l->seal,
+		.key_file = l->key_file,
 		.progress = show_progress,
 		.progress_arg = &bar,
 	};
@@ -236,6 +245,14 @@ static int activate_file(struct local *l, const struct local_options *o, struct 
 	return x ? 0 : -1;
 }
 
+/* Locked memory never reaches a swap device; without it there must be none. */
+static int check_memory_for_keys(const struct local_options *opt, struct errbuf *e)
+{
+	if (opt->seal == PAGE_SEAL_NONE || !opt->allow_unlocked || noswap_check(e) == 0)
+		return 0;
+	return err_prefix(e, "seal= with allow=memlock: memory is not locked");
+}
+
 int broker_local_create(const struct local_options *opt, local_notice *tell, struct broker *out, struct errbuf *e)
 {
 	struct local *l = calloc(1, sizeof(*l));
@@ -246,8 +263,15 @@ int broker_local_create(const struct local_options *opt, local_notice *tell, str
 	pthread_mutex_init(&l->lock, NULL);
 	l->notice = tell;
 	l->allow_unlocked = opt->allow_unlocked;
+	l->check = opt->check;
+	l->seal = opt->seal;
+	l->key_file = opt->key_file ? strdup(opt->key_file) : NULL;
 	l->dirfd = -1;
-	if (opt->dir) {
+	if (opt->key_file && !l->key_file) {
+		r = err_set(e, ENOMEM, "no memory");
+	} else if (check_memory_for_keys(opt, e) < 0) {
+		r = -1;
+	} else if (opt->dir) {
 		l->dirfd = open(opt->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = l->dirfd < 0 ? err_errno(e, "dir=%s: cannot open it", opt->dir) : 0;
 	} else {

@@ -4,12 +4,16 @@
 #define NBDSWAP_PLUGIN_BROKER_LOCAL_H
 
 #include "plugin/broker.h"
+#include "store/table.h"
 
 struct local_options {
 	const char *file; /* one of file and dir */
 	const char *dir;
 	uint64_t size;
 	bool rewrite, force, allow_unlocked;
+	enum page_check check; /* of what is written from now on */
+	enum page_seal seal;
+	const char *key_file; /* NULL: the key is ephemeral */
 };
 
 /* Tells what became of the pages (warning false) and what an administrator should see; any thread. */

@@ -8,6 +8,7 @@
 
 #include "common/broker.h"
 #include "common/cleanup.h"
+#include "store/sealkey.h"
 #include "store/table.h"
 
 #include <errno.h>
@@ -119,13 +120,23 @@ static void end_session(struct remote *r, json_int_t session)
 	json_decref(answer);
 }
 
+/* Makes what this worker needs of the key that came as fd.  The key itself is not kept. */
+static int unlock(const struct remote *r, struct table *table, int fd, struct errbuf *e)
+{
+	struct sealkey *key = sealkey_map(fd, r->allow_unlocked, e);
+	int error = key ? table_unlock_seal(table, key, e) : -1;
+
+	sealkey_free(key);
+	return error;
+}
+
 /* Makes a grant of the daemon's answer; takes the descriptors over.  0 or -1 with *e. */
 static int take_grant(struct remote *r, const json_t *answer, const int fds[], size_t nfds, struct grant *out,
 		      struct errbuf *e)
 {
 	const char *name = json_string_value(json_object_get(answer, "name"));
 
-	if (nfds != 2 || !name || export_name_check(name, NULL) < 0) {
+	if (nfds < 2 || nfds > 3 || !name || export_name_check(name, NULL) < 0) {
 		close_all(fds, nfds);
 		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand; are both of the"
 			       " same version?");
@@ -133,7 +144,11 @@ static int take_grant(struct remote *r, const json_t *answer, const int fds[], s
 	*out = (struct grant){ .fd = fds[0], .owned = true };
 	strcpy(out->name, name);
 	out->table = table_map(fds[1], r->allow_unlocked, e);
-	close(fds[1]);
+	if (out->table && nfds == 3 && unlock(r, out->table, fds[2], e) < 0) {
+		table_free(out->table);
+		out->table = NULL;
+	}
+	close_all(fds + 1, nfds - 1);
 	if (!out->table)
 		close(fds[0]);
 	return out->table ? 0 : -1;

@@ -79,6 +79,35 @@ static int set_allow(const char *value, unsigned *allow)
 	}
 }
 
+static int set_check(const char *value, struct params *p)
+{
+	p->check = true;
+	if (strcmp(value, "xxh3") == 0)
+		p->local.check = CHECK_XXH3;
+	else if (strcmp(value, "none") == 0)
+		p->local.check = CHECK_NONE;
+	else
+		return refuse("check", value, "is not one of xxh3, none");
+	return 0;
+}
+
+static int set_seal(const char *value, enum page_seal *out)
+{
+	if (strcmp(value, "none") == 0)
+		*out = PAGE_SEAL_NONE;
+	else if (strcmp(value, "aes-256-gcm") == 0)
+		*out = PAGE_SEAL_AES_256_GCM;
+	else
+		return refuse("seal", value, "is not one of none, aes-256-gcm");
+	return 0;
+}
+
+static int set_key(const char *value, bool *given)
+{
+	*given = true;
+	return strcmp(value, "ephemeral") == 0 ? 0 : refuse("key", value, "is not ephemeral; a key of your own goes into a file (key-file=)");
+}
+
 static int set_broker(const char *value, int *fd)
 {
 	if (nbdkit_parse_int("broker", value, fd) < 0)
@@ -102,6 +131,14 @@ int params_set(struct params *p, const char *key, const char *value)
 		return set_bool(key, value, &p->local.force);
 	if (strcmp(key, "allow") == 0)
 		return set_allow(value, &p->allow);
+	if (strcmp(key, "check") == 0)
+		return set_check(value, p);
+	if (strcmp(key, "seal") == 0)
+		return set_seal(value, &p->local.seal);
+	if (strcmp(key, "key") == 0)
+		return set_key(value, &p->key);
+	if (strcmp(key, "key-file") == 0)
+		return set_path(key, &p->key_file, nbdkit_absolute_path(value));
 	if (strcmp(key, "broker") == 0)
 		return set_broker(value, &p->broker_fd);
 	return refuse(key, value, "is not a parameter of this plugin; see nbdkit-swap-plugin(1)");
@@ -124,8 +161,25 @@ int params_complete(struct params *p)
 		nbdkit_error("force= goes with size= only: without a size nothing is overwritten");
 		return -1;
 	}
+	if (p->key && p->key_file) {
+		nbdkit_error("key= and key-file= contradict each other: give one of them");
+		return -1;
+	}
+	if (p->local.seal == PAGE_SEAL_NONE && (p->key || p->key_file)) {
+		nbdkit_error("there is a key, but pages are not sealed: add seal=aes-256-gcm, or leave the key out");
+		return -1;
+	}
+	if (p->check && p->broker_fd >= 0) {
+		nbdkit_error("check= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
+		return -1;
+	}
+	if (p->local.seal != PAGE_SEAL_NONE && p->broker_fd >= 0) {
+		nbdkit_error("seal= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
+		return -1;
+	}
 	p->local.file = p->file;
 	p->local.dir = p->dir;
+	p->local.key_file = p->key_file;
 	p->local.allow_unlocked = p->allow & ALLOW_MEMLOCK;
 	return 0;
 }
@@ -134,5 +188,6 @@ void params_free(struct params *p)
 {
 	free(p->file);
 	free(p->dir);
-	p->file = p->dir = NULL;
+	free(p->key_file);
+	p->file = p->dir = p->key_file = NULL;
 }

@@ -348,7 +348,7 @@ static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t l
 		     error == EINVAL ? "not in whole pages of 4096 bytes, or beyond the end"
 		     : cause == EBADMSG ? "what was read, twice, is not what was written; the page is lost until it is written anew"
 		     : cause	     ? strerror(cause)
-				     : "a page is lost (its content is not known since an unclean end or a failed write)");
+				     : "a page is lost (its content is not known since an unclean end or a failed write, or its key is gone)");
 	nbdkit_set_error(error);
 	return -1;
 }

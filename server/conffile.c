@@ -7,7 +7,9 @@
 #include "server/conffile.h"
 
 #include "common/cleanup.h"
+#include "common/utf8.h"
 #include "server/confkeys.h"
+#include "store/table.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -90,6 +92,10 @@ static void begin_export(struct parser *p, const char *name)
 		complain(p, p->line, "[export %s]: %s", name, e.text);
 		return;
 	}
+	if (name[utf8_span(name)]) {
+		complain(p, p->line, "[export %s]: the name is not UTF-8, so that no client could ask for it", name);
+		return;
+	}
 	twin = conf_find(c, name);
 	if (twin) {
 		complain(p, p->line, "[export %s]: declared twice, first in line %u; remove one", name, twin->line);
@@ -159,24 +165,41 @@ static void begin_section(struct parser *p, char *header)
 		*line = p->line;
 }
 
+/* Reads a whole line; what does not fit is dropped, and told, as is a NUL byte: what is behind it would not be seen. */
+static bool get_line(FILE *in, char *str, int num, bool *cut, bool *nul)
+{
+	int n = 0, c;
+
+	*cut = *nul = false;
+	while ((c = getc(in)) != EOF) {
+		if (n < num - 1)
+			str[n++] = (char)c;
+		else
+			*cut = true;
+		*nul |= c == '\0';
+		if (c == '\n')
+			break;
+	}
+	str[n] = '\0';
+	return n > 0;
+}
+
 /* inih's reader, an fgets that keeps count. */
 static char *read_line(char *str, int num, void *stream)
 {
 	struct parser *p = stream;
+	bool cut, nul;
 	char *start;
-	size_t n;
 
 	finish_line(p);
-	if (!fgets(str, num, p->in))
+	if (!get_line(p->in, str, num, &cut, &nul))
 		return NULL;
 	p->line++;
-	n = strlen(str);
-	if (n > 0 && str[n - 1] != '\n' && n + 1 >= (size_t)num) {
-		int c;
-
-		complain(p, p->line, "the line is longer than %d bytes", num - 2);
-		while ((c = getc(p->in)) != EOF && c != '\n')
-			;
+	if (cut || nul) {
+		if (cut)
+			complain(p, p->line, "the line is longer than %d bytes", num - 2);
+		else
+			complain(p, p->line, "the line has a NUL byte");
 		strcpy(str, "\n");
 		return str;
 	}
@@ -261,27 +284,37 @@ static int handle(void *user, const char *section, const char *name, const char 
 	return 1;
 }
 
-/* Takes from [defaults], else from the built-in defaults, what the section does not say. */
+static unsigned given(const struct seen *seen, const char *name)
+{
+	return seen->line[conf_key_find(SECTION_EXPORT, name) - conf_keys];
+}
+
+/* Takes from [defaults], else from the built-in defaults, what the section does not say.  key and key-file say the same thing in two
+ * ways, so that one in the section takes the place of the other in [defaults].
+ */
 static void inherit(struct parser *p, struct conf_export *x, const struct seen *seen)
 {
+	bool own_key = given(seen, "key") || given(seen, "key-file");
+
 	for (const struct conf_key *k = conf_keys; k->name; k++) {
 		size_t i = (size_t)(k - conf_keys);
 
 		if (k->section != SECTION_EXPORT || seen->line[i])
 			continue;
-		if (p->defaults_seen.line[i])
+		if (p->defaults_seen.line[i] && !(own_key && strncmp(k->name, "key", 3) == 0))
 			conf_key_copy(k, x, &p->defaults);
 		else if (k->dflt)
 			k->parse(k, k->dflt, (char *)x + k->offset, NULL);
 	}
 }
 
-static int expand_file(struct conf_export *x)
+/* Puts the export's name for %n into a field of PATH_MAX bytes. */
+static int expand(const struct conf_export *x, char *field)
 {
 	char out[PATH_MAX];
 	size_t n = 0;
 
-	for (const char *s = x->file; *s; s++) {
+	for (const char *s = field; *s; s++) {
 		const char *add = *s == '%' && s[1] == 'n' ? x->name : NULL;
 		size_t len = add ? strlen(add) : 1;
 
@@ -293,8 +326,28 @@ static int expand_file(struct conf_export *x)
 			s++;
 	}
 	out[n] = '\0';
-	strcpy(x->file, out);
+	strcpy(field, out);
 	return 0;
+}
+
+static void check_both_keys(struct parser *p, const struct seen *seen, const char *section)
+{
+	unsigned key = given(seen, "key"), file = given(seen, "key-file");
+
+	if (key && file)
+		complain(p, key > file ? key : file, "[%s]: key and key-file contradict each other; remove one", section);
+}
+
+/* A key that is not used is most likely a seal that was forgotten. */
+static void check_unused_key(struct parser *p, const struct conf_export *x, const struct seen *seen)
+{
+	bool own = given(seen, "key") || given(seen, "key-file");
+	bool any = own || given(&p->defaults_seen, "key") || given(&p->defaults_seen, "key-file");
+
+	if (x->seal != PAGE_SEAL_NONE || !any || (given(seen, "seal") && !own))
+		return;
+	complain(p, x->line, "[export %s]: there is a key but its pages are not sealed; add seal = aes-256-gcm%s", x->name,
+		 own ? ", or remove the key" : ", or seal = none");
 }
 
 static bool same_file(const struct conf_export *a, const struct conf_export *b)
@@ -314,17 +367,25 @@ static void finish_exports(struct parser *p)
 {
 	struct conf *c = p->conf;
 
+	check_both_keys(p, &p->defaults_seen, "defaults");
 	for (size_t i = 0; i < c->nexports; i++) {
 		struct conf_export *x = &c->exports[i];
+		const struct seen *seen = &p->export_seen[i];
+		char section[EXPORT_NAME_MAX + 8];
 
-		inherit(p, x, &p->export_seen[i]);
+		snprintf(section, sizeof(section), "export %s", x->name);
+		check_both_keys(p, seen, section);
+		inherit(p, x, seen);
+		check_unused_key(p, x, seen);
+		if (expand(x, x->key_file) < 0)
+			complain(p, x->line, "[export %s]: key-file is longer than %d bytes with the name in it", x->name, PATH_MAX - 1);
 		if (!x->file[0]) {
 			/* A bad value has been complained of already. */
-			if (!p->export_seen[i].line[conf_key_find(SECTION_EXPORT, "file") - conf_keys])
+			if (!given(seen, "file"))
 				complain(p, x->line, "[export %s]: file is missing; add file = PATH", x->name);
 			continue;
 		}
-		if (expand_file(x) < 0)
+		if (expand(x, x->file) < 0)
 			complain(p, x->line, "[export %s]: file is longer than %d bytes with the name in it", x->name,
 				 PATH_MAX - 1);
 		for (size_t j = 0; j < i; j++)

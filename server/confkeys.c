@@ -5,6 +5,7 @@
 
 #include "common/size.h"
 #include "store/page.h"
+#include "store/table.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -72,15 +73,22 @@ static int parse_plugin(const struct conf_key *key, const char *value, void *fie
 	return parse_path(key, value, field, e);
 }
 
-static int parse_provision(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
+/* One of the words in key->arg; the value is its place there. */
+static int parse_word(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
 {
-	if (strcmp(value, "create") == 0)
-		*(uint64_t *)field = 1;
-	else if (strcmp(value, "never") == 0)
-		*(uint64_t *)field = 0;
-	else
-		return err_set(e, EINVAL, "\"%s\" is not one of never, create", value);
-	return 0;
+	size_t len = strlen(value), n;
+	uint64_t place = 0;
+	char list[128] = "";
+
+	for (const char *p = key->arg; *p; p += n + (p[n] == '|'), place++) {
+		n = strcspn(p, "|");
+		if (n == len && memcmp(p, value, n) == 0) {
+			*(uint64_t *)field = place;
+			return 0;
+		}
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%.*s", place ? ", " : "", (int)n, p);
+	}
+	return err_set(e, EINVAL, "\"%s\" is not %s%s", value, place > 1 ? "one of " : "", list);
 }
 
 static int parse_allow(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
@@ -117,6 +125,9 @@ static int parse_listen(const struct conf_key *key, const char *value, void *fie
 #define EXPORT_OFFSET(field) .offset = offsetof(struct conf_export, field)
 #define FIELD_BYTES(type, field) .max = sizeof(((struct type *)NULL)->field)
 
+/* The values of words are their places in the argument. */
+_Static_assert(CHECK_XXH3 == 0 && CHECK_NONE == 1 && PAGE_SEAL_NONE == 0 && PAGE_SEAL_AES_256_GCM == 1, "as in check and seal below");
+
 const struct conf_key conf_keys[] = {
 	{ SECTION_SERVER, "listen", "ADDRESS ...", "0.0.0.0:10809 [::]:10809",
 	  "where clients connect: ADDR:PORT, [IPV6]:PORT or unix:PATH", parse_listen, .list = true },
@@ -135,12 +146,22 @@ const struct conf_key conf_keys[] = {
 	{ SECTION_SERVER, "stop-timeout", "SECONDS", "10", "how long requests in flight may take when stopping", parse_number,
 	  OFFSET(stop_timeout), .min = 0, .max = 600 },
 	{ SECTION_EXPORT, "file", "PATH", NULL, "the backing file or block device; %n is the export's name", parse_pattern,
-	  EXPORT_OFFSET(file), FIELD_BYTES(conf_export, file) },
+	  EXPORT_OFFSET(file), FIELD_BYTES(conf_export, file), .idle = true },
 	{ SECTION_EXPORT, "size", "SIZE", NULL, "of the export; without it the file's own size is taken", parse_size,
-	  EXPORT_OFFSET(size), .min = 64 << 10, .max = (uint64_t)1 << 46 },
+	  EXPORT_OFFSET(size), .min = 64 << 10, .max = (uint64_t)1 << 46, .idle = true },
 	{ SECTION_EXPORT, "provision", "never|create", "create",
-	  "at start: create a missing file and fill an empty one, or refuse it", parse_provision, EXPORT_OFFSET(create),
-	  .max = 1 },
+	  "at start: create a missing file and fill an empty one, or refuse it", parse_word, EXPORT_OFFSET(create) },
+	{ SECTION_EXPORT, "check", "xxh3|none", "xxh3",
+	  "what shows that a page is the one written; a sealed one is authenticated whatever stands here", parse_word,
+	  EXPORT_OFFSET(check), .idle = true },
+	{ SECTION_EXPORT, "seal", "none|aes-256-gcm", "none", "encrypt and authenticate every page", parse_word, EXPORT_OFFSET(seal),
+	  .idle = true },
+	{ SECTION_EXPORT, "key", "ephemeral", "ephemeral", "of the seal: made anew for each activation, gone with it", parse_word,
+	  EXPORT_OFFSET(key), .idle = true },
+	{ SECTION_EXPORT, "key-file", "PATH", NULL, "of the seal, in place of key: the file that has it; %n is the export's name",
+	  parse_pattern, EXPORT_OFFSET(key_file), FIELD_BYTES(conf_export, key_file), .idle = true },
+	{ SECTION_EXPORT, "retry-time", "SECONDS", "300", "how long a write is tried again while the backend gives passing errors",
+	  parse_number, EXPORT_OFFSET(retry_time), .min = 0, .max = 86400 },
 	{ SECTION_EXPORT, "description", "TEXT", "", "shown to clients that list the exports", parse_text,
 	  EXPORT_OFFSET(description), FIELD_BYTES(conf_export, description) },
 	{ SECTION_NONE, NULL },
@@ -191,6 +212,16 @@ bool conf_key_differs(const struct conf_key *key, const void *a, const void *b)
 	return false;
 }
 
+const char *conf_key_word(const char *name, uint64_t value, char buf[CONF_WORD_MAX])
+{
+	const char *p = conf_key_find(SECTION_EXPORT, name)->arg;
+
+	for (; value > 0; value--)
+		p += strcspn(p, "|") + 1;
+	snprintf(buf, CONF_WORD_MAX, "%.*s", (int)strcspn(p, "|"), p);
+	return buf;
+}
+
 void conf_keys_help(FILE *out)
 {
 	enum conf_section last = SECTION_NONE;
@@ -205,6 +236,8 @@ void conf_keys_help(FILE *out)
 			fprintf(out, " (default: %s)", k->dflt);
 		if (k->restart)
 			fputs("; needs a restart", out);
+		if (k->idle)
+			fputs("; changed only while no client has the export", out);
 		fputc('\n', out);
 	}
 }

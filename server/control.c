@@ -4,6 +4,7 @@
 #include "server/control.h"
 
 #include "common/cleanup.h"
+#include "server/jsontext.h"
 #include "server/listen.h"
 
 #include <errno.h>
@@ -144,15 +145,12 @@ void control_answer(struct control *control, uint64_t id, json_t *obj)
 void control_refuse(struct control *control, uint64_t id, const char *fmt, ...)
 {
 	char text[2048];
-	json_t *s;
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	s = json_string(text);
-	/* What a client sent comes back in messages and may not be UTF-8. */
-	control_answer(control, id, json_pack("{s:b, s:o}", "ok", 0, "error", s ? s : json_string("bad request")));
+	control_answer(control, id, json_pack("{s:b, s:o}", "ok", 0, "error", json_text(text)));
 }
 
 static void serve_line(struct client *c, char *line, size_t len)

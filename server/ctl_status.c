@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OPT_JSON = 256 };
@@ -21,7 +22,7 @@ static const struct option_def options[] = {
 	{ 0, NULL },
 };
 
-#define COLUMNS 11
+#define COLUMNS 13
 #define CELL 96
 
 struct row {
@@ -45,6 +46,18 @@ static void number(char *cell, const json_t *o, const char *key)
 		strcpy(cell, "-");
 }
 
+/* A sealed page is authenticated whatever its check is. */
+static void fill_rules(char *check, char *retry, const json_t *rules)
+{
+	const char *seal = text(rules, "seal");
+
+	snprintf(check, CELL, "%s", strcmp(seal, "none") == 0 ? text(rules, "check") : seal);
+	if (rules)
+		snprintf(retry, CELL, "%" JSON_INTEGER_FORMAT " s", json_integer_value(json_object_get(rules, "retry_time")));
+	else
+		strcpy(retry, "-");
+}
+
 static void fill(struct row *r, const json_t *x, const json_t *worker)
 {
 	const json_t *counters = json_object_get(x, "counters");
@@ -60,19 +73,20 @@ static void fill(struct row *r, const json_t *x, const json_t *worker)
 		snprintf(r->cell[1], CELL, "%s%s%s", removed, json_object_get(x, "alarm") ? "ALARM, " : "", text(x, "state"));
 	snprintf(r->cell[2], CELL, "%s", size ? size_format((uint64_t)size, human) : "-");
 	snprintf(r->cell[3], CELL, "%s", text(x, "backend"));
-	snprintf(r->cell[4], CELL, "%.90s", text(x, "client"));
-	number(r->cell[5], x, "sessions");
-	number(r->cell[6], counters, "reads");
-	number(r->cell[7], counters, "writes");
-	number(r->cell[8], counters, "in_flight");
-	number(r->cell[9], json_object_get(x, "pages"), "lost");
-	snprintf(r->cell[10], CELL, "%" JSON_INTEGER_FORMAT " %s", json_integer_value(json_object_get(worker, "pid")),
+	fill_rules(r->cell[4], r->cell[5], json_object_get(x, "rules"));
+	snprintf(r->cell[6], CELL, "%.90s", text(x, "client"));
+	number(r->cell[7], x, "sessions");
+	number(r->cell[8], counters, "reads");
+	number(r->cell[9], counters, "writes");
+	number(r->cell[10], counters, "in_flight");
+	number(r->cell[11], json_object_get(x, "pages"), "lost");
+	snprintf(r->cell[12], CELL, "%" JSON_INTEGER_FORMAT " %s", json_integer_value(json_object_get(worker, "pid")),
 		 text(worker, "state"));
 }
 
 static void print_rows(const struct row *rows, size_t count)
 {
-	static const char right[COLUMNS] = { [2] = 1, [5] = 1, [6] = 1, [7] = 1, [8] = 1, [9] = 1 };
+	static const char right[COLUMNS] = { [2] = 1, [5] = 1, [7] = 1, [8] = 1, [9] = 1, [10] = 1, [11] = 1 };
 	size_t width[COLUMNS] = { 0 };
 
 	for (size_t i = 0; i < count; i++)
@@ -85,10 +99,54 @@ static void print_rows(const struct row *rows, size_t count)
 			       c + 1 < COLUMNS ? "  " : "\n");
 }
 
+/* What went wrong, in words; nothing when nothing did. */
+static void print_trouble(const json_t *x)
+{
+	static const struct {
+		const char *key, *text;
+	} lines[] = {
+		{ "checks_failed", "reads returned what was not written (a page is read twice)" },
+		{ "reread_good", "of these were right at the second read" },
+		{ "lost_pages", "pages became lost since the activation" },
+		{ "errors", "requests were answered with an error" },
+		{ "errors_passing", "errors of the backend that pass" },
+		{ "errors_lasting", "errors of the backend that last" },
+		{ "errors_impossible", "errors of the backend that break its promise (no space)" },
+		{ "retries", "times it was tried again" },
+		{ "held", "requests are held now" },
+	};
+	const json_t *counters = json_object_get(x, "counters");
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		if (json_integer_value(json_object_get(counters, lines[i].key)) > 0)
+			printf("%s: %" JSON_INTEGER_FORMAT " %s\n", text(x, "name"),
+			       json_integer_value(json_object_get(counters, lines[i].key)), lines[i].text);
+}
+
+static void print_scrub(const json_t *x)
+{
+	const json_t *scrub = json_object_get(x, "scrub");
+	time_t when = (time_t)json_integer_value(json_object_get(scrub, json_object_get(scrub, "ended") ? "ended" : "started"));
+	json_int_t pages = json_integer_value(json_object_get(scrub, "pages"));
+	char date[32] = "";
+	struct tm tm;
+
+	if (!scrub || strcmp(text(scrub, "state"), "none") == 0)
+		return;
+	if (localtime_r(&when, &tm))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	printf("%s: scrub %s", text(x, "name"), text(scrub, "state"));
+	if (strcmp(text(scrub, "state"), "done") != 0 && pages > 0)
+		printf(" (%d %%)", (int)((double)json_integer_value(json_object_get(scrub, "position")) * 100 / (double)pages));
+	printf(", %s %s: %" JSON_INTEGER_FORMAT " pages verified, %" JSON_INTEGER_FORMAT " bad, %" JSON_INTEGER_FORMAT " unreadable\n",
+	       json_object_get(scrub, "ended") ? "ended" : "begun", date, json_integer_value(json_object_get(scrub, "verified")),
+	       json_integer_value(json_object_get(scrub, "mismatched")), json_integer_value(json_object_get(scrub, "unreadable")));
+}
+
 static void print_table(const json_t *answer)
 {
-	static const struct row head = { { "EXPORT", "STATE", "SIZE", "BACKEND", "CLIENT", "SESSIONS", "READS", "WRITES",
-					   "IN FLIGHT", "LOST", "WORKER" } };
+	static const struct row head = { { "EXPORT", "STATE", "SIZE", "BACKEND", "CHECK", "RETRY", "CLIENT", "SESSIONS",
+					   "READS", "WRITES", "IN FLIGHT", "LOST", "WORKER" } };
 	const json_t *exports = json_object_get(answer, "exports"), *worker = json_object_get(answer, "worker"), *x;
 	size_t count = json_array_size(exports), i;
 	struct row *rows = calloc(count + 1, sizeof(*rows));
@@ -107,6 +165,8 @@ static void print_table(const json_t *answer)
 			printf("%s: %s\n", text(x, "name"), text(x, "error"));
 		if (json_object_get(x, "alarm"))
 			printf("%s: ALARM: %s\n", text(x, "name"), text(x, "alarm"));
+		print_trouble(x);
+		print_scrub(x);
 	}
 }
 

@@ -8,6 +8,7 @@
 #include "common/procself.h"
 #include "server/log.h"
 #include "server/ops.h"
+#include "server/ops_pages.h"
 #include "server/reload.h"
 #include "server/status.h"
 
@@ -149,7 +150,19 @@ static void on_counted(void *arg)
 	ops_counted(arg);
 }
 
-static const struct exports_ops exports_ops = { on_progress, on_activated, on_released, on_settled, on_counted };
+static void on_scrub_progress(void *arg, struct export *x)
+{
+	ops_scrub_progress(arg, x);
+}
+
+static void on_scrubbed(void *arg, struct export *x)
+{
+	ops_scrubbed(arg, x);
+}
+
+static const struct exports_ops exports_ops = {
+	on_progress, on_activated, on_released, on_settled, on_counted, on_scrub_progress, on_scrubbed,
+};
 
 /* The end of stopping: all exports have been released. */
 void daemon_step(struct daemon *d)
@@ -265,7 +278,8 @@ static int setup(struct daemon *d, struct errbuf *e)
 	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK };
 	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
-	return d->control && d->exports.slow && d->exports.quick ? 0 : -1;
+	d->exports.scrubs = job_runner_create(d->loop, CONF_EXPORTS_MAX, e);
+	return d->control && d->exports.slow && d->exports.quick && d->exports.scrubs ? 0 : -1;
 }
 
 static void begin(struct daemon *d)
@@ -282,8 +296,11 @@ static void begin(struct daemon *d)
 /* false: helper threads are still at work, and nothing of theirs was taken away. */
 static bool teardown(struct daemon *d)
 {
-	if (d->stop_client)
-		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", d->exit_code == EX_OK_));
+	if (d->stop_client && d->exit_code != EX_OK_)
+		control_refuse(d->control, d->stop_client, "it was told to end at once, and exports were not ended: their pages are lost;"
+			       " its log says which");
+	else if (d->stop_client)
+		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", 1));
 	control_free(d->control);
 	for (size_t i = 0; i < d->listeners.count; i++) {
 		close(d->listeners.fd[i]);
@@ -295,6 +312,7 @@ static bool teardown(struct daemon *d)
 		exports_remove(&d->exports, d->exports.first);
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
+	job_runner_free(d->exports.scrubs);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);
 	return true;

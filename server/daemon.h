@@ -18,10 +18,17 @@ struct listeners {
 	size_t count;
 };
 
-/* A control client that waits for an activation, or (x NULL) for the pages to be counted. */
+enum control_wait_for {
+	WAIT_COUNT, /* of all exports' pages; x is NULL */
+	WAIT_ACTIVATION,
+	WAIT_SCRUB,
+};
+
+/* A control client that waits for an answer. */
 struct control_wait {
 	struct control_wait *next;
 	uint64_t client;
+	enum control_wait_for what;
 	const struct export *x;
 };
 

@@ -6,6 +6,7 @@
 
 #include "server/exports.h"
 
+#include "common/noswap.h"
 #include "server/log.h"
 
 #include <errno.h>
@@ -41,6 +42,9 @@ static void activate_run(struct job *job, void *arg)
 		.provision = x->provision,
 		.dirfd = AT_FDCWD,
 		.allow_unlocked = x->set->allow_unlocked,
+		.check = (enum page_check)x->conf.check,
+		.seal = (enum page_seal)x->conf.seal,
+		.key_file = x->conf.key_file[0] ? x->conf.key_file : NULL,
 		.force = x->force,
 		.progress = on_progress,
 		.progress_arg = x,
@@ -49,6 +53,11 @@ static void activate_run(struct job *job, void *arg)
 	x->job = job;
 	if (atomic_load(&x->interrupt)) {
 		err_set(&x->error, EINTR, "%s: not activated, the daemon is stopping", x->conf.file);
+		return;
+	}
+	/* The key is handed down to workers. */
+	if (opt.seal != PAGE_SEAL_NONE && noswap_check(&x->error) < 0) {
+		err_prefix(&x->error, "%s: seal = aes-256-gcm", x->conf.file);
 		return;
 	}
 	if (backing_activate(x->conf.file, &opt, &x->new_backing, &x->new_report, &x->error) < 0)
@@ -87,6 +96,7 @@ static void activate_done(void *arg)
 	if (!x->backing) {
 		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
 	} else {
+		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
 		for (size_t i = 0; i < x->report.count; i++)
 			if (x->report.findings[i].verdict == VERDICT_WARN)
 				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);
@@ -160,6 +170,7 @@ static void settle_done(void *arg)
 			 x->settled.kept_old);
 	if (x->note[0])
 		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
+	export_scrub_resume(x);
 	x->set->ops->settled(x->set->arg, x);
 }
 
@@ -199,8 +210,9 @@ static const struct job_ops release_ops = { release_run, release_done, NULL };
 /* A backing is used by one thread at a time. */
 static void start_or_wait(struct export *x)
 {
-	if (x->looking)
-		x->waiting = true;
+	x->waiting = x->borrowed > 0;
+	if (x->waiting)
+		export_scrub_pause(x);
 	else
 		start(x, x->set->quick, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
 }
@@ -215,16 +227,25 @@ void export_settle(struct export *x)
 void export_release(struct export *x)
 {
 	x->state = EXPORT_RELEASING;
+	export_scrub_stop(x, "the export is released");
 	start_or_wait(x);
+}
+
+void export_borrow(struct export *x)
+{
+	x->borrowed++;
+}
+
+void export_give_back(struct export *x)
+{
+	if (--x->borrowed == 0 && x->waiting)
+		start_or_wait(x);
 }
 
 static void end_look(struct export *x)
 {
 	x->looking = false;
-	if (x->waiting) {
-		x->waiting = false;
-		start_or_wait(x);
-	}
+	export_give_back(x);
 }
 
 static void recheck_run(struct job *job, void *arg)
@@ -259,6 +280,7 @@ void export_recheck(struct export *x)
 	if (x->state != EXPORT_READY || x->looking)
 		return;
 	x->looking = true;
+	export_borrow(x);
 	start(x, x->set->quick, &recheck_ops);
 }
 
@@ -288,5 +310,6 @@ bool export_count(struct export *x)
 	if (x->state != EXPORT_READY || x->looking || job_start(x->set->quick, &count_ops, x, &e) < 0)
 		return false;
 	x->looking = true;
+	export_borrow(x);
 	return true;
 }

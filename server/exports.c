@@ -65,13 +65,15 @@ void exports_unblock(struct exports *s)
 
 bool exports_idle(const struct exports *s)
 {
-	return job_runner_idle(s->slow) && job_runner_idle(s->quick);
+	return job_runner_idle(s->slow) && job_runner_idle(s->quick) && job_runner_idle(s->scrubs);
 }
 
 void exports_interrupt(struct exports *s)
 {
-	for (struct export *x = s->first; x; x = x->next)
+	for (struct export *x = s->first; x; x = x->next) {
 		atomic_store(&x->interrupt, true);
+		export_scrub_stop(x, "the daemon is stopping");
+	}
 }
 
 int export_refusal(const struct export *x, struct errbuf *e)
@@ -81,6 +83,8 @@ int export_refusal(const struct export *x, struct errbuf *e)
 
 	switch (x->state) {
 	case EXPORT_READY:
+		if (x->resetting)
+			return err_set(e, EAGAIN, "export \"%s\" is being reset; try again", name);
 		return 0;
 	case EXPORT_ACTIVATING:
 		if (total > 0)

@@ -14,6 +14,7 @@
 #include "common/lease.h"
 #include "server/conffile.h"
 #include "server/job.h"
+#include "server/scrubs.h"
 #include "store/backing.h"
 #include "store/settle.h"
 
@@ -54,9 +55,12 @@ struct export {
 	bool force;
 
 	/* The job at hand: */
-	bool looking; /* a job that only looks: a re-check or a count */
-	bool waiting; /* settling or releasing begins when that has ended */
-	struct settled settled; /* what the last settling found */
+	bool looking;	   /* a re-check or a count */
+	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
+	bool resetting;	   /* lost pages are being made fresh: no client may have it */
+	bool waiting;	   /* settling or releasing begins when those have ended */
+	struct export_scrub scrub;
+	struct settled settled;	    /* what the last settling found */
 	struct table_totals totals; /* of pages, as counted last */
 	_Atomic uint64_t done, total; /* of an allocation, bytes */
 	_Atomic bool interrupt;
@@ -74,12 +78,15 @@ struct exports_ops {
 	void (*released)(void *arg, struct export *x);	/* down; may remove it */
 	void (*settled)(void *arg, struct export *x);
 	void (*counted)(void *arg); /* after export_count returned true */
+	void (*scrub_progress)(void *arg, struct export *x);
+	void (*scrubbed)(void *arg, struct export *x); /* a scrub has ended, in whatever way */
 };
 
 struct exports {
 	struct export *first;
 	struct job_runner *slow;  /* activations: may take hours */
-	struct job_runner *quick; /* everything else */
+	struct job_runner *quick; /* everything else, but: */
+	struct job_runner *scrubs; /* as many at once as there are exports: none may wait for another's end */
 	const struct exports_ops *ops;
 	void *arg;
 	bool allow_unlocked;
@@ -123,6 +130,13 @@ void export_recheck(struct export *x);
 /* Counts the pages by state: a walk over the table, which may have gigabytes.  false: not now (as above), and no callback. */
 bool export_count(struct export *x);
 
-void exports_interrupt(struct exports *s); /* has allocations end soon; they are resumed at the next activation */
+/* Around a job that uses backing and table of a ready export and does not change what they are.  Settling and releasing wait for it;
+ * what begins at export_give_back may take x away.
+ */
+void export_borrow(struct export *x);
+void export_give_back(struct export *x);
+
+/* Has allocations, which are resumed at the next activation, and scrubs end soon. */
+void exports_interrupt(struct exports *s);
 
 #endif

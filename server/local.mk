@@ -7,14 +7,18 @@ libserver_la_SOURCES = \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
 	server/job.c server/job.h \
+	server/jsontext.c server/jsontext.h \
 	server/listen.c server/listen.h \
 	server/log.c server/log.h \
 	server/ops.c server/ops.h \
+	server/ops_pages.c server/ops_pages.h \
 	server/reload.c server/reload.h \
+	server/scrubs.c server/scrubs.h \
 	server/sessions.c server/sessions.h \
 	server/spawn.c server/spawn.h \
 	server/status.c server/status.h \
 	server/supervisor.c server/supervisor.h \
+	server/waits.c server/waits.h \
 	server/worker.c server/worker.h
 libserver_la_CPPFLAGS = $(AM_CPPFLAGS) -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"'
 libserver_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS)
@@ -32,7 +36,10 @@ server_nbdswapctl_SOURCES = \
 	server/ctl_activate.c \
 	server/ctl_check.c \
 	server/ctl_client.c \
+	server/ctl_lost.c \
 	server/ctl_reload.c \
+	server/ctl_reset.c \
+	server/ctl_scrub.c \
 	server/ctl_status.c \
 	server/ctl_stop.c \
 	server/nbdswapctl.c

@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-static const struct ctl_command *const commands[] = { &ctl_status, &ctl_activate, &ctl_check, &ctl_stop, &ctl_reload };
+static const struct ctl_command *const commands[] = {
+	&ctl_status, &ctl_activate, &ctl_check, &ctl_scrub, &ctl_lost, &ctl_reset, &ctl_stop, &ctl_reload,
+};
 
 #define COUNT (sizeof(commands) / sizeof(commands[0]))
 

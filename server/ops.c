@@ -3,15 +3,17 @@
 
 #include "server/ops.h"
 
+#include "server/jsontext.h"
+#include "server/ops_pages.h"
 #include "server/reload.h"
 #include "server/status.h"
+#include "server/waits.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct op {
 	const char *name;
-	const char *members; /* those it knows beside op, "a:s b:b": s a string, b a boolean; all optional here */
+	const char *members; /* those it knows beside op, "a:s b:b c:i": a string, a boolean, an integer; all optional here */
 	void (*run)(struct daemon *d, uint64_t client, const json_t *req);
 };
 
@@ -20,40 +22,12 @@ static bool flag(const json_t *req, const char *name)
 	return json_is_true(json_object_get(req, name));
 }
 
-static void wait_for(struct daemon *d, uint64_t client, const struct export *x)
-{
-	struct control_wait *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		abort();
-	w->client = client;
-	w->x = x;
-	w->next = d->waits;
-	d->waits = w;
-}
-
-/* Takes out one that waits for x; false when there is none. */
-static bool next_waiting(struct daemon *d, const struct export *x, uint64_t *client)
-{
-	for (struct control_wait **p = &d->waits; *p; p = &(*p)->next) {
-		struct control_wait *w = *p;
-
-		if (w->x != x)
-			continue;
-		*client = w->client;
-		*p = w->next;
-		free(w);
-		return true;
-	}
-	return false;
-}
-
 void ops_counted(struct daemon *d)
 {
 	uint64_t client;
 
 	if (--d->counting == 0)
-		while (next_waiting(d, NULL, &client))
+		while (waits_take(d, WAIT_COUNT, NULL, &client))
 			control_answer(d->control, client, status_json(d));
 }
 
@@ -65,7 +39,7 @@ static void op_status(struct daemon *d, uint64_t client, const json_t *req)
 		for (struct export *x = d->exports.first; x; x = x->next)
 			d->counting += export_count(x);
 	if (d->counting > 0)
-		wait_for(d, client, NULL);
+		waits_add(d, client, WAIT_COUNT, NULL);
 	else
 		control_answer(d->control, client, status_json(d));
 }
@@ -76,8 +50,8 @@ static json_t *report_json(const struct report *r)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < r->count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "verdict", verdict_name(r->findings[i].verdict), "item",
-						      r->findings[i].item, "text", r->findings[i].text));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "verdict", verdict_name(r->findings[i].verdict), "item",
+						      r->findings[i].item, "text", json_text(r->findings[i].text)));
 	return list;
 }
 
@@ -89,7 +63,7 @@ static void answer_activated(struct daemon *d, uint64_t client, const struct exp
 	if (x->state == EXPORT_READY)
 		json_object_set_new(answer, "size", json_integer((json_int_t)backing_data_size(x->backing)));
 	else
-		json_object_set_new(answer, "error", json_string(x->why.code ? x->why.text : "it was released"));
+		json_object_set_new(answer, "error", json_text(x->why.code ? x->why.text : "it was released"));
 	control_answer(d->control, client, answer);
 }
 
@@ -124,7 +98,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 			       x->lease.holder);
 		return;
 	}
-	wait_for(d, client, x);
+	waits_add(d, client, WAIT_ACTIVATION, x);
 	atomic_store(&x->interrupt, false);
 	x->provision = rewrite ? PROVISION_RENEW : no_rewrite ? PROVISION_CREATE : PROVISION_REWRITE;
 	x->force = force;
@@ -138,18 +112,14 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 
 void ops_progress(struct daemon *d, const struct export *x)
 {
-	for (const struct control_wait *w = d->waits; w; w = w->next)
-		if (w->x == x)
-			control_progress(d->control, w->client,
-					 json_pack("{s:I, s:I}", "done", (json_int_t)atomic_load(&x->done), "total",
-						   (json_int_t)atomic_load(&x->total)));
+	waits_progress(d, WAIT_ACTIVATION, x, atomic_load(&x->done), atomic_load(&x->total));
 }
 
 void ops_activated(struct daemon *d, const struct export *x)
 {
 	uint64_t client;
 
-	while (next_waiting(d, x, &client))
+	while (waits_take(d, WAIT_ACTIVATION, x, &client))
 		answer_activated(d, client, x, false);
 }
 
@@ -181,6 +151,11 @@ static const struct op ops[] = {
 	{ "activate", "export:s rewrite:b no_rewrite:b force:b", op_activate },
 	{ "stop", "force:b", op_stop },
 	{ "reload", "", op_reload },
+	{ "lost", "export:s from:i", ops_lost },
+	{ "reset", "export:s", ops_reset },
+	{ "scrub", "export:s rate:i wait:b", ops_scrub },
+	{ "scrub_status", "export:s", ops_scrub_status },
+	{ "scrub_stop", "export:s", ops_scrub_stop },
 };
 
 /* Unknown members and wrong types are refused: a mistyped "force" must not be taken for its absence. */
@@ -203,9 +178,9 @@ static bool members_ok(struct daemon *d, uint64_t client, const struct op *op, c
 			control_refuse(d->control, client, "%s: unknown member \"%.64s\"", op->name, key);
 			return false;
 		}
-		if (at[n + 1] == 's' ? !json_is_string(value) : !json_is_boolean(value)) {
+		if (!(at[n + 1] == 's' ? json_is_string(value) : at[n + 1] == 'i' ? json_is_integer(value) : json_is_boolean(value))) {
 			control_refuse(d->control, client, "%s: \"%s\" must be %s", op->name, key,
-				       at[n + 1] == 's' ? "a string" : "true or false");
+				       at[n + 1] == 's' ? "a string" : at[n + 1] == 'i' ? "an integer" : "true or false");
 			return false;
 		}
 	}
@@ -227,5 +202,5 @@ void ops_request(void *arg, uint64_t client, const json_t *req)
 				ops[i].run(d, client, req);
 			return;
 		}
-	control_refuse(d->control, client, "unknown op \"%.64s\"; there are status, activate, stop, reload", name);
+	control_refuse(d->control, client, "unknown op \"%.64s\"; nbdswapctl(8) lists those there are", name);
 }

@@ -5,6 +5,7 @@
 
 #include "common/cleanup.h"
 #include "server/confkeys.h"
+#include "server/jsontext.h"
 #include "server/log.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static __attribute__((format(printf, 2, 3))) void reject(struct plan *p, const c
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_line(LOG_ERROR, "reload refused: %s", text);
-	json_array_append_new(p->errors, json_string(text));
+	json_array_append_new(p->errors, json_text(text));
 }
 
 static void prepare_server(struct daemon *d, struct plan *p)
@@ -103,24 +104,27 @@ static void prepare_server(struct daemon *d, struct plan *p)
 	json_array_append_new(p->changed, json_string("listen"));
 }
 
-static bool place_differs(const struct conf_export *a, const struct conf_export *b)
+/* The first key of an export that differs and needs it to be activated anew; NULL when there is none. */
+static const char *renewing_key(const struct conf_export *a, const struct conf_export *b)
 {
-	return strcmp(a->file, b->file) != 0 || a->size != b->size;
+	for (const struct conf_key *k = conf_keys; k->name; k++)
+		if (k->section == SECTION_EXPORT && k->idle && conf_key_differs(k, a, b))
+			return k->name;
+	return NULL;
 }
 
 static void prepare_exports(struct daemon *d, struct plan *p)
 {
 	for (struct export *x = d->exports.first; x; x = x->next) {
 		const struct conf_export *new = conf_find(p->conf, x->conf.name);
+		const char *key = new ? renewing_key(new, &x->conf) : NULL;
 
-		if (new && place_differs(new, &x->conf)) {
-			if (sessions_held(x))
-				reject(p, "%s:%u: [export %s]: file or size has changed while client %s is attached; detach it first",
-				       p->conf->path, new->line, x->conf.name, x->lease.holder);
-			else if (x->state != EXPORT_READY && x->state != EXPORT_DOWN)
-				reject(p, "%s:%u: [export %s]: file or size has changed while it is %s; try again when that is done",
-				       p->conf->path, new->line, x->conf.name, export_state_name(x));
-		}
+		if (key && sessions_held(x))
+			reject(p, "%s:%u: [export %s]: %s has changed while client %s is attached; detach it first", p->conf->path,
+			       new->line, x->conf.name, key, x->lease.holder);
+		else if (key && x->state != EXPORT_READY && x->state != EXPORT_DOWN)
+			reject(p, "%s:%u: [export %s]: %s has changed while it is %s; try again when that is done", p->conf->path,
+			       new->line, x->conf.name, key, export_state_name(x));
 		if (new || !sessions_held(x))
 			continue;
 		for (size_t i = 0; i < p->conf->nexports; i++)
@@ -149,17 +153,18 @@ static void prepare(struct daemon *d, struct plan *p)
 static void commit_export(struct daemon *d, struct plan *p, const struct conf_export *new)
 {
 	struct export *x = exports_find(&d->exports, new->name);
-	bool moved;
+	bool moved; /* to another file, or to other rules */
 
 	if (!x) {
 		json_array_append_new(p->added, json_string(new->name));
 		exports_provide(exports_add(&d->exports, new));
 		return;
 	}
-	moved = place_differs(new, &x->conf);
+	moved = renewing_key(new, &x->conf) != NULL;
 	if (x->removed)
 		json_array_append_new(p->added, json_string(new->name));
-	else if (moved || strcmp(new->description, x->conf.description) != 0 || new->create != x->conf.create)
+	else if (moved || strcmp(new->description, x->conf.description) != 0 || new->create != x->conf.create ||
+		 new->retry_time != x->conf.retry_time)
 		json_array_append_new(p->changed, json_string(new->name));
 	x->removed = false;
 	atomic_store(&x->interrupt, false);
@@ -168,6 +173,9 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 	} else {
 		strcpy(x->conf.description, new->description);
 		x->conf.create = new->create;
+		x->conf.retry_time = new->retry_time;
+		if (x->table)
+			table_set_retry_time(x->table, (uint32_t)new->retry_time);
 	}
 	if (x->state == EXPORT_DOWN) {
 		exports_provide(x);
@@ -223,11 +231,12 @@ static void commit(struct daemon *d, struct plan *p)
 
 json_t *daemon_reload(struct daemon *d)
 {
-	struct plan p = { .errors = json_array() };
+	struct plan p = { .conf = NULL };
 	json_t *verdict;
 
 	if (d->stopping)
 		return json_pack("{s:b, s:s}", "ok", 0, "error", "the daemon is stopping");
+	p.errors = json_array();
 	p.added = json_array();
 	p.removed = json_array();
 	p.kept = json_array();

@@ -5,6 +5,7 @@
 
 #include "common/broker.h"
 #include "common/exportname.h"
+#include "server/jsontext.h"
 #include "server/log.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ size_t sessions_count(const struct sessions *s)
 
 static void refuse(struct sessions *s, json_int_t id, const char *reason)
 {
-	worker_send(s->worker, json_pack("{s:I, s:b, s:s}", "id", id, "ok", 0, "error", reason), NULL, 0);
+	worker_send(s->worker, json_pack("{s:I, s:b, s:o}", "id", id, "ok", 0, "error", json_text(reason)), NULL, 0);
 }
 
 /* May this client have it?  Takes the lease when it may. */
@@ -75,7 +76,8 @@ static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
 	struct session *session;
 	struct errbuf e;
 	struct export *x;
-	int fds[2];
+	int fds[3];
+	size_t nfds = 2;
 
 	if (!text || !peer) {
 		refuse(s, id, "open needs export and peer");
@@ -99,10 +101,12 @@ static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
 		 x->lease.holder, peer);
 	fds[0] = backing_fd(x->backing);
 	fds[1] = table_fd(x->table);
-	worker_send(s->worker, json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:s}", "id", id, "ok", 1, "session",
+	fds[nfds] = backing_key_fd(x->backing);
+	nfds += fds[nfds] >= 0;
+	worker_send(s->worker, json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o}", "id", id, "ok", 1, "session",
 					 (json_int_t)session->id, "name", x->conf.name, "size",
 					 (json_int_t)backing_data_size(x->backing), "backend",
-					 backing_backend(x->backing)->name, "path", backing_path(x->backing)), fds, 2);
+					 backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing))), fds, nfds);
 }
 
 static void end_session(struct sessions *s, struct session **p)
@@ -143,7 +147,7 @@ static void do_list(struct sessions *s, json_int_t id)
 
 		if (x->removed)
 			continue;
-		item = json_pack("{s:s, s:s}", "name", x->conf.name, "description", x->conf.description);
+		item = json_pack("{s:s, s:o}", "name", x->conf.name, "description", json_text(x->conf.description));
 		size = json_dumpb(item, NULL, 0, JSON_COMPACT) + 1;
 		if (used + size > FDMSG_MAX) {
 			json_decref(item);

@@ -3,46 +3,92 @@
 
 #include "server/status.h"
 
+#include "server/confkeys.h"
+#include "server/jsontext.h"
+
 #include <stdio.h>
 #include <string.h>
+
+#define COUNT(c, field) #field, (json_int_t)atomic_load_explicit(&(c)->field, memory_order_relaxed)
 
 static json_t *counters_json(struct table *t)
 {
 	struct table_counters *c = table_counters(t);
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", COUNT(c, reads), COUNT(c, writes), COUNT(c, discards),
+			      COUNT(c, read_pages), COUNT(c, written_pages), COUNT(c, discarded_pages), COUNT(c, table_pages),
+			      COUNT(c, same_pages));
+	json_t *bad = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", COUNT(c, errors), COUNT(c, lost_pages),
+				COUNT(c, checks_failed), COUNT(c, reread_good), COUNT(c, retries), COUNT(c, errors_passing),
+				COUNT(c, errors_lasting), COUNT(c, errors_impossible), COUNT(c, in_flight), COUNT(c, held));
 
-#define COUNT(field) #field, (json_int_t)atomic_load_explicit(&c->field, memory_order_relaxed)
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", COUNT(reads), COUNT(writes), COUNT(discards),
-			 COUNT(read_pages), COUNT(written_pages), COUNT(discarded_pages), COUNT(table_pages), COUNT(errors),
-			 COUNT(lost_pages), COUNT(in_flight));
-#undef COUNT
+	json_object_update(o, bad);
+	json_decref(bad);
+	return o;
+}
+
+/* What holds for its pages, of the table that is in use. */
+static json_t *rules_json(const struct export *x)
+{
+	const struct table_spec *spec = table_spec(x->table);
+	char check[CONF_WORD_MAX], seal[CONF_WORD_MAX];
+	json_t *o = json_pack("{s:s, s:s, s:I}", "check", conf_key_word("check", spec->check, check), "seal",
+			      conf_key_word("seal", spec->seal, seal), "retry_time", (json_int_t)table_retry_time(x->table));
+
+	if (spec->seal != PAGE_SEAL_NONE)
+		json_object_set_new(o, "key", json_string(x->conf.key_file[0] ? "file" : "ephemeral"));
+	return o;
+}
+
+json_t *scrub_json(const struct export *x)
+{
+	const struct export_scrub *s = &x->scrub;
+	const struct scrub_totals *t = &s->totals;
+	time_t ended = s->state == SCRUB_RUNNING ? time(NULL) : s->ended;
+	json_t *o;
+
+	if (s->state == SCRUB_NONE)
+		return json_pack("{s:s}", "state", scrub_state_name(s->state));
+	o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", scrub_state_name(s->state),
+		      "found_bad", scrub_found_bad(s), "started", (json_int_t)s->started, "seconds",
+		      (json_int_t)(ended - s->started), "rate", (json_int_t)atomic_load(&s->control.rate), "pages",
+		      (json_int_t)s->pages, COUNT(t, position), COUNT(t, verified), COUNT(t, unchecked), COUNT(t, skipped),
+		      COUNT(t, mismatched), COUNT(t, lost), COUNT(t, lost_before), COUNT(t, unreadable));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)atomic_load(&t->bytes)));
+	if (s->state != SCRUB_RUNNING)
+		json_object_set_new(o, "ended", json_integer((json_int_t)s->ended));
+	if (s->why.code)
+		json_object_set_new(o, "why", json_string(s->why.text));
+	return o;
 }
 
 static json_t *export_json(struct export *x)
 {
-	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:i}", "name", x->conf.name, "state", export_state_name(x), "removed",
-			      x->removed, "file", x->conf.file, "description", x->conf.description, "size",
+	json_t *o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:i}", "name", x->conf.name, "state", export_state_name(x), "removed",
+			      x->removed, "file", json_text(x->conf.file), "description", json_text(x->conf.description), "size",
 			      (json_int_t)x->conf.size, "sessions", (int)x->lease.sessions);
 
 	if (x->why.code)
-		json_object_set_new(o, "error", json_string(x->why.text));
+		json_object_set_new(o, "error", json_text(x->why.text));
 	if (x->alarm[0])
-		json_object_set_new(o, "alarm", json_string(x->alarm));
+		json_object_set_new(o, "alarm", json_text(x->alarm));
 	if (x->state == EXPORT_ACTIVATING && atomic_load(&x->total) > 0) {
 		json_object_set_new(o, "allocated", json_integer((json_int_t)atomic_load(&x->done)));
 		json_object_set_new(o, "allocate", json_integer((json_int_t)atomic_load(&x->total)));
 	}
 	if (sessions_held(x)) {
-		json_object_set_new(o, "client", json_string(x->lease.holder));
-		json_object_set_new(o, "peer", json_string(x->lease.peer));
+		json_object_set_new(o, "client", json_text(x->lease.holder));
+		json_object_set_new(o, "peer", json_text(x->lease.peer));
 		json_object_set_new(o, "since", json_integer((json_int_t)x->lease.since));
 	}
+	json_object_set_new(o, "scrub", scrub_json(x));
 	/* While it is settled or released, its table and backing are a helper thread's. */
 	if (x->state != EXPORT_READY)
 		return o;
 	json_object_set_new(o, "size", json_integer((json_int_t)backing_data_size(x->backing)));
 	json_object_set_new(o, "backend", json_string(backing_backend(x->backing)->name));
-	json_object_set_new(o, "path", json_string(backing_path(x->backing)));
+	json_object_set_new(o, "path", json_text(backing_path(x->backing)));
 	json_object_set_new(o, "activation", json_integer((json_int_t)backing_activation(x->backing)));
+	json_object_set_new(o, "rules", rules_json(x));
 	json_object_set_new(o, "counters", counters_json(x->table));
 	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I, s:I, s:I}", "fresh", (json_int_t)x->totals.fresh,
 						  "same", (json_int_t)x->totals.same, "zero", (json_int_t)x->totals.zero,
@@ -61,7 +107,7 @@ static json_t *worker_json(const struct worker *w)
 		json_object_set_new(o, "warnings", w->warnings ? json_deep_copy(w->warnings) : json_array());
 	}
 	if (w->last_exit[0])
-		json_object_set_new(o, "last_exit", json_string(w->last_exit));
+		json_object_set_new(o, "last_exit", json_text(w->last_exit));
 	return o;
 }
 
@@ -75,10 +121,10 @@ json_t *status_json(struct daemon *d)
 		char text[LISTEN_TEXT];
 
 		listen_bound(d->listeners.fd[i], &d->listeners.addr[i], text);
-		json_array_append_new(listen, json_string(text));
+		json_array_append_new(listen, json_text(text));
 	}
-	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
-			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", d->conf->path,
+	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
+			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", json_text(d->conf->path),
 			 "listen", listen, "worker", worker_json(&d->worker), "exports", exports);
 }
 

@@ -8,6 +8,9 @@
 /* {"ok":true,"version":..,"pid":..,"worker":{..},"listen":[..],"exports":[..]} */
 json_t *status_json(struct daemon *d);
 
+/* The last scrub of an export, or the one that is running: {"state":..,..}; {"state":"none"} when there was none. */
+json_t *scrub_json(const struct export *x);
+
 void status_line(const struct daemon *d, char *out, size_t size);
 
 #endif

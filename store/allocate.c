@@ -7,6 +7,7 @@
 #include "common/size.h"
 #include "store/fullio.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static uint64_t next_random(uint64_t s[4])
 static int mark(int fd, const char *path, struct trailer *t, uint64_t done, struct errbuf *e)
 {
 	/* First the pages, then the word that they are there. */
-	if (fsync(fd) < 0)
+	if (sys_fsync(POINT_ALLOC_SYNC, fd) < 0)
 		return err_errno(e, "%s: cannot sync what was allocated", path);
 	t->allocated = done;
 	return trailer_write(fd, path, t, e);
@@ -76,7 +77,7 @@ int allocate_pages(int fd, const char *path, struct trailer *t, const struct bac
 
 			memcpy(buf + i, &word, sizeof(word));
 		}
-		if (full_pwrite(fd, buf, n, (off_t)done) < 0)
+		if (full_pwrite(POINT_ALLOC_WRITE, fd, buf, n, (off_t)done) < 0)
 			return write_failed(path, done, end, e);
 		done += n;
 		if (done - marked >= MARK_EVERY) {

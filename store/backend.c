@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +179,7 @@ int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e
 	struct stat st;
 
 	memset(out, 0, sizeof(*out));
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &sfs) < 0)
+	if (sys_fstat(POINT_STAT, fd, &st) < 0 || sys_fstatfs(POINT_STAT, fd, &sfs) < 0)
 		return err_errno(e, "%s: cannot find out what file system it is on", path);
 	if (S_ISBLK(st.st_mode)) {
 		out->kind = BACKEND_BLOCKDEV;
@@ -217,7 +218,7 @@ static int barrier_buffered_read(int fd, const char *path, struct errbuf *e)
 	CLEANUP_CLOSE int buffered = reopen_buffered(fd);
 	char byte;
 
-	if (buffered < 0 || pread(buffered, &byte, 1, 0) != 1)
+	if (buffered < 0 || sys_pread(POINT_BARRIER, buffered, &byte, 1, 0) != 1)
 		return err_errno(e, "%s: cannot wait for outstanding writes", path);
 	return 0;
 }
@@ -227,11 +228,11 @@ int backend_barrier(const struct backend *b, int fd, const char *path, struct er
 	switch (b->kind) {
 	case BACKEND_EXT4:
 	case BACKEND_XFS:
-		if (fallocate(fd, 0, 0, PAGE_BYTES) < 0)
+		if (sys_fallocate(POINT_BARRIER, fd, 0, 0, PAGE_BYTES) < 0)
 			return err_errno(e, "%s: cannot wait for outstanding writes", path);
 		return 0;
 	case BACKEND_NFS:
-		if (fallocate(fd, 0, 0, PAGE_BYTES) == 0)
+		if (sys_fallocate(POINT_BARRIER, fd, 0, 0, PAGE_BYTES) == 0)
 			return 0;
 		if (errno != EOPNOTSUPP)
 			return err_errno(e, "%s: cannot wait for outstanding writes", path);

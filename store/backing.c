@@ -10,6 +10,7 @@
 #include "store/lock.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,10 +38,9 @@ static int refuse_held(int fd, const char *name, uint64_t size, const char *othe
  */
 static int take_lock(struct backing *b, uint64_t wanted_size, struct errbuf *e)
 {
-	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
 	uint64_t size = b->size && (!wanted_size || b->size < wanted_size) ? b->size : wanted_size;
 
-	if (lock_take(b->fd, size > 2 * headers ? size - headers : 1) < 0) {
+	if (lock_take(b->fd, lock_range(size)) < 0) {
 		if (errno == EBUSY)
 			return refuse_held(b->fd, b->name, b->size,
 					   "is locked by another process here or on another machine; stop it there first", e);
@@ -103,7 +103,7 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 	if (found < 0)
 		return -1;
 	b->has_trailer = found == 1;
-	if (provide_content(b, opt, r, e) < 0)
+	if (provide_content(b, opt, r, e) < 0 || backing_seal_match(b, e) < 0)
 		return -1;
 	b->unclean = b->trailer.state == TRAILER_IN_USE;
 	return 0;
@@ -119,8 +119,8 @@ static void remove_created(const struct backing *b, int code)
 
 	if (!b->locked || code == EINTR || resumable)
 		return;
-	if (lstat(b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
-		unlink(b->name);
+	if (sys_lstat(POINT_STAT, b->name, &st) == 0 && st.st_dev == b->st.st_dev && st.st_ino == b->st.st_ino)
+		sys_unlink(POINT_REMOVE, b->name);
 }
 
 int backing_activate(const char *path, const struct backing_options *opt, struct backing **out, struct report *report,
@@ -140,12 +140,15 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	report->count = 0;
 	if (opt->size % PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the size %" PRIu64 " is not a multiple of a page (4096)", path, opt->size);
-	if (open_or_create(path, opt, &o, &created, e) < 0)
-		return -1;
 	b = calloc(1, sizeof(*b));
-	if (!b) {
-		close(o.fd);
+	if (!b)
 		return err_set(e, ENOMEM, "%s: no memory", path);
+	b->fd = -1;
+	/* The key comes before the file: without it nothing is made. */
+	if (backing_seal_open(b, opt, e) < 0 || open_or_create(path, opt, &o, &created, e) < 0) {
+		backing_close(b);
+		errno = e->code;
+		return -1;
 	}
 	b->fd = o.fd;
 	b->st = o.st;

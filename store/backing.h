@@ -38,6 +38,12 @@ struct backing_options {
 				   * name below this directory and links are refused (openat2, RESOLVE_BENEATH) */
 	bool allow_unlocked;	  /* go on with a page table that could not be locked in memory (allow=memlock) */
 	enum page_check check;	  /* of what is written from now on; pages keep the check that they have */
+	/* Pages are sealed, with a key that nobody keeps, or with the one in key_file (NULL: none).  A file that was used without a seal, or
+	 * holds pages sealed with another key, is refused unless it is made anew.  With an ephemeral key every page that is not fresh
+	 * is lost at the end.
+	 */
+	enum page_seal seal;
+	const char *key_file;
 	bool force;		  /* rewrite even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).
@@ -71,20 +77,24 @@ uint64_t backing_activation(const struct backing *b);		     /* first half of the
 /* Did the last owner end without writing the table?  Then the table is all "lost". */
 bool backing_was_unclean(const struct backing *b);
 
+/* The key of a sealed export's present activation, as a descriptor to hand down (borrowed); -1 when it is not sealed or not in use. */
+int backing_key_fd(const struct backing *b);
+
 /* Begins a use: makes the page table (from the trailer's image after a clean end, all fresh after allocation, all lost after an
  * unclean end) and makes the in-use mark durable.  Must be called before the first page is written.
- * *table is the caller's.  Returns 0 or -1 with *e.
+ * *table is the caller's; a sealed one is unlocked.  Returns 0 or -1 with *e.
  */
 int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
 
 /* While in use: the content is not known any more (a dead worker's writes cannot be waited for).  Every page becomes lost and a new
- * generation begins, durably.  No other process may use the table.  Returns 0; -1 with *e when the new generation could not be
+ * generation begins, durably, with another key where pages are sealed.  No other process may use the table.  Returns 0; -1 with *e when the new generation could not be
  * written (the pages are lost all the same).
  */
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e);
 
 /* Ends a use, after the last I/O has completed and backend_barrier() has returned or was not needed: pages still marked in flight
- * become lost, the table is written into the trailer and the clean mark made durable.  Returns 0 or -1 with *e (the file then
+ * become lost, the table is written into the trailer and the clean mark made durable.  The table is of no use afterwards: it was sealed in
+ * place, or bound to the next generation.  Returns 0 or -1 with *e (the file then
  * stays marked in use: every page is lost at the next activation).
  */
 int backing_end(struct backing *b, struct table *table, struct errbuf *e);

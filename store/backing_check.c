@@ -12,6 +12,7 @@
 #include "store/lock.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,7 @@ static struct check_target backing_target(const struct backing *b)
 
 int backing_refresh(struct backing *b, struct errbuf *e)
 {
-	if (fstat(b->fd, &b->st) < 0)
+	if (sys_fstat(POINT_STAT, b->fd, &b->st) < 0)
 		return err_errno(e, "%s: cannot look at it", b->name);
 	if (S_ISREG(b->st.st_mode))
 		b->size = (uint64_t)b->st.st_size;

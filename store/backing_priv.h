@@ -5,6 +5,7 @@
 
 #include "store/backend.h"
 #include "store/backing.h"
+#include "store/sealkey.h"
 #include "store/trailer.h"
 
 #include <stdbool.h>
@@ -19,9 +20,16 @@ struct backing {
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;
 	bool locked;  /* by us: only then may a file that we created be removed again */
+	bool fresh;   /* the use began with a file that was only allocated */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
 	enum page_check check;
+	enum page_seal seal;
+	bool ephemeral;		/* sealed, and not with the key of a file */
+	struct sealkey *master; /* of the key file; an ephemeral one: since the use began */
+	struct sealkey *key;	/* of the present activation */
+	bool file_lost;		/* what the path leads to is not our file any more (reopen.c): it is not touched again */
+	int64_t stale_since_ms; /* the file is being looked for since then; 0: it is not */
 	char name[4096];
 };
 
@@ -32,6 +40,17 @@ void backing_check_place(const struct backing *b, bool direct, struct report *r)
 void backing_check_content(const struct backing *b, struct report *r);
 int backing_refuse_if_failed(const struct report *r, struct errbuf *e); /* the first refusal becomes the error */
 void backing_describe_owner(const struct trailer *t, char *out, size_t size);
+
+/* backing_seal.c */
+int backing_seal_open(struct backing *b, const struct backing_options *opt, struct errbuf *e); /* takes the rules, loads the key file */
+int backing_seal_match(const struct backing *b, struct errbuf *e); /* may the file, as its trailer tells, be used so? */
+bool backing_seal_same(const struct backing *b);		   /* was it last used with the same kind of seal? */
+int backing_seal_salt(const struct backing *b, uint32_t *salt, struct errbuf *e);
+int backing_seal_unlock(struct backing *b, struct table *table, struct errbuf *e); /* makes the activation's key and unlocks table */
+int backing_seal_stamp(struct backing *b, struct errbuf *e);			    /* enters the kind of seal into the trailer */
+int backing_seal_image(struct backing *b, struct table *table, struct errbuf *e); /* in place, before it is written */
+bool backing_unseal_image(const struct backing *b, struct table *table);	   /* false: it is not what was sealed */
+void backing_seal_close(struct backing *b);					   /* wipes the keys */
 
 /* provision.c */
 int provide_nocow(const struct backing *b, struct errbuf *e); /* on an empty file only: before the first byte */

@@ -9,6 +9,7 @@
 #include "store/fullio.h"
 #include "store/page.h"
 #include "store/settle.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,11 +65,13 @@ static int load_image(const struct backing *b, struct table *table, struct errbu
 
 	if (b->trailer.stride != table_entries(table)->stride)
 		return err_set(e, EBADMSG, "%s: its page table is of another kind", b->name);
-	if (full_pread(b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
+	if (full_pread(POINT_IMAGE_READ, b->fd, image, table_image_space(table), (off_t)b->trailer.table_offset) < 0)
 		return err_errno(e, "%s: cannot read its page table", b->name);
 	image_check(table, check);
 	if (memcmp(check, b->trailer.table_check, sizeof(check)) != 0)
 		return err_set(e, EBADMSG, "%s: its page table is damaged", b->name);
+	if (!backing_unseal_image(b, table))
+		return err_set(e, EBADMSG, "%s: its page table is not the one that was sealed", b->name);
 	return 0;
 }
 
@@ -78,11 +81,14 @@ static struct table *make_table(const struct backing *b, enum page_state state, 
 	struct table_spec spec = {
 		.pages = b->trailer.data_size / PAGE_BYTES,
 		.check = b->check,
+		.seal = (uint8_t)b->seal,
 		.activation = b->trailer.activation,
 	};
 	struct table *table;
 
 	memcpy(spec.uuid, b->trailer.uuid, sizeof(spec.uuid));
+	if (backing_seal_salt(b, &spec.salt, e) < 0)
+		return NULL;
 	table = table_create(&spec, state, b->allow_unlocked, e);
 	if (!table)
 		err_prefix(e, "%s", b->name);
@@ -90,46 +96,69 @@ static struct table *make_table(const struct backing *b, enum page_state state, 
 }
 
 /* New content, new generation: nobody may resume onto pages that are not what they were. */
-static void renew(struct backing *b, struct table *table)
+static int renew(struct backing *b, struct table *table, struct errbuf *e)
 {
 	trailer_renew(&b->trailer);
 	table_set_activation(table, b->trailer.activation);
 	table_fill(table, PAGE_LOST);
+	return backing_seal_unlock(b, table, e);
+}
+
+/* The table's content as the trailer has it, if it has. */
+static int load_table(struct backing *b, struct table *table, struct errbuf *e)
+{
+	const struct trailer *t = &b->trailer;
+	/* What another kind of seal has left behind are lost pages, which is no unclean end. */
+	bool keep = t->state == TRAILER_CLEAN && (t->table == TRAILER_TABLE_FRESH || (t->table == TRAILER_TABLE_IMAGE && backing_seal_same(b)));
+
+	if (!keep)
+		return renew(b, table, e);
+	if (backing_seal_unlock(b, table, e) < 0)
+		return -1;
+	if (t->table == TRAILER_TABLE_FRESH || load_image(b, table, e) == 0)
+		return 0;
+	if (e->code != EBADMSG)
+		return -1;
+	b->unclean = true;
+	return renew(b, table, e);
 }
 
 int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
-	bool keep = t->state == TRAILER_CLEAN && t->table != TRAILER_TABLE_NONE;
-	struct table *table = make_table(b, keep ? PAGE_FRESH : PAGE_LOST, e);
+	struct table *table = make_table(b, PAGE_FRESH, e);
+	struct errbuf mine;
 
 	if (!table)
 		return -1;
-	if (keep && t->table == TRAILER_TABLE_IMAGE && load_image(b, table, e) < 0) {
-		if (e && e->code != EBADMSG) {
-			table_free(table);
-			return -1;
-		}
-		keep = false;
-		b->unclean = true;
-	}
-	if (!keep)
-		renew(b, table);
+	if (load_table(b, table, e ? e : &mine) < 0 || backing_seal_stamp(b, e) < 0)
+		goto failed;
+	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
 	t->state = TRAILER_IN_USE;
 	t->table = TRAILER_TABLE_NONE;
 	trailer_own(t);
-	if (trailer_write_both(b->fd, b->name, t, e) < 0) {
-		table_free(table);
-		return -1;
-	}
+	if (trailer_write_both(b->fd, b->name, t, e) < 0)
+		goto failed;
 	*out = table;
 	return 0;
+failed:
+	table_free(table);
+	return -1;
+}
+
+/* It may be another's by now. */
+static int refuse_lost(const struct backing *b, struct errbuf *e)
+{
+	return err_set(e, ESTALE, "%s: the file was lost while it was in use, so nothing is written to it", b->name);
 }
 
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 {
-	renew(b, table);
-	return trailer_write_both(b->fd, b->name, &b->trailer, e);
+	int r = renew(b, table, e); /* without a key the pages are lost all the same, and no worker can have the table */
+
+	if (b->file_lost)
+		return refuse_lost(b, e);
+	return trailer_write_both(b->fd, b->name, &b->trailer, r < 0 ? NULL : e) < 0 ? -1 : r;
 }
 
 int backing_end(struct backing *b, struct table *table, struct errbuf *e)
@@ -138,14 +167,29 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	uint64_t bytes;
 	void *image = table_image(table, &bytes);
 
+	if (b->file_lost)
+		return refuse_lost(b, e);
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
-	if (table_settle(table, b->fd, NULL, e) < 0)
+	if (b->fresh && table_counters(table)->writes == 0) {
+		/* Nothing was ever written, so it may be sealed later, or otherwise. */
+		t->state = TRAILER_CLEAN;
+		t->table = TRAILER_TABLE_FRESH;
+		return trailer_write(b->fd, b->name, t, e);
+	}
+	if (b->ephemeral) {
+		/* The key goes, and with it the pages: nobody may resume onto them. */
+		trailer_renew(t);
+		table_forget(table, t->activation);
+	} else if (table_settle(table, b->fd, NULL, e) < 0) {
 		return err_prefix(e, "%s", b->name);
-	if (full_pwrite(b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
+	}
+	if (backing_seal_image(b, table, e) < 0)
+		return -1;
+	if (full_pwrite(POINT_IMAGE_WRITE, b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)
 		return err_errno(e, "%s: cannot write its page table", b->name);
 	image_check(table, t->table_check);
-	if (fsync(b->fd) < 0)
+	if (sys_fsync(POINT_IMAGE_SYNC, b->fd) < 0)
 		return err_errno(e, "%s: cannot sync its page table", b->name);
 	t->state = TRAILER_CLEAN;
 	t->table = TRAILER_TABLE_IMAGE;
@@ -157,6 +201,7 @@ void backing_close(struct backing *b)
 {
 	if (!b)
 		return;
+	backing_seal_close(b);
 	if (b->fd >= 0)
 		close(b->fd);
 	free(b);

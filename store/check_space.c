@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/size.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <linux/fiemap.h>
@@ -19,6 +20,12 @@
 
 #define REWRITE_REMEDY "run `nbdswapctl activate --rewrite` on it to write every page (its content will be lost)"
 
+static void cannot_seek(const struct check_target *t, struct report *r)
+{
+	report_add(r, VERDICT_FAIL, "seek", "%s: cannot be looked through for holes: %s; see to the storage and try again", t->path,
+		   strerror(errno));
+}
+
 /* On NFS an unwritten extent is told as a hole, which is what we want to know. */
 static void check_seek(const struct check_target *t, struct report *r)
 {
@@ -27,20 +34,26 @@ static void check_seek(const struct check_target *t, struct report *r)
 	unsigned count = 0;
 
 	while (at < (off_t)t->size) {
-		off_t hole = lseek(t->fd, at, SEEK_HOLE);
+		off_t hole = sys_lseek(POINT_SEEK, t->fd, at, SEEK_HOLE);
 
 		if (hole < 0) {
-			report_add(r, VERDICT_SKIP, "holes", "holes cannot be looked for on %s: %s", t->backend->name,
-				   strerror(errno));
+			if (check_has_none(errno))
+				report_add(r, VERDICT_SKIP, "holes", "%s does not tell where a file has holes", t->backend->name);
+			else
+				cannot_seek(t, r);
 			return;
 		}
 		if (hole >= (off_t)t->size)
 			break;
 		if (count++ == 0)
 			first = hole;
-		at = lseek(t->fd, hole, SEEK_DATA);
+		at = sys_lseek(POINT_SEEK, t->fd, hole, SEEK_DATA);
+		if (at < 0 && errno != ENXIO) {
+			cannot_seek(t, r);
+			return;
+		}
 		if (at < 0)
-			break; /* ENXIO: a hole up to the end */
+			break; /* a hole up to the end */
 	}
 	if (count)
 		report_add(r, VERDICT_FAIL, "holes", "%s: has %u hole%s, first at %s; " REWRITE_REMEDY, t->path, count,
@@ -122,7 +135,7 @@ static int extents_walk(const struct check_target *t, struct extent_sum *sum)
 		map->fm_length = t->size - at;
 		map->fm_flags = 0; /* not FIEMAP_FLAG_SYNC: a check touches nothing */
 		map->fm_extent_count = BATCH;
-		if (ioctl(t->fd, FS_IOC_FIEMAP, map) < 0)
+		if (sys_ioctl(POINT_EXTENTS, t->fd, FS_IOC_FIEMAP, map) < 0)
 			return -1;
 		if (map->fm_mapped_extents == 0)
 			return 0;

@@ -3,15 +3,17 @@
 
 #include "store/fullio.h"
 
+#include "store/sys.h"
+
 #include <errno.h>
 #include <unistd.h>
 
-int full_pread(int fd, void *buf, size_t n, off_t offset)
+int full_pread(enum sys_point point, int fd, void *buf, size_t n, off_t offset)
 {
 	char *p = buf;
 
 	while (n > 0) {
-		ssize_t r = pread(fd, p, n, offset);
+		ssize_t r = sys_pread(point, fd, p, n, offset);
 
 		if (r < 0 && errno == EINTR)
 			continue;
@@ -26,12 +28,12 @@ int full_pread(int fd, void *buf, size_t n, off_t offset)
 	return 0;
 }
 
-int full_pwrite(int fd, const void *buf, size_t n, off_t offset)
+int full_pwrite(enum sys_point point, int fd, const void *buf, size_t n, off_t offset)
 {
 	const char *p = buf;
 
 	while (n > 0) {
-		ssize_t r = pwrite(fd, p, n, offset);
+		ssize_t r = sys_pwrite(point, fd, p, n, offset);
 
 		if (r < 0 && errno == EINTR)
 			continue;

@@ -3,6 +3,10 @@
 
 #include "store/lock.h"
 
+#include "store/page.h"
+#include "store/sys.h"
+#include "store/trailer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,7 +15,7 @@ int lock_take(int fd, uint64_t length)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = (off_t)length };
 
-	while (fcntl(fd, F_OFD_SETLK, &fl) < 0) {
+	while (sys_fcntl_lock(POINT_LOCK_TAKE, fd, F_OFD_SETLK, &fl) < 0) {
 		if (errno == EINTR)
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
@@ -21,11 +25,26 @@ int lock_take(int fd, uint64_t length)
 	return 0;
 }
 
+uint64_t lock_range(uint64_t file_size)
+{
+	const uint64_t headers = TRAILER_SLOTS * PAGE_BYTES;
+
+	return file_size > 2 * headers ? file_size - headers : 1;
+}
+
+void lock_release(int fd)
+{
+	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	while (sys_fcntl_lock(POINT_LOCK_GIVE, fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
+		;
+}
+
 int lock_held(int fd)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
 
-	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
+	if (sys_fcntl_lock(POINT_LOCK_LOOK, fd, F_OFD_GETLK, &fl) < 0)
 		return -1;
 	return fl.l_type != F_UNLCK;
 }

@@ -15,6 +15,12 @@
  */
 int lock_take(int fd, uint64_t length);
 
+/* How far the lock of a backing file of this size reaches: up to the trailer's headers. */
+uint64_t lock_range(uint64_t file_size);
+
+/* Gives the lock of this description back, as far as its server still knows it. */
+void lock_release(int fd);
+
 /* Is it locked by somebody else?  Takes nothing.  1 yes, 0 no, -1 with errno. */
 int lock_held(int fd);
 

@@ -4,13 +4,17 @@
 #include "store/mark.h"
 
 #include "store/page.h"
+#include "store/seal.h"
 
+#include <openssl/crypto.h>
 #include <string.h>
 #include <xxhash.h>
 
 void marker_init(struct marker *m, struct table *table)
 {
 	m->spec = table_spec(table);
+	m->seal = table_seal(table);
+	m->nonce = table_nonce(table);
 	m->seed = entry_mix(table_entries(table)->seed); /* another one than the entries' own, from the same identity */
 }
 
@@ -22,16 +26,45 @@ static uint64_t check(const struct marker *m, uint64_t page, const void *data)
 	return h ? h : 1;
 }
 
-void mark_make(const struct marker *m, uint64_t page, const void *data, void *buffer, struct page_mark *mark)
+/* The counter rises for every page that is sealed and never falls, so no nonce comes twice (seal.h). */
+static bool seal_one(const struct marker *m, uint64_t page, const void *data, void *buffer, struct page_mark *mark)
+{
+	if (!m->seal)
+		return false;
+	mark->value = atomic_fetch_add_explicit(m->nonce, 1, memory_order_relaxed) + 1;
+	mark->salt = m->spec->salt;
+	return seal_page(m->seal, page, mark->value, mark->salt, data, buffer, mark->tag);
+}
+
+static bool unseal_one(const struct marker *m, uint64_t page, const struct page_mark *mark, const void *buffer, void *data)
+{
+	unsigned char scratch[PAGE_BYTES];
+	bool good;
+
+	if (!m->seal)
+		return false;
+	if (data)
+		return unseal_page(m->seal, page, mark->value, mark->salt, buffer, data, mark->tag);
+	good = unseal_page(m->seal, page, mark->value, mark->salt, buffer, scratch, mark->tag);
+	OPENSSL_cleanse(scratch, sizeof(scratch));
+	return good;
+}
+
+bool mark_make(const struct marker *m, uint64_t page, const void *data, void *buffer, struct page_mark *mark)
 {
 	*mark = (struct page_mark){ .value = 0 };
+	if (m->spec->seal != PAGE_SEAL_NONE)
+		return seal_one(m, page, data, buffer, mark);
 	memcpy(buffer, data, PAGE_BYTES);
 	if (m->spec->check == CHECK_XXH3)
 		mark->value = check(m, page, buffer);
+	return true;
 }
 
 bool mark_verify(const struct marker *m, uint64_t page, const struct page_mark *mark, const void *buffer, void *data)
 {
+	if (m->spec->seal != PAGE_SEAL_NONE)
+		return unseal_one(m, page, mark, buffer, data);
 	/* Whether there is a check is told by the mark: the rule may have been another when the page was written. */
 	if (mark->value && mark->value != check(m, page, buffer))
 		return false;

@@ -5,6 +5,7 @@
 
 #include "common/cleanup.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +26,8 @@ static int look_at(int dirfd, const char *path)
 	};
 
 	if (dirfd == AT_FDCWD)
-		return open(path, O_PATH | O_CLOEXEC);
-	return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+		return sys_open(POINT_OPEN_LOOK, path, O_PATH | O_CLOEXEC, 0);
+	return sys_openat2(POINT_OPEN_LOOK, dirfd, path, &how);
 }
 
 /* A second open of the very inode that was looked at, not of the name, which could have changed. */
@@ -35,7 +36,7 @@ static int reopen(int fd, int flags)
 	char self[64];
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	return open(self, flags | O_CLOEXEC);
+	return sys_open(POINT_OPEN, self, flags | O_CLOEXEC, 0);
 }
 
 static int open_failed(const char *path, struct errbuf *e)
@@ -55,7 +56,7 @@ static int reopen_failed(int fd, const char *path, struct errbuf *e)
 		return err_set(e, EBUSY, "%s: the device is mounted or otherwise in use on this machine", path);
 	if (code == EROFS)
 		return err_set(e, EROFS, "%s: is on a read-only mount or device; remount it read-write", path);
-	if (code == EPERM && statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) == 0) {
+	if (code == EPERM && sys_statx(POINT_STAT, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) == 0) {
 		if (x.stx_attributes & STATX_ATTR_IMMUTABLE)
 			return err_set(e, EPERM, "%s: is immutable; run `chattr -i` on it", path);
 		if (x.stx_attributes & STATX_ATTR_APPEND)
@@ -69,7 +70,7 @@ static int device_size(struct opened *out, const char *path, struct errbuf *e)
 {
 	uint64_t bytes;
 
-	if (ioctl(out->fd, BLKGETSIZE64, &bytes) < 0)
+	if (sys_ioctl(POINT_DEVICE, out->fd, BLKGETSIZE64, &bytes) < 0)
 		return err_errno(e, "%s: cannot find the size of the device", path);
 	out->size = bytes / PAGE_BYTES * PAGE_BYTES;
 	return 0;
@@ -89,7 +90,7 @@ int open_backing(int dirfd, const char *path, bool writing, struct opened *out, 
 	fd = look_at(dirfd, path);
 	if (fd < 0)
 		return open_failed(path, e);
-	if (fstat(fd, &out->st) < 0)
+	if (sys_fstat(POINT_STAT, fd, &out->st) < 0)
 		return err_errno(e, "%s: cannot look at it", path);
 	if (!S_ISREG(out->st.st_mode) && !S_ISBLK(out->st.st_mode))
 		return err_set(e, EINVAL, "%s: is neither a regular file nor a block device; give one of these", path);
@@ -102,8 +103,8 @@ int open_backing(int dirfd, const char *path, bool writing, struct opened *out, 
 	if (out->fd < 0)
 		return reopen_failed(fd, path, e);
 	/* A read is to change nothing, not even the time of access; only an owner may ask for that. */
-	flags = fcntl(out->fd, F_GETFL);
-	if (flags >= 0 && fcntl(out->fd, F_SETFL, flags | O_NOATIME) < 0 && errno != EPERM) {
+	flags = sys_fcntl_getfl(POINT_OPEN_FLAGS, out->fd);
+	if (flags >= 0 && sys_fcntl_setfl(POINT_OPEN_FLAGS, out->fd, flags | O_NOATIME) < 0 && errno != EPERM) {
 		err_errno(e, "%s: cannot set its open flags", path);
 		close(steal_fd(&out->fd));
 		return -1;
@@ -131,13 +132,13 @@ int reopen_buffered(int fd)
 
 int create_backing(const char *path, struct errbuf *e)
 {
-	CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	CLEANUP_CLOSE int fd = sys_open(POINT_CREATE, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return err_errno(e, "%s: cannot create it", path);
-	if (fchmod(fd, 0600) < 0) {
+	if (sys_fchmod(POINT_CREATE, fd, 0600) < 0) {
 		err_errno(e, "%s: cannot set its mode to 0600", path);
-		unlink(path);
+		sys_unlink(POINT_REMOVE, path);
 		return -1;
 	}
 	return 0;

@@ -13,6 +13,7 @@
 #include "store/backing_priv.h"
 #include "store/open.h"
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -41,7 +42,7 @@ static int check_free_space(const struct backing *b, uint64_t file_size, uint64_
 
 	if (!S_ISREG(b->st.st_mode))
 		return 0;
-	if (fstatvfs(b->fd, &v) < 0)
+	if (sys_fstatvfs(POINT_SPACE, b->fd, &v) < 0)
 		return err_errno(e, "%s: cannot find out how much space is free", b->name);
 	avail = (uint64_t)v.f_bavail * v.f_frsize;
 	if (file_size > have && file_size - have > avail)
@@ -78,16 +79,16 @@ int provide_nocow(const struct backing *b, struct errbuf *e)
 
 	if (b->backend.kind != BACKEND_BTRFS)
 		return 0;
-	if (ioctl(b->fd, FS_IOC_GETFLAGS, &flags) < 0)
+	if (sys_ioctl(POINT_FLAGS, b->fd, FS_IOC_GETFLAGS, &flags) < 0)
 		return err_errno(e, "%s: cannot read its inode flags", b->name);
 	/* Compression, inherited from the directory, goes first: btrfs refuses to change from the one to the other in one step. */
 	if (flags & FS_COMPR_FL) {
 		flags &= ~FS_COMPR_FL;
-		if (ioctl(b->fd, FS_IOC_SETFLAGS, &flags) < 0)
+		if (sys_ioctl(POINT_FLAGS, b->fd, FS_IOC_SETFLAGS, &flags) < 0)
 			return err_errno(e, "%s: cannot take compression off; use a directory without `chattr +c`", b->name);
 	}
 	flags |= FS_NOCOW_FL;
-	if (ioctl(b->fd, FS_IOC_SETFLAGS, &flags) < 0)
+	if (sys_ioctl(POINT_FLAGS, b->fd, FS_IOC_SETFLAGS, &flags) < 0)
 		return err_errno(e, "%s: cannot set NOCOW on it, without which every write would allocate; use another file system", b->name);
 	return 0;
 }
@@ -119,7 +120,7 @@ static int plan_layout(struct backing *b, uint64_t data_size, struct errbuf *e)
  */
 static int give_space_back(const struct backing *b, uint64_t old_size, struct errbuf *e)
 {
-	if (S_ISREG(b->st.st_mode) && (ftruncate(b->fd, 0) < 0 || ftruncate(b->fd, (off_t)old_size) < 0))
+	if (S_ISREG(b->st.st_mode) && (sys_ftruncate(POINT_ALLOC_TRUNCATE, b->fd, 0) < 0 || sys_ftruncate(POINT_ALLOC_TRUNCATE, b->fd, (off_t)old_size) < 0))
 		return err_prefix(e, "%s: could not be shortened again", b->name);
 	return -1;
 }
@@ -132,7 +133,7 @@ static int allocate(struct backing *b, uint64_t data_size, bool resume, const st
 		return -1;
 	if (check_free_space(b, b->trailer.file_size, have, e) < 0)
 		return -1;
-	if (S_ISREG(b->st.st_mode) && b->size > b->trailer.file_size && ftruncate(b->fd, (off_t)b->trailer.file_size) < 0)
+	if (S_ISREG(b->st.st_mode) && b->size > b->trailer.file_size && sys_ftruncate(POINT_ALLOC_TRUNCATE, b->fd, (off_t)b->trailer.file_size) < 0)
 		return err_errno(e, "%s: cannot shorten it", b->name);
 	trailer_own(&b->trailer);
 	if (allocate_pages(b->fd, b->name, &b->trailer, opt, e) < 0) {

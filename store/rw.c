@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define RETRY_MS 10	   /* after EAGAIN */
 #define DISCARD_STEP 8192u /* entries changed under one hold of the lock: about 0.1 ms */
 
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
@@ -27,7 +26,8 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->iovcnt = 0;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
-	rw->queued = rw->started = rw->starved = rw->stuck = rw->reread = false;
+	rw->queued = rw->started = rw->starved = rw->stuck = rw->reread = rw->held = false;
+	rw->retry = (struct retry){ .tries = 0 };
 	rw->slot = NULL;
 	rw->io_pages = rw->io_done = 0;
 }
@@ -44,7 +44,7 @@ static void advance(struct rw *rw, uint32_t pages)
 		rw->data += bytes;
 }
 
-static enum rw_next done(struct rw *rw, int error)
+enum rw_next rw_done(struct rw *rw, int error)
 {
 	rw->error = error;
 	if (error)
@@ -103,7 +103,7 @@ static enum rw_next discard(struct rw *rw)
 		pthread_mutex_unlock(&rw->store->lock);
 		advance(rw, n);
 	}
-	return done(rw, 0);
+	return rw_done(rw, 0);
 }
 
 /* Describes the I/O of the bite in hand, as far as a short one has left it. */
@@ -112,6 +112,7 @@ static enum rw_next describe_io(struct rw *rw)
 	uint32_t skip = rw->io_done / PAGE_BYTES;
 
 	rw->fd = rw->store->fd;
+	rw->file = rw->store->file;
 	rw->position = (off_t)(rw->offset + rw->io_done);
 	rw->iovcnt = 0;
 	for (uint32_t i = skip; i < rw->io_pages; i++) {
@@ -212,14 +213,16 @@ static void answered(struct rw *rw, uint32_t pages)
 	advance(rw, pages);
 }
 
-/* The bite's data goes into the buffers, and its marks into the table, before the backend gets it. */
-static void prepare_write(struct rw *rw)
+/* The bite's data goes into the buffers, and its marks into the table, before the backend gets it.  False: they could not be sealed. */
+static bool prepare_write(struct rw *rw)
 {
 	for (uint32_t i = 0; i < rw->io_pages; i++)
-		mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
-			  &rw->mark[i]);
+		if (!mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
+			       &rw->mark[i]))
+			return false;
 	rw_store_marks(rw, rw->io_pages);
 	rw_to_backend(rw);
+	return true;
 }
 
 enum rw_next rw_begin(struct rw *rw)
@@ -229,11 +232,19 @@ enum rw_next rw_begin(struct rw *rw)
 
 	if (!rw->started) {
 		if (!valid(rw))
-			return done(rw, EINVAL);
+			return rw_done(rw, EINVAL);
 		count_start(rw);
 	}
-	if (rw->io_pages)
-		return describe_io(rw); /* after RW_LATER */
+	if (rw->io_pages) /* after RW_LATER */
+		return rw_resume(rw, &next) ? describe_io(rw) : next;
+	if (s->lost) {
+		/* It may still be queued, and others behind it. */
+		pthread_mutex_lock(&s->lock);
+		rw_dequeue(rw);
+		pthread_mutex_unlock(&s->lock);
+		rw->cause = ESTALE;
+		return rw_done(rw, EIO);
+	}
 	if (rw->op == RW_DISCARD)
 		return discard(rw);
 	while (rw->length > 0) {
@@ -254,34 +265,36 @@ enum rw_next rw_begin(struct rw *rw)
 		pthread_mutex_unlock(&s->lock);
 		if (next != RW_DONE)
 			break;
-		if (rw->error)
-			return done(rw, rw->error);
+		if (rw->error) {
+			rw_say_lost(rw, 0);
+			return rw_done(rw, rw->error);
+		}
 		answered(rw, run);
 	}
 	if (rw->length == 0)
-		return done(rw, 0);
+		return rw_done(rw, 0);
 	if (next == RW_WAIT)
 		return next;
-	if (rw->op == RW_WRITE)
-		prepare_write(rw);
+	if (rw->op == RW_WRITE && !prepare_write(rw))
+		return rw_fail(rw, ENOKEY);
 	return describe_io(rw);
 }
 
 /* ---- complete ---- */
 
-/* Releases the bite: buffers back, waiters woken (lock held). */
-static void release(struct rw *rw)
+void rw_release(struct rw *rw)
 {
 	struct store *s = rw->store;
 
 	pool_give(s->share, rw->io_pages, rw->pages);
 	rw->io_pages = 0;
-	if (--s->at_backend == 0)
+	if (!rw->held && --s->at_backend == 0)
 		pthread_cond_broadcast(&s->idle);
+	rw->held = false;
 	rw_wake_waiters(s);
 }
 
-static enum rw_next fail(struct rw *rw, int cause)
+enum rw_next rw_fail(struct rw *rw, int cause)
 {
 	struct store *s = rw->store;
 
@@ -289,9 +302,9 @@ static enum rw_next fail(struct rw *rw, int cause)
 	pthread_mutex_lock(&s->lock);
 	if (rw->op == RW_WRITE)
 		rw_commit(rw, rw->io_pages, PAGE_LOST);
-	release(rw);
+	rw_release(rw);
 	pthread_mutex_unlock(&s->lock);
-	return done(rw, EIO); /* whatever the backend said: ENOSPC must not reach a client */
+	return rw_done(rw, EIO); /* whatever the backend said: ENOSPC must not reach a client */
 }
 
 static enum rw_next write_completed(struct rw *rw)
@@ -301,7 +314,7 @@ static enum rw_next write_completed(struct rw *rw)
 
 	pthread_mutex_lock(&s->lock);
 	rw_commit(rw, pages, PAGE_WRITTEN);
-	release(rw);
+	rw_release(rw);
 	pthread_mutex_unlock(&s->lock);
 	advance(rw, pages);
 	return rw_begin(rw);
@@ -331,12 +344,13 @@ static enum rw_next read_completed(struct rw *rw)
 		for (uint32_t i = 0; i < pages; i++)
 			if (bad[i])
 				rw_quarantine(rw, i);
-	release(rw);
+	rw_release(rw);
 	pthread_mutex_unlock(&s->lock);
 	if (current && failed) {
 		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
+		rw_say_lost(rw, EBADMSG);
 		rw->cause = EBADMSG;
-		return done(rw, EIO);
+		return rw_done(rw, EIO);
 	}
 	if (current && rw->reread)
 		atomic_fetch_add_explicit(&s->counters->reread_good, 1, memory_order_relaxed);
@@ -349,18 +363,18 @@ enum rw_next rw_complete(struct rw *rw, ssize_t result)
 {
 	uint32_t bytes = rw->io_pages * PAGE_BYTES, whole;
 
-	if (result == -EINTR || result == -EAGAIN) {
-		rw->later_ms = result == -EINTR ? 0 : RETRY_MS;
-		return RW_LATER;
-	}
 	if (result < 0)
-		return fail(rw, (int)-result);
+		return rw_backend_error(rw, (int)-result);
+	whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;
+	if (whole && rw->retry.tries)
+		rw_not_held(rw, true);
 	if (rw->io_done + (uint32_t)result >= bytes)
 		return rw->op == RW_WRITE ? write_completed(rw) : read_completed(rw);
 	/* Direct I/O goes on at a page.  Less than a page is asked for once more, so that the backend can say why. */
-	whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;
-	if (whole == 0 && (result == 0 || rw->stuck))
-		return fail(rw, rw->op == RW_WRITE ? ENOSPC : ENODATA);
+	if (whole == 0 && (result == 0 || rw->stuck)) {
+		rw->stuck = false;
+		return rw_backend_error(rw, rw->op == RW_WRITE ? ENOSPC : ENODATA);
+	}
 	rw->stuck = whole == 0;
 	rw->io_done += whole;
 	return describe_io(rw);

@@ -4,6 +4,8 @@
 
 #include "store/store_priv.h"
 
+#include "store/sys.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <time.h>
@@ -22,30 +24,62 @@ static void wake(struct rw *rw)
 	pthread_cond_signal(&b->woken_cond);
 }
 
-static void wait_for_wake(struct blocking *b)
+/* So long a request that waits for another may not notice that its client is gone. */
+#define LOOK_SECONDS 1
+
+/* False: nobody waits for the answer any more. */
+static bool wait_for_wake(struct blocking *b)
 {
 	struct store *s = b->rw.store;
+	bool wanted = true;
 
 	pthread_mutex_lock(&s->lock);
-	while (!b->woken)
-		pthread_cond_wait(&b->woken_cond, &s->lock);
+	while (!b->woken && wanted) {
+		struct timespec until;
+
+		if (!s->sleep) {
+			pthread_cond_wait(&b->woken_cond, &s->lock);
+			continue;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += LOOK_SECONDS;
+		if (pthread_cond_timedwait(&b->woken_cond, &s->lock, &until) != ETIMEDOUT)
+			continue;
+		pthread_mutex_unlock(&s->lock);
+		wanted = s->sleep(0) == 0;
+		pthread_mutex_lock(&s->lock);
+	}
 	b->woken = false;
 	pthread_mutex_unlock(&s->lock);
+	return wanted;
 }
 
-static void sleep_ms(int ms)
+static bool wait_ms(const struct store *s, int ms)
 {
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
+	if (s->sleep)
+		return s->sleep(ms) == 0;
 	nanosleep(&t, NULL);
+	return true;
 }
 
 static enum rw_next do_io(struct rw *rw)
 {
-	ssize_t r = rw->op == RW_WRITE ? pwritev(rw->fd, rw->iov, rw->iovcnt, rw->position)
-				       : preadv(rw->fd, rw->iov, rw->iovcnt, rw->position);
+	ssize_t r = rw->op == RW_WRITE ? sys_pwritev(POINT_RW_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position)
+				       : sys_preadv(POINT_RW_READ, rw->fd, rw->iov, rw->iovcnt, rw->position);
 
 	return rw_complete(rw, r < 0 ? -errno : r);
+}
+
+static void init_cond(pthread_cond_t *cond)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 }
 
 int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause)
@@ -53,7 +87,7 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 	struct blocking b = { .woken = false };
 	enum rw_next next;
 
-	pthread_cond_init(&b.woken_cond, NULL);
+	init_cond(&b.woken_cond);
 	rw_init(&b.rw, s, op, offset, length, data, wake);
 	next = rw_begin(&b.rw);
 	while (next != RW_DONE) {
@@ -62,12 +96,10 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 			next = do_io(&b.rw);
 			break;
 		case RW_WAIT:
-			wait_for_wake(&b);
-			next = rw_begin(&b.rw);
+			next = wait_for_wake(&b) ? rw_begin(&b.rw) : rw_cancel(&b.rw);
 			break;
 		case RW_LATER:
-			sleep_ms(b.rw.later_ms);
-			next = rw_begin(&b.rw);
+			next = wait_ms(s, b.rw.later_ms) ? rw_begin(&b.rw) : rw_cancel(&b.rw);
 			break;
 		case RW_DONE:
 			break;
@@ -77,4 +109,31 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 	if (cause)
 		*cause = b.rw.cause;
 	return b.rw.error;
+}
+
+/* An error that the backend reports here it may not report a second time, so what the second call says proves nothing: only what says
+ * nothing of the data is tried again.
+ */
+int store_flush(struct store *s)
+{
+	const struct notice_place everything = { "flush", 0, s->pages - 1 };
+	struct retry held = { .tries = 0 };
+
+	while (!s->lost) {
+		uint32_t file = s->file;
+		int code = sys_fdatasync(POINT_RW_FLUSH, s->fd) == 0 ? 0 : errno, ms = -1;
+		bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
+
+		if (code == 0)
+			return 0;
+		if (stale)
+			rw_ask_to_reopen(s, file);
+		if (stale || code == EINTR)
+			ms = retry_next(&held, code, ERR_PASSING, true, s->now_ms(), table_retry_time(s->table));
+		if (ms >= 0 && wait_ms(s, ms))
+			continue;
+		notices_error(&s->notices, ERR_LASTING, code, everything, s->now_ms());
+		return EIO;
+	}
+	return EIO;
 }

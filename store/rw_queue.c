@@ -16,7 +16,7 @@ bool rw_must_wait(const struct rw *rw)
 	const struct store *s = rw->store;
 	uint64_t first = rw_first_page(rw);
 
-	if (s->draining)
+	if (s->draining || s->reopening)
 		return true;
 	for (uint32_t i = 0, n = rw_bite_pages(rw); i < n; i++)
 		if (table_page(s->table, first + i).in_flight)

@@ -22,6 +22,14 @@ static int find_slots(struct store *s, struct errbuf *e)
 	return 0;
 }
 
+static int64_t monotonic_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 struct store *store_create(const struct store_options *o, struct errbuf *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
@@ -34,6 +42,11 @@ struct store *store_create(const struct store_options *o, struct errbuf *e)
 	snprintf(s->name, sizeof(s->name), "%s", o->name);
 	s->fd = o->fd;
 	s->table = o->table;
+	if (table_spec(o->table)->seal != PAGE_SEAL_NONE && !table_seal(o->table)) {
+		err_set(e, ENOKEY, "%s: its pages are sealed and no key was given for them", o->name);
+		free(s);
+		return NULL;
+	}
 	if (find_slots(s, e) < 0) {
 		free(s);
 		return NULL;
@@ -48,6 +61,12 @@ struct store *store_create(const struct store_options *o, struct errbuf *e)
 	marker_init(&s->marker, o->table);
 	s->counters = table_counters(o->table);
 	s->pages = table_pages(o->table);
+	s->kind = o->kind;
+	s->stale = o->stale;
+	s->arg = o->arg;
+	s->sleep = o->sleep;
+	s->now_ms = o->now_ms ? o->now_ms : monotonic_ms;
+	notices_init(&s->notices, o->name, o->emit, o->arg);
 	s->queue_end = &s->queue;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -62,6 +81,7 @@ void store_free(struct store *s)
 	if (!s)
 		return;
 	pool_leave(s->share);
+	notices_end(&s->notices);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

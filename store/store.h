@@ -12,6 +12,9 @@
  * Pages that are all one 64-bit value, and those never written or discarded, are answered from the table without I/O.  A page
  * that does not match its mark is read a second time; then it is lost, until it is written or discarded.
  *
+ * An error of the backend that may pass (errclass.h) holds the request: it keeps its pages and buffers and is tried again with back-off, a
+ * read as long as its client is connected, a write for the table's retry time.
+ *
  * Order: one write in flight per page; a write that overlaps one in flight, or an earlier waiter, waits its turn. A read that overlaps a
  * write in flight waits; a read that a write overtook is read again.
  */
@@ -19,9 +22,12 @@
 #define NBDSWAP_STORE_H
 
 #include "common/errbuf.h"
+#include "store/backend.h"
 #include "store/mark.h"
+#include "store/notices.h"
 #include "store/page.h"
 #include "store/pool.h"
+#include "store/retry.h"
 #include "store/table.h"
 
 #include <pthread.h>
@@ -40,18 +46,38 @@ struct store_options {
 	int fd;
 	struct table *table;
 	struct pool *pool;
+	enum backend_kind kind; /* what holds fd: says what its errors mean */
+
+	/* All optional, called on the thread of a request with no lock held, and not to block or allocate: */
+	notices_emit *emit; /* a message about the backend (notices.h) */
+	/* The file handle has become stale: have the file opened anew under the same descriptor number, then call store_reopened() or
+	 * store_lost().  Called once for that; without it a stale handle is a lasting error. */
+	void (*stale)(void *arg);
+	void *arg; /* of both */
+	/* For store_rw alone: waits ms (0: only looks); -1 when the request's client is gone and the request is to be given up. */
+	int (*sleep)(int ms);
+	int64_t (*now_ms)(void); /* NULL: CLOCK_MONOTONIC */
 };
 
-/* Returns NULL with *e on failure; EBUSY when the table has writes of a predecessor's that nobody has settled (settle.h). */
+/* Returns NULL with *e on failure; EBUSY when the table has writes of a predecessor's that nobody has settled (settle.h), ENOKEY when
+ * it is sealed and was not unlocked (table_unlock_seal).
+ */
 struct store *store_create(const struct store_options *o, struct errbuf *e);
 
 /* No request may be under way (store_drain first). NULL is fine. */
 void store_free(struct store *s);
 
 /* Lets no new request begin, nor a further bite of one (they wait in rw_begin's caller for good), discards included, and waits until no
- * bite is at the backend, at most timeout_ms.  Returns true when drained: the table changes no more.
+ * bite is at the backend, at most timeout_ms.  Returns true when drained: the table changes no more.  A write that is held for an
+ * error to pass is not waited for: it is tried no more, and its slot stays busy for table_settle().
  */
 bool store_drain(struct store *s, int timeout_ms);
+
+/* The file was opened anew: what was held goes on.  Any thread. */
+void store_reopened(struct store *s);
+
+/* The file is not to be had any more: every request is answered with EIO from now on.  why: one sentence for the log.  Any thread. */
+void store_lost(struct store *s, const char *why);
 
 uint64_t store_size(const struct store *s); /* bytes */
 
@@ -83,7 +109,7 @@ struct rw {
 	int iovcnt;
 
 	/* The answer, valid after RW_DONE: error is 0, EINVAL or EIO; cause is the errno value that the backend gave (0: none,
-	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written).
+	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written; ECANCELED: given up).
 	 */
 	int error, cause;
 	int later_ms; /* valid after RW_LATER */
@@ -93,7 +119,10 @@ struct rw {
 	bool queued, started;
 	bool starved;	   /* the last try found too few buffers */
 	bool stuck;	   /* the last I/O moved less than a page */
+	bool held;	   /* waits for an error of the backend to pass */
 	bool reread;	   /* the bite is read a second time, for a page of it did not match */
+	struct retry retry;
+	uint32_t file;	   /* which description of the file the I/O went to */
 	struct slot *slot; /* of the write at the backend */
 	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */
 	uint32_t io_done;  /* bytes of it already moved (short I/O) */
@@ -113,9 +142,17 @@ enum rw_next rw_begin(struct rw *rw);
 /* result: bytes moved, or a negated errno value. */
 enum rw_next rw_complete(struct rw *rw, ssize_t result);
 
+/* Gives up a request that is at RW_WAIT or RW_LATER, because nobody waits for its answer any more: RW_DONE with EIO.  The pages of a
+ * write that had been tried become lost (after store_drain they stay for table_settle()).
+ */
+enum rw_next rw_cancel(struct rw *rw);
+
 /* The whole request with blocking I/O on the calling thread.  Returns rw.error; *cause (may be NULL) as in struct rw.
  * Any thread, no locks held.
  */
 int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause);
+
+/* Makes what was acknowledged durable; no more than fdatasync(2), for pages are written by direct I/O.  0 or EIO.  As store_rw. */
+int store_flush(struct store *s);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the parts of swap_rw share: store.c, rw.c (begin and complete), rw_queue.c (who waits for whom), rw_pages.c (what happens to
- * entries), rw_blocking.c.
+ * entries), rw_error.c (what the backend refuses), rw_blocking.c.
  */
 #ifndef NBDSWAP_STORE_PRIV_H
 #define NBDSWAP_STORE_PRIV_H
@@ -19,8 +19,17 @@ struct store {
 	struct table_counters *counters;
 	uint64_t pages;
 	struct pool_share *share;
+	enum backend_kind kind;
+	struct notices notices;
+	void (*stale)(void *arg);
+	void *arg;
+	int (*sleep)(int ms);
+	int64_t (*now_ms)(void);
+	bool reopening;	   /* the file is being opened anew: nothing goes to the backend */
+	_Atomic uint32_t file; /* which description of it we have */
+	_Atomic bool lost; /* there is no file any more */
 	bool draining;
-	unsigned at_backend;	     /* bites between RW_IO and rw_complete */
+	unsigned at_backend;	     /* bites between RW_IO and rw_complete, held ones not counted */
 	struct rw *queue, **queue_end; /* waiters in the order they came */
 	unsigned free_slots;
 	struct slot *slots[SLOTS]; /* the first free_slots of them are free */
@@ -69,5 +78,27 @@ bool rw_is_current(const struct rw *rw, uint32_t pages);
 void rw_quarantine(struct rw *rw, uint32_t index);
 /* Pages from the request's first on become fresh. */
 void rw_make_fresh(struct rw *rw, uint32_t pages);
+
+/* ---- rw.c ---- */
+
+/* The request is answered. */
+enum rw_next rw_done(struct rw *rw, int error);
+/* Ends the bite in hand: buffers back, waiters woken (lock held). */
+void rw_release(struct rw *rw);
+/* The bite in hand failed for good with this errno value: a write's pages become lost.  Lock not held. */
+enum rw_next rw_fail(struct rw *rw, int cause);
+
+/* ---- rw_error.c; the lock is not held ---- */
+
+/* The backend said this (errno value) to the bite in hand: it is held, or it fails. */
+enum rw_next rw_backend_error(struct rw *rw, int code);
+/* This description of the file is stale: has the file opened anew, unless that is under way or was done since. */
+void rw_ask_to_reopen(struct store *s, uint32_t file);
+/* A held request may be tried again?  True: go on.  False: *next says what to do instead. */
+bool rw_resume(struct rw *rw, enum rw_next *next);
+/* The bite was held and is no more: good when the backend took some of it, else it is given up. */
+void rw_not_held(struct rw *rw, bool good);
+/* Says, not too often, that a request met a lost page (code 0 or EBADMSG). */
+void rw_say_lost(struct rw *rw, int code);
 
 #endif

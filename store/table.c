@@ -6,6 +6,8 @@
 #include "common/cleanup.h"
 #include "store/lockedmem.h"
 #include "store/page.h"
+#include "store/seal.h"
+#include "store/sealkey.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ struct table {
 	struct table_header *header;
 	unsigned char *slots;
 	struct entries entries;
+	struct seal *seal;
 };
 
 static uint32_t stride_of(const struct table_spec *spec)
@@ -149,9 +152,27 @@ void table_free(struct table *t)
 {
 	if (!t)
 		return;
+	seal_free(t->seal);
 	munmap(t->header, t->bytes);
 	close(t->fd);
 	free(t);
+}
+
+int table_unlock_seal(struct table *t, const struct sealkey *key, struct errbuf *e)
+{
+	const struct table_spec *spec = &t->header->spec;
+
+	if (spec->seal != PAGE_SEAL_AES_256_GCM || !sealkey_is_for(key, spec->uuid, spec->activation))
+		return err_set(e, EPROTO, "the key that was given does not belong to this page table; restart the daemon and its workers with "
+			       "the same version of nbdswap");
+	seal_free(t->seal);
+	t->seal = seal_create(key, seal_lanes(), e);
+	return t->seal ? 0 : -1;
+}
+
+struct seal *table_seal(const struct table *t)
+{
+	return t->seal;
 }
 
 int table_fd(const struct table *t)
@@ -178,6 +199,8 @@ void table_set_activation(struct table *t, uint64_t activation)
 {
 	t->header->spec.activation = activation;
 	set_seed(t);
+	seal_free(t->seal);
+	t->seal = NULL;
 }
 
 uint32_t table_retry_time(const struct table *t)
@@ -230,6 +253,25 @@ void table_fill(struct table *t, enum page_state state)
 	}
 	if (state == PAGE_LOST)
 		atomic_store(&t->header->counters.lost_pages, table_pages(t));
+}
+
+void table_forget(struct table *t, uint64_t activation)
+{
+	static const struct page_mark none;
+	const struct entries old = t->entries;
+
+	table_set_activation(t, activation);
+	for (uint32_t i = 0; i < SLOTS; i++)
+		memset(table_slot(t, i), 0, slot_bytes(t->entries.stride));
+	for (uint64_t i = 0; i < table_pages(t); i++) {
+		struct page_mark m;
+		struct page_view v = entry_read(&old, i, &m);
+		enum page_state state = v.state == PAGE_FRESH ? PAGE_FRESH : PAGE_LOST;
+
+		entry_store_mark(&t->entries, i, &none);
+		atomic_store_explicit(&entry_at(&t->entries, i)->word, entry_word(&t->entries, i, v.change + 1, state, false, &none),
+				      memory_order_release);
+	}
 }
 
 struct page_view table_page(const struct table *t, uint64_t page)

@@ -49,6 +49,8 @@ struct table_counters {
 };
 
 struct table;
+struct seal;
+struct sealkey;
 
 /* Makes a table with every page in the given state (PAGE_FRESH or PAGE_LOST) in a new memfd; locks and touches it.
  * Returns NULL with *e on failure (ENOMEM with the remedy when locking fails).  allow_unlocked: warn-only locking.
@@ -65,7 +67,17 @@ uint64_t table_pages(const struct table *t);
 const struct table_spec *table_spec(const struct table *t);
 struct table_counters *table_counters(struct table *t);
 
-/* Binds the content to another generation.  Entries become invalid: table_fill follows. */
+/* Makes the contexts that this process needs to seal and open pages of a sealed table, from its activation's key (needed only during
+ * the call).  They are freed with the table.  0; -1 with *e (EPROTO: the key is for another file or activation).
+ */
+int table_unlock_seal(struct table *t, const struct sealkey *key, struct errbuf *e);
+
+/* The seal; NULL when pages are not sealed, or this process has not been given the key. */
+struct seal *table_seal(const struct table *t);
+
+/* Binds the content to another generation.  Entries become invalid: table_fill or table_forget follows; a sealed table needs the key of
+ * the new generation (table_unlock_seal), and what was made from the old seal (markers) is invalid.
+ */
 void table_set_activation(struct table *t, uint64_t activation);
 
 /* Seconds for which a write is held and tried again; may change at any time. */
@@ -84,6 +96,9 @@ uint64_t table_image_space(const struct table *t);
 
 /* Makes every page lost (unclean end), or fresh (reset), and frees the slots. */
 void table_fill(struct table *t, enum page_state state);
+
+/* Binds the content to another generation; pages that are fresh stay so, all others become lost, their marks are wiped. */
+void table_forget(struct table *t, uint64_t activation);
 
 /* What is known of one page (page < table_pages). */
 struct page_view table_page(const struct table *t, uint64_t page);

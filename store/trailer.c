@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "store/fullio.h"
 #include "store/page.h"
+#include "store/sys.h"
 #include "store/table.h"
 
 #include <errno.h>
@@ -46,18 +47,25 @@ static uint64_t header_check(const struct trailer *t)
 	return XXH3_64bits(t, offsetof(struct trailer, check));
 }
 
+/* A check that is right says only that this was written; a header that contradicts itself is none whoever wrote it. */
 static bool header_valid(const struct trailer *t, uint64_t file_size)
 {
 	struct trailer expect;
+	uint64_t end;
 
 	if (t->magic != TRAILER_MAGIC || t->check != header_check(t) || t->version != TRAILER_VERSION)
 		return false;
 	if (t->data_size == 0 || t->data_size % PAGE_BYTES || t->data_size > file_size)
 		return false;
 	trailer_layout(&expect, t->data_size);
+	end = expect.table_offset + expect.table_bytes;
+	if (t->allocated > end || t->allocated % PAGE_BYTES || (t->allocated < end && t->state != TRAILER_ALLOCATING))
+		return false;
+	if (t->owner_host[sizeof(t->owner_host) - 1] || t->owner_boot[sizeof(t->owner_boot) - 1])
+		return false;
 	return t->table_offset == expect.table_offset && t->table_bytes == expect.table_bytes &&
 	       t->file_size == file_size && expect.file_size <= file_size &&
-	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE;
+	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_IMAGE;
 }
 
 /* Header slots lie at the end of the file or device, so that they are found without knowing the layout. */
@@ -79,7 +87,7 @@ int trailer_read(int fd, const char *path, uint64_t file_size, struct trailer *t
 	for (unsigned slot = 0; slot < TRAILER_SLOTS; slot++) {
 		struct trailer h;
 
-		if (full_pread(fd, buf, PAGE_BYTES, slot_offset(file_size, slot)) < 0)
+		if (full_pread(POINT_TRAILER_READ, fd, buf, PAGE_BYTES, slot_offset(file_size, slot)) < 0)
 			return err_errno(e, "%s: cannot read its trailer", path);
 		memcpy(&h, buf, sizeof(h));
 		if (header_valid(&h, file_size) && (!found || h.sequence > t->sequence)) {
@@ -108,8 +116,8 @@ int trailer_write(int fd, const char *path, struct trailer *t, struct errbuf *e)
 	t->check = header_check(t);
 	memset(buf, 0, PAGE_BYTES);
 	memcpy(buf, t, sizeof(*t));
-	if (full_pwrite(fd, buf, PAGE_BYTES, slot_offset(t->file_size, t->sequence % TRAILER_SLOTS)) < 0 ||
-	    fsync(fd) < 0)
+	if (full_pwrite(POINT_TRAILER_WRITE, fd, buf, PAGE_BYTES, slot_offset(t->file_size, t->sequence % TRAILER_SLOTS)) < 0 ||
+	    sys_fsync(POINT_TRAILER_SYNC, fd) < 0)
 		return err_errno(e, "%s: cannot write its trailer", path);
 	return 0;
 }

@@ -27,6 +27,9 @@ enum trailer_state {
 	TRAILER_IN_USE = 3,	/* since owner.since; if nobody holds the lock: an unclean end */
 };
 
+/* How the pages were sealed when the file was last used. */
+enum trailer_seal { TRAILER_SEAL_NONE = 0, TRAILER_SEAL_EPHEMERAL = 1, TRAILER_SEAL_KEY_FILE = 2 };
+
 enum trailer_table { TRAILER_TABLE_NONE = 0, TRAILER_TABLE_FRESH = 1, TRAILER_TABLE_IMAGE = 2 };
 
 /* At most 512 bytes, so that it lies in one sector. */
@@ -42,10 +45,15 @@ struct trailer {
 	uint64_t table_check[2]; /* XXH3-128 of the image */
 	uint32_t table;	     /* enum trailer_table */
 	uint32_t stride;     /* bytes of an entry in the image */
-	uint32_t reserved;
+	uint32_t seal;	     /* enum trailer_seal */
 	uint32_t owner_pid;
 	uint64_t owner_since;	/* seconds since 1970 */
 	uint8_t uuid[16];
+	/* TRAILER_SEAL_KEY_FILE: */
+	uint8_t key_id[16];	 /* of the key file's key (sealkey_id) */
+	uint64_t nonce;		 /* the last counter given out, which the image took */
+	uint32_t image_salt;	 /* the rest of the image's nonce */
+	uint8_t image_tag[12];	 /* the image is sealed */
 	char owner_host[64];
 	char owner_boot[40]; /* boot id */
 	uint64_t check;	     /* XXH3-64 of all before it */

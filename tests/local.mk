@@ -9,11 +9,13 @@ AM_TESTS_ENVIRONMENT = \
 TEST_EXTENSIONS = .sh
 SH_LOG_COMPILER = bash
 include $(top_srcdir)/tests/store/local.mk
+include $(top_srcdir)/tests/faults/local.mk
 include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
 include $(top_srcdir)/tests/bench/local.mk
+include $(top_srcdir)/tests/fuzz/local.mk
 
 # tests/test-sanitizers.sh builds the tree once more with sanitizers and runs in there the tests that are programs, and these:
 SANITIZER_TESTS = \
@@ -24,17 +26,20 @@ SANITIZER_TESTS = \
 	tests/plugin/test-second-client.sh
 TESTS += tests/test-sanitizers.sh
 EXTRA_DIST += tests/test-sanitizers.sh
-.PHONY: check-sanitizers print-sanitizers print-unit-tests print-sanitizer-tests
+.PHONY: check-sanitizers print-sanitizers print-unit-tests print-installed-programs print-sanitizer-tests
 check-sanitizers:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/test-sanitizers.sh
 print-sanitizers:
 	@echo $(if $(findstring -fsanitize,$(HARDEN_CFLAGS)),yes,no)
 print-unit-tests:
 	@echo $(filter-out %.sh,$(TESTS))
+print-installed-programs:
+	@echo $(bin_PROGRAMS) $(sbin_PROGRAMS)
 print-sanitizer-tests:
 	@echo $(SANITIZER_TESTS)
 clean-local:
-	rm -rf sanitizers-address sanitizers-thread sanitizers-source
+	rm -rf sanitizers-address sanitizers-thread sanitizers-source \
+		tests/fuzz/crashes tests/fuzz/found tests/fuzz/obj tests/fuzz/seeds
 
 
 # Host tests run side by side; guest tests one at a time, alone.

@@ -1,151 +1,166 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# make bench: the plugin, the ceiling of nbdkit itself (null) and qemu-nbd, by fio's nbd engine over a Unix socket and over TCP on the
-# loopback.  The servers take turns within each round, so that a busy moment of the machine meets all of them.  Then: what is locked.
-# Prints medians in operations a second and their ratio to the first server; the same goes to bench.json in the build tree.
+# make bench: the plugin beside other NBD servers, by fio's nbd engine.  docs/PERFORMANCE.md tells the method and what was found.
 #
-# BENCH_SECONDS (2) per measurement, BENCH_ROUNDS (3), BENCH_THREADS ("8"; "1 4 8 16" compares them), BENCH_TRANSPORTS ("unix tcp"),
-# BENCH_JSON (the file), BENCH_JOBS (as in the list below).
+# All servers run at once, each with a file of its own made in the same way.  For each load and transport every server is measured for a
+# short time, one after the other, and that is done again in each round, beginning with another server: what disturbs the machine
+# meets all of them alike.  A ratio is made of two figures of the same round, and its median over the rounds is told.
+#
+#   BENCH_TIME=0.5        seconds of one measurement          BENCH_ROUNDS=5       rounds
+#   BENCH_QUICK=1         three minutes in place of 25: fewer loads, TCP only, two peers' variants less
+#   BENCH_SERVERS="..."   of: plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
+#                         nbdkit server with -t T
+#   BENCH_LOADS="..."     names as in tests/bench/loads.sh    BENCH_TRANSPORTS="unix tcp"
+#   BENCH_THREADS=16      nbdkit's -t for those without @     BENCH_SIZE=512       MiB of each export
+#   BENCH_MEMORY=1        locked memory too                   BENCH_DIR            where the results go (build tree)
+#
+# Writes bench.json, bench.txt and bench-*.svg.  Time does not decide whether it passes; I/O that is not what a row claims fails it.
 . "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1
 requires sh -c 'fio --enghelp | grep -w nbd'
-seconds=${BENCH_SECONDS:-2}
-rounds=${BENCH_ROUNDS:-3}
-threads=${BENCH_THREADS:-8}
-transports=${BENCH_TRANSPORTS:-unix tcp}
-json=${BENCH_JSON:-$builddir/bench.json}
-size=512M
+requires jq --version
+requires nbdcopy --version
+benchdir=$srcdir/tests/bench
+. "$benchdir/servers.sh"
+. "$benchdir/prove.sh"
+. "$benchdir/loads.sh"
+. "$benchdir/memory.sh"
 
-# name, fio's rw, block size, depth, connections
-all_jobs=(
-    randwrite-4k-d1:randwrite:4k:1:1
-    randread-4k-d1:randread:4k:1:1
-    randwrite-4k-d32:randwrite:4k:32:1
-    randread-4k-d32:randread:4k:32:1
-    randwrite-4k-4x16:randwrite:4k:16:4
-    write-128k-d8:write:128k:8:1
-)
-jobs=()
-for j in "${all_jobs[@]}"; do
-    case " ${BENCH_JOBS:-${j%%:*}} " in *" ${j%%:*} "*) jobs+=("$j") ;; esac
+quick=${BENCH_QUICK:-0}
+if [ "$quick" = 1 ]; then
+    default_time=0.3 default_rounds=3 default_size=128 default_transports=tcp
+    default_servers="plain checked sealed qemu-native qemu-uring file null storage"
+    default_loads="randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 swap-mix-d16 same-write-4k-d32 discarded-read-4k-d32"
+else
+    default_time=0.5 default_rounds=5 default_size=512 default_transports="unix tcp" default_servers="$all_servers storage" default_loads=
+fi
+milliseconds=$(awk -v s="${BENCH_TIME:-$default_time}" 'BEGIN { printf "%d", s * 1000 }')
+rounds=${BENCH_ROUNDS:-$default_rounds}
+threads=${BENCH_THREADS:-16}
+transports=${BENCH_TRANSPORTS:-$default_transports}
+wanted=${BENCH_SERVERS:-$default_servers}
+mib=${BENCH_SIZE:-$default_size}
+out=${BENCH_DIR:-$builddir}
+size=${mib}M
+one_value_bytes=$((mib / 16 << 20))
+data_bytes=$(((mib << 20) - one_value_bytes))
+((milliseconds >= 50 && rounds >= 1 && mib >= 64)) || fail "BENCH_TIME is at least 0.05, BENCH_ROUNDS at least 1, BENCH_SIZE at least 64"
+# Direct I/O is what this is about.
+data=$disk/data
+head -c "$size" /dev/urandom >"$data"
+dd if="$data" of="$disk/probe" bs=4k count=1 oflag=direct status=none 2>/dev/null ||
+    skip "needs: a build tree on a file system with direct I/O (O_DIRECT)"
+
+loads=()
+for l in "${all_loads[@]}"; do
+    case " ${BENCH_LOADS:-${default_loads:-${l%%:*}}} " in *" ${l%%:*} "*) loads+=("$l") ;; esac
 done
+[ ${#loads[@]} -gt 0 ] || fail "no such load: $BENCH_LOADS"
 
-declare -A uri_of
+# Every server, proved before anything is measured.
 servers=()
-# serve NAME TRANSPORT KIND COMMAND ARG...: options for the address, of its kind, go in front of the arguments.
-serve() {
-    local name=$1 transport=$2 kind=$3 port=0 try
-    shift 3
-    for ((try = 0; try < 20; try++)); do
-        local options=()
-        port=$((20000 + RANDOM % 10000))
-        case $kind/$transport in
-        nbdkit/unix) options=(-U "$disk/$name.sock") ;;
-        nbdkit/tcp) options=(-i 127.0.0.1 -p "$port") ;;
-        qemu/unix) options=(-k "$disk/$name.sock") ;;
-        qemu/tcp) options=(-b 127.0.0.1 -p "$port") ;;
-        esac
-        "$1" "${options[@]}" "${@:2}" >>"$log" 2>&1 &
-        job=$!
-        uri_of[$name/$transport]="nbd://127.0.0.1:$port"
-        [ "$transport" = tcp ] || uri_of[$name/$transport]="nbd+unix:///?socket=$disk/$name.sock"
-        # A port that is taken ends it at once.
-        for ((n = 0; n < 600; n++)); do
-            kill -0 "$job" 2>/dev/null || continue 2
-            nbdinfo --size "${uri_of[$name/$transport]}" >/dev/null 2>&1 && break
-            sleep 0.05
-        done
-        cleanup_fn end_process "$job"
-        return
-    done
-    fail "$name does not start: $(tail -n 3 "$log")"
+: >"$tmp/skipped"
+skip_server() { # NAME WHY
+    jq -nc --arg server "$1" --arg why "$2" '{$server, $why}' >>"$tmp/skipped"
+    echo "skipped $1: $2"
 }
-each() { # NAME KIND COMMAND...
-    local transport name=$1
-    servers+=("$name")
-    for transport in $transports; do serve "$name" "$transport" "${@:2}"; done
-}
-# Every server of a file has one of its own for each transport.
-for t in $threads; do
-    servers+=("nbdswap-t$t")
+for name in $wanted; do
+    [ "$name" != storage ] || continue
+    why=$(why_not "${name%@*}")
+    if [ -n "$why" ]; then
+        skip_server "$name" "$why"
+        continue
+    fi
     for transport in $transports; do
-        serve "nbdswap-t$t" "$transport" nbdkit "$nbdkit" -f -t "$t" "$plugin" file="$disk/swap-$t-$transport" size=$size \
-            "allow=$allow"
+        : >"$tmp/words"
+        log=$tmp/words
+        if ! start_server "$name" "$transport"; then
+            case ${name%@*} in
+            plain | checked | sealed | null | file*) fail "$name does not start: $(tail -n 3 "$log")" ;;
+            esac
+            why=$(tail -n 2 "$log" | tr '\n' ' ')
+            skip_server "$name" "does not start here: $why"
+            continue 2
+        fi
+        key=$name/$transport
+        said=$(prove_listener "${pid_of[$key]}" "${uri_of[$key]}") || fail "$name: $said"
+        said=$(prove_program "${pid_of[$key]}" "${name%@*}") || fail "$name: $said"
+        said=$(prove_fill "${uri_of[$key]}" "${file_of[$key]}" "${name%@*}") || fail "$name: $said"
+        if [ "$(io_of "${name%@*}")" = direct ]; then
+            # qemu-nbd opens it at once, the plugin too.
+            said=$(prove_direct "${pid_of[$key]}" "${file_of[$key]}") || fail "$name: $said"
+        fi
+    done
+    servers+=("$name")
+done
+log=$tmp/log
+: >"$log"
+storage=
+case " $wanted " in *" storage "*)
+    storage=1
+    storage_file=$disk/storage
+    make_file "$storage_file"
+    ;;
+esac
+[ ${#servers[@]} -gt 0 ] || skip "none of these servers can run here: $wanted"
+
+: >"$tmp/runs"
+load_before=$(cut -d' ' -f1-3 /proc/loadavg)
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+for ((r = 0; r < rounds; r++)); do
+    echo "round $((r + 1)) of $rounds (load $(cut -d' ' -f1 /proc/loadavg))"
+    for load in "${loads[@]}"; do
+        pages=$(cut -d: -f5 <<<"$load")
+        for transport in $transports; do
+            for ((i = 0; i < ${#servers[@]}; i++)); do
+                s=${servers[(i + r) % ${#servers[@]}]}
+                # Pages of one value: what is asked is how near the table comes to no storage at all.
+                case $pages/${s%@*} in
+                data/* | */plain | */checked | */sealed | */null) measure "$load" "$s" "$transport" "$r" ;;
+                esac
+            done
+        done
+        if [ -n "$storage" ] && [ "$pages" = data ]; then measure "$load" storage file "$r"; fi
     done
 done
-each nbdkit-null nbdkit "$nbdkit" -f null size=$size
-if command -v qemu-nbd >/dev/null; then
-    servers+=(qemu-nbd)
-    for transport in $transports; do
-        head -c $size /dev/urandom >"$disk/qemu-$transport"
-        serve qemu-nbd "$transport" qemu qemu-nbd -t -e 16 -f raw --cache=none --aio=native "$disk/qemu-$transport"
+load_after=$(cut -d' ' -f1-3 /proc/loadavg)
+
+# The servers make room before memory is counted.
+for key in "${!pid_of[@]}"; do end_process "${pid_of[$key]}"; done
+: >"$tmp/memory"
+if [ "${BENCH_MEMORY:-1}" = 1 ] && [ "$(id -u)" = 0 ] && [ -z "$sanitized" ]; then
+    for base in plain checked sealed; do
+        case " ${servers[*]%@*} " in *" $base "*) measure_memory "$base" ;; esac
     done
 fi
 
-measure() { # URI RW BS DEPTH CONNECTIONS -> operations a second
-    timeout $((seconds * 4 + 30)) fio --name=b --ioengine=nbd --uri="$1" --rw="$2" --bs="$3" --iodepth="$4" --numjobs="$5" \
-        --thread --group_reporting --size=$size --time_based --runtime="$seconds" --norandommap --randrepeat=0 \
-        --output-format=terse --terse-version=3 >"$tmp/fio" 2>>"$log" || fail "fio: $(cat "$tmp/fio")"
-    awk -F';' '/^3;/ { print $8 + $49 }' "$tmp/fio"
+version_of() {
+    case $1 in
+    qemu) qemu-nbd --version 2>/dev/null | sed -n '1s/qemu-nbd //p' ;;
+    nbd-server) "$(find_nbd_server)" -V 2>&1 | sed -n 's/This is nbd-server version //p' ;;
+    esac || true
 }
-for ((r = 0; r < rounds; r++)); do
-    for j in "${jobs[@]}"; do
-        IFS=: read -r name rw bs depth conns <<<"$j"
-        for transport in $transports; do
-            for s in "${servers[@]}"; do
-                # Pages that were never written are read without I/O: a reader gets written ones.
-                if [ "$r" = 0 ] && [ "${j}" = "${jobs[0]}" ] && [[ $s = nbdswap* ]]; then
-                    head -c $size /dev/urandom | nbdcopy -- - "${uri_of[$s/$transport]}"
-                fi
-                measure "${uri_of[$s/$transport]}" "$rw" "$bs" "$depth" "$conns" >>"$tmp/$name.$transport.$s"
-            done
-        done
-    done
-done
-
-median() {
-    sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
-}
-printf '%-20s %-5s' "operations a second" ""
-printf ' %18s' "${servers[@]}"
-echo
-results=
-for j in "${jobs[@]}"; do
-    name=${j%%:*}
-    for transport in $transports; do
-        printf '%-20s %-5s' "$name" "$transport"
-        first=$(median "$tmp/$name.$transport.${servers[0]}")
-        for s in "${servers[@]}"; do
-            m=$(median "$tmp/$name.$transport.$s")
-            printf ' %18s' "$m ($(awk "BEGIN { printf \"%.2f\", $m / ($first ? $first : 1) }"))"
-            results+=$(printf '%s{"job":"%s","transport":"%s","server":"%s","median":%s,"runs":[%s]}' "${results:+,}" "$name" \
-                "$transport" "$s" "$m" "$(paste -sd, "$tmp/$name.$transport.$s")")
-        done
-        echo
-    done
-done
-
-# Locked memory, with the first thread count.
-rollup() {
-    sed -n "s/^Locked: *\([0-9]*\) kB/\1/p" "/proc/$pid/smaps_rollup"
-}
-read -r t _ <<<"$threads"
-NBDKIT_OPTIONS=(-t "$t")
-start_nbdkit file="$disk/k.swap" size=64M
-idle=$(rollup)
-mkfifo "$tmp/go"
-"$nbdload" "$uri" 4 16 4000x32 4000 pause <"$tmp/go" >"$tmp/said" &
-load=$!
-exec 5>"$tmp/go"
-wait_until 120 grep -q paused "$tmp/said"
-connection=$((($(rollup) - idle) / 4))
-echo >&5
-wait "$load"
-stop_nbdkit
-start_nbdkit file="$disk/g.swap" size=1088M
-gib=$(($(rollup) - idle))
-stop_nbdkit
-printf '\n%-40s %8s %8s\n' "locked memory, KiB (nbdkit -t $t)" is limit
-printf '%-40s %8d %8d\n' "idle" "$idle" 32768 "more per connection under load" "$connection" 4096 "more per GiB" "$gib" 4096
-printf '{"seconds":%s,"rounds":%s,"results":[%s],"locked_kib":{"threads":%s,"idle":%s,"connection":%s,"gib":%s}}\n' "$seconds" \
-    "$rounds" "$results" "$t" "$idle" "$connection" "$gib" >"$json"
-echo "written: $json"
+jq -n --arg started "$started" --arg nbdswap "$VERSION" --arg nbdkit "$("$nbdkit" --version | sed 's/nbdkit //')" \
+    --arg qemu "$(version_of qemu)" --arg nbd_server "$(version_of nbd-server)" --arg fio "$(fio --version)" \
+    --arg kernel "$(uname -r)" --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --argjson cpus "$(nproc)" \
+    --argjson ram_mib "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" --arg fs "$(stat -f -c %T "$disk")" \
+    --arg load_before "$load_before" --arg load_after "$load_after" --argjson ms "$milliseconds" --argjson rounds "$rounds" \
+    --argjson threads "$threads" --argjson mib "$mib" --argjson tick "$(getconf CLK_TCK)" '
+    {$started, machine: {$cpu, $cpus, $ram_mib, $kernel, file_system: $fs, $load_before, $load_after},
+     versions: {$nbdswap, $nbdkit, qemu_nbd: $qemu, $nbd_server, $fio},
+     settings: {measurement_ms: $ms, $rounds, $threads, export_mib: $mib, ticks_per_second: $tick}}' >"$tmp/about"
+order=$(printf '%s\n' "${servers[@]}" ${storage:+storage} | jq -R . | jq -sc .)
+jq -n --slurpfile about "$tmp/about" --slurpfile runs "$tmp/runs" --slurpfile memory "$tmp/memory" --slurpfile skipped "$tmp/skipped" \
+    --argjson order "$order" -f "$benchdir/results.jq" >"$out/bench.json"
+jq -r -f "$benchdir/table.jq" "$out/bench.json" >"$out/bench.txt"
+{
+    echo
+    for s in "${servers[@]}" ${storage:+storage}; do printf '%-14s %s\n' "$s" "$(describe "${s%@*}")"; done
+} >>"$out/bench.txt"
+cat "$out/bench.txt"
+if command -v gnuplot >/dev/null; then
+    . "$benchdir/plot.sh"
+    plot_all "$out"
+else
+    echo "no figures: gnuplot is not installed (Debian: gnuplot-nox)"
+fi
+echo "written: $out/bench.json, bench.txt, bench-*.svg"

@@ -42,10 +42,16 @@ static void test_normal_form_is_stable(void **state)
 {
 	struct nbd_uri a, b;
 
-	assert_int_equal(uri_parse("nbd://h/a%20%25b", URI_TCP_ONLY, &a, NULL), 0);
-	assert_int_equal(uri_parse(a.text, URI_TCP_ONLY, &b, NULL), 0);
-	assert_string_equal(a.text, b.text);
-	assert_string_equal(a.export, b.export);
+	static const char *const texts[] = { "nbd://h/a%20%25b", "nbd://[fe80::1%25eth0]/x", "nbd+unix:///x?socket=/run/a%20%25b" };
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		assert_int_equal(uri_parse(texts[i], URI_TCP_OR_UNIX, &a, NULL), 0);
+		assert_int_equal(uri_parse(a.text, URI_TCP_OR_UNIX, &b, NULL), 0);
+		assert_string_equal(a.text, b.text);
+		assert_string_equal(a.export, b.export);
+		assert_string_equal(a.host, b.host);
+		assert_string_equal(a.socket, b.socket);
+	}
 }
 
 static void test_bad(void **state)
@@ -94,6 +100,10 @@ static void test_long_names(void **state)
 	bad(text, "too long");
 	memset(text + 8, 'x', 1100);
 	text[8 + 1100] = '\0';
+	bad(text, "at most 700");
+	/* Its normal form would be longer than what can be given. */
+	memset(text + 8, '\xff', 255);
+	text[8 + 255] = '\0';
 	bad(text, "at most 700");
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-check_PROGRAMS += tests/plugin/nbdcmd tests/plugin/nbdload
+check_PROGRAMS += tests/plugin/nbdcmd tests/plugin/nbdload tests/plugin/noise
 tests_plugin_nbdcmd_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
 tests_plugin_nbdcmd_LDADD = $(LIBNBD_LIBS)
 tests_plugin_nbdload_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
@@ -14,6 +14,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
 	tests/plugin/test-allocation-shown.sh \
 	tests/plugin/test-background.sh \
+	tests/plugin/test-check-can-be-turned-off.sh \
 	tests/plugin/test-clients.sh \
 	tests/plugin/test-direct-io-only.sh \
 	tests/plugin/test-directory.sh \

@@ -5,6 +5,8 @@
  *   read OFFSET LENGTH BYTE     fails unless every byte is BYTE, but for the one that write turns over
  *   writesame OFFSET LENGTH BYTE, readsame OFFSET LENGTH BYTE   really every byte; write, unless BYTE is 0, turns over one byte of
  *                               each page, for pages of one value never reach the file
+ *   text OFFSET LENGTH SEED     writes lines of text that tell the seed and their place, so no page is all one value
+ *   readtext OFFSET LENGTH SEED fails unless it is that text
  *   trim OFFSET LENGTH          zero OFFSET LENGTH      flush
  *   pause                       says "paused" on stdout and waits for a line on stdin
  *   connect N                   goes on with connection N (0 is the first; opened when first named)
@@ -101,6 +103,39 @@ static int do_read(struct nbd_handle *h, uint64_t offset, uint64_t length, unsig
 	return r;
 }
 
+/* Lines of 64 bytes. */
+static void fill_text(char *buf, uint64_t offset, uint64_t length, unsigned seed)
+{
+	for (uint64_t i = 0; i + 64 <= length; i += 64) {
+		char line[80];
+
+		snprintf(line, sizeof(line), "a client's secret, seed %10u, at %14llu .........\n", seed,
+			 (unsigned long long)(offset + i));
+		memcpy(buf + i, line, 64);
+	}
+}
+
+static int do_text(struct nbd_handle *h, uint64_t offset, uint64_t length, unsigned seed, bool verify)
+{
+	char *want = malloc(length + 1), *buf = malloc(length + 1);
+	int r;
+
+	if (!want || !buf)
+		fail("malloc");
+	memset(want, '\n', length);
+	memset(buf, 0, length);
+	fill_text(want, offset, length, seed);
+	r = verify ? nbd_pread(h, buf, length, offset, 0) : nbd_pwrite(h, want, length, offset, 0);
+	if (verify && r == 0 && memcmp(buf, want, length) != 0) {
+		fprintf(stderr, "nbdcmd: from byte %llu on there is another text than was written with seed %u\n",
+			(unsigned long long)offset, seed);
+		exit(1);
+	}
+	free(want);
+	free(buf);
+	return r;
+}
+
 static void wait_for_line(void)
 {
 	char line[64];
@@ -183,6 +218,8 @@ int main(int argc, char **argv)
 			r = do_read(h, n[0], n[1], (unsigned char)n[2], true);
 		else if (strcmp(c, "read") == 0)
 			r = do_read(h, n[0], n[1], (unsigned char)n[2], false);
+		else if (strcmp(c, "text") == 0 || strcmp(c, "readtext") == 0)
+			r = do_text(h, n[0], n[1], (unsigned)n[2], c[0] == 'r');
 		else if (strcmp(c, "trim") == 0)
 			r = nbd_trim(h, n[1], n[0], 0);
 		else if (strcmp(c, "zero") == 0)

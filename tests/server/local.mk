@@ -4,6 +4,7 @@ server_unit_tests = \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
 	tests/server/test-job \
+	tests/server/test-jsontext \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
@@ -26,6 +27,9 @@ tests_server_test_fdmsg_LDADD = $(server_test_libs)
 tests_server_test_job_SOURCES = tests/server/test-job.c
 tests_server_test_job_CFLAGS = $(server_test_cflags)
 tests_server_test_job_LDADD = $(server_test_libs)
+tests_server_test_jsontext_SOURCES = tests/server/test-jsontext.c
+tests_server_test_jsontext_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_jsontext_LDADD = $(server_test_libs) $(JANSSON_LIBS)
 tests_server_test_lease_SOURCES = tests/server/test-lease.c
 tests_server_test_lease_CFLAGS = $(server_test_cflags)
 tests_server_test_lease_LDADD = $(server_test_libs)
@@ -57,6 +61,9 @@ server_shell_tests = \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
+	tests/server/test-scrub-control.sh \
+	tests/server/test-scrub.sh \
+	tests/server/test-sealed.sh \
 	tests/server/test-serve.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \

@@ -4,6 +4,7 @@
 
 #include "server/conffile.h"
 #include "server/confkeys.h"
+#include "store/table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,13 +16,18 @@
 
 static char path[] = "/tmp/nbdswap-test-conf.XXXXXX";
 
-static void put_file(const char *text)
+static void put_bytes(const char *text, size_t size)
 {
 	FILE *f = fopen(path, "w");
 
 	assert_non_null(f);
-	fputs(text, f);
+	assert_int_equal(fwrite(text, 1, size, f), size);
 	assert_int_equal(fclose(f), 0);
+}
+
+static void put_file(const char *text)
+{
+	put_bytes(text, strlen(text));
 }
 
 /* The messages, each without "PATH:", which must be in front, with newlines between. */
@@ -87,6 +93,7 @@ static const struct {
 	{ "[export]\n", "1: [export ]: the export name is empty; name one of the exports of this server" },
 	{ "[export .a]\nfile = /x\n", "1: [export .a]: export name \".a\": hidden names (leading '.') are refused" },
 	{ "[export a/b]\n", "1: [export a/b]: export name \"a/b\": '/' would leave the directory" },
+	{ "[export \xe4]\nfile = /x\n", "1: [export \xe4]: the name is not UTF-8, so that no client could ask for it" },
 	{ GOOD "[export a]\nfile = /y\n", "3: [export a]: declared twice, first in line 1; remove one" },
 	{ GOOD "[export b]\nfile = /x/a\n",
 	  "3: [export b]: file /x/a is that of [export a] in line 1 too; each export needs a file of its own" },
@@ -101,6 +108,22 @@ static const struct {
 	{ GOOD "size = 65T\n", "3: size: \"65T\" is not between 64 KiB and 64 TiB" },
 	{ GOOD "size = 8E\n", "3: size: \"8E\" is not a size; write a number with K, M, G or T behind it, as 4G" },
 	{ GOOD "provision = maybe\n", "3: provision: \"maybe\" is not one of never, create" },
+	{ GOOD "check = crc\n", "3: check: \"crc\" is not one of xxh3, none" },
+	{ GOOD "check = xxh\n", "3: check: \"xxh\" is not one of xxh3, none" },
+	{ GOOD "seal = aes\n", "3: seal: \"aes\" is not one of none, aes-256-gcm" },
+	{ GOOD "seal = aes-256-gcm\nkey = secret\n", "4: key: \"secret\" is not ephemeral" },
+	{ GOOD "seal = aes-256-gcm\nkey-file = k\n", "4: key-file: \"k\" is not an absolute path; it must begin with '/'" },
+	{ GOOD "seal = aes-256-gcm\nkey-file = /k\nkey = ephemeral\n",
+	  "5: [export a]: key and key-file contradict each other; remove one" },
+	{ "[defaults]\nkey = ephemeral\nkey-file = /k\n", "3: [defaults]: key and key-file contradict each other; remove one" },
+	{ GOOD "key-file = /k\n",
+	  "1: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or remove the key" },
+	{ GOOD "seal = none\nkey = ephemeral\n",
+	  "1: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or remove the key" },
+	{ "[defaults]\nkey-file = /k\n" GOOD,
+	  "3: [export a]: there is a key but its pages are not sealed; add seal = aes-256-gcm, or seal = none" },
+	{ GOOD "retry-time = 86401\n", "3: retry-time: \"86401\" is not a number from 0 to 86400" },
+	{ GOOD "retry-time = 5m\n", "3: retry-time: \"5m\" is not a number from 0 to 86400" },
 	/* All of a file's errors, in its order. */
 	{ "[server]\nthreads = 0\nfoo = 1\n[export a]\nfile = x\n[bar]\n[export b]\n",
 	  "2: threads: \"0\" is not a number from 1 to 256\n3: foo: unknown key in [server]" LIST
@@ -127,6 +150,21 @@ static void test_long_line(void **state)
 	strcat(text, "\nsize = 1M\n");
 	load_errors(text, errors, sizeof(errors));
 	assert_string_equal(errors, "2: the line is longer than 198 bytes\n1: [export a]: file is missing; add file = PATH");
+}
+
+/* What is behind it must not be left out silently, nor taken for lines of its own. */
+static void test_nul_byte(void **state)
+{
+	static const char text[] = "[export a]\nfile = /x\0y\nsize = 1M\n\0";
+	struct conf_errors errors;
+
+	put_bytes(text, sizeof(text) - 1);
+	assert_null(conf_load(path, &errors));
+	assert_int_equal(errors.count, 3);
+	assert_non_null(strstr(errors.text[0], ":2: the line has a NUL byte"));
+	assert_non_null(strstr(errors.text[1], ":4: the line has a NUL byte"));
+	assert_non_null(strstr(errors.text[2], ":1: [export a]: file is missing"));
+	conf_errors_free(&errors);
 }
 
 static void test_long_export_name(void **state)
@@ -190,6 +228,56 @@ static void test_values(void **state)
 	conf_free(c);
 }
 
+/* Where the rules of a page come from, and what a key in the section does to one in [defaults]. */
+static void test_rules(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t check, seal, retry_time;
+		const char *key_file;
+	} good[] = {
+		{ GOOD, CHECK_XXH3, PAGE_SEAL_NONE, 300, "" },
+		{ GOOD "check = none\nretry-time = 0\n", CHECK_NONE, PAGE_SEAL_NONE, 0, "" },
+		{ GOOD "seal = aes-256-gcm\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\ncheck = none\n", CHECK_NONE, PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ GOOD "seal = aes-256-gcm\nkey-file = /k/%n%%\n", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, 300, "/k/a%" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k/%n\nretry-time = 5\n" GOOD, CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 5, "/k/a" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "key = ephemeral\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey = ephemeral\n" GOOD "key-file = /k\n", CHECK_XXH3,
+		  PAGE_SEAL_AES_256_GCM, 300, "/k" },
+		{ "[defaults]\nseal = aes-256-gcm\nkey-file = /k\n" GOOD "seal = none\n", CHECK_XXH3, PAGE_SEAL_NONE, 300,
+		  "/k" },
+	};
+	struct conf_errors errors;
+	struct conf *c;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		put_file(good[i].text);
+		c = conf_load(path, &errors);
+		for (size_t k = 0; k < errors.count; k++)
+			print_error("%zu: %s\n", i, errors.text[k]);
+		assert_non_null(c);
+		assert_int_equal(c->exports[0].check, good[i].check);
+		assert_int_equal(c->exports[0].seal, good[i].seal);
+		assert_int_equal(c->exports[0].retry_time, good[i].retry_time);
+		assert_string_equal(c->exports[0].key_file, good[i].key_file);
+		conf_free(c);
+		conf_errors_free(&errors);
+	}
+}
+
+static void test_words(void **state)
+{
+	char buf[CONF_WORD_MAX];
+
+	assert_string_equal(conf_key_word("check", CHECK_NONE, buf), "none");
+	assert_string_equal(conf_key_word("check", CHECK_XXH3, buf), "xxh3");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_NONE, buf), "none");
+	assert_string_equal(conf_key_word("seal", PAGE_SEAL_AES_256_GCM, buf), "aes-256-gcm");
+}
+
 static void test_defaults(void **state)
 {
 	struct conf_errors errors;
@@ -247,9 +335,10 @@ static void test_differs(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_inputs), cmocka_unit_test(test_long_line), cmocka_unit_test(test_long_export_name),
+		cmocka_unit_test(test_bad_inputs), cmocka_unit_test(test_long_line), cmocka_unit_test(test_nul_byte),
+		cmocka_unit_test(test_long_export_name),
 		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_differs),
+		cmocka_unit_test(test_rules), cmocka_unit_test(test_words), cmocka_unit_test(test_differs),
 	};
 	int fd = mkstemp(path), rc;
 

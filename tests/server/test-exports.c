@@ -6,6 +6,7 @@
 
 #include "server/exports.h"
 #include "store/page.h"
+#include "store/store.h"
 #include "tests/setpage.h"
 
 #include <errno.h>
@@ -56,7 +57,17 @@ static void ignore(void *arg, struct export *x)
 {
 }
 
-static const struct exports_ops ops = { ignore, finished, finished, settled, counted };
+static unsigned scrubs_ended;
+
+/* Nobody waits for the loop to end here but the test of scrubs. */
+static void scrubbed(void *arg, struct export *x)
+{
+	scrubs_ended++;
+	if (x->state == EXPORT_READY)
+		finished(arg, x);
+}
+
+static const struct exports_ops ops = { ignore, finished, finished, settled, counted, ignore, scrubbed };
 
 static struct export *activate(struct export *x)
 {
@@ -94,6 +105,8 @@ static void begin(void)
 	set = (struct exports){ .ops = &ops, .arg = ev_loop_new(EVFLAG_AUTO), .allow_unlocked = true };
 	set.slow = job_runner_create(set.arg, 1, &e);
 	set.quick = job_runner_create(set.arg, 4, &e);
+	set.scrubs = job_runner_create(set.arg, 4, &e);
+	scrubs_ended = 0;
 }
 
 static void end(struct export *x)
@@ -102,6 +115,7 @@ static void end(struct export *x)
 	exports_remove(&set, x);
 	job_runner_free(set.slow);
 	job_runner_free(set.quick);
+	job_runner_free(set.scrubs);
 	ev_loop_destroy(set.arg);
 }
 
@@ -235,6 +249,89 @@ static void test_count(void **state)
 	end(x);
 }
 
+/* Every page written by a store, so that there is something to verify. */
+static void write_all(struct export *x)
+{
+	unsigned char data[PAGE_BYTES];
+	struct pool *pool;
+	struct store *store;
+	struct errbuf e;
+
+	pool = pool_create(64, true, &e);
+	assert_non_null(pool);
+	store = store_create(&(struct store_options){ .name = "a", .fd = backing_fd(x->backing), .table = x->table, .pool = pool }, &e);
+	assert_non_null(store);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		memset(data, 1, sizeof(data));
+		data[i] = 2;
+		assert_int_equal(store_rw(store, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
+	}
+	store_free(store);
+	pool_free(pool);
+}
+
+static void until_verified(const struct export *x, uint64_t more_than)
+{
+	while (x->scrub.totals.verified <= more_than && x->scrub.state == SCRUB_RUNNING) {
+		ev_run(set.arg, EVRUN_NOWAIT);
+		usleep(1000);
+	}
+	assert_int_equal(x->scrub.state, SCRUB_RUNNING);
+}
+
+/* A scrub under way when a worker dies: settling does not wait for its end, and it goes on afterwards where it was. */
+static void test_scrub_pauses(void **state)
+{
+	struct export *x;
+	uint64_t before;
+
+	begin();
+	x = activate(NULL);
+	write_all(x);
+	assert_true(export_scrub(x, 256 << 10)); /* 4 s, if nothing else */
+	until_verified(x, 0);
+	export_recheck(x); /* which a scrub does not keep away */
+	while (x->looking)
+		ev_run(set.arg, EVRUN_ONCE);
+	before = x->scrub.totals.verified;
+	assert_true(before < PAGES);
+	export_settle(x);
+	assert_true(x->waiting);
+	ev_run(set.arg, 0);
+	assert_ptr_equal(last_settled, x);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_true(x->scrub.working);
+	assert_int_equal(scrubs_ended, 0);
+	assert_true(x->scrub.totals.verified >= before);
+	until_verified(x, before + 31);
+	assert_false(export_scrub(x, SCRUB_RATE_MAX));
+	ev_run(set.arg, 0);
+	assert_int_equal(scrubs_ended, 1);
+	assert_int_equal(x->scrub.state, SCRUB_DONE);
+	assert_int_equal(x->scrub.totals.verified, PAGES);
+	assert_false(scrub_found_bad(&x->scrub));
+	release(x);
+	end(x);
+}
+
+/* Released under a scrub: that is stopped, not waited for. */
+static void test_release_stops_scrub(void **state)
+{
+	struct export *x;
+
+	begin();
+	x = activate(NULL);
+	write_all(x);
+	export_scrub(x, 64 << 10);
+	until_verified(x, 0);
+	release(x);
+	assert_int_equal(scrubs_ended, 1);
+	assert_int_equal(x->scrub.state, SCRUB_STOPPED);
+	assert_non_null(strstr(x->scrub.why.text, "released"));
+	assert_true(x->scrub.totals.verified < PAGES);
+	end(x);
+}
+
 static void test_interrupted(void **state)
 {
 	struct conf_export conf = { .name = "a", .size = 64 << 20 };
@@ -257,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
 	};
 	struct statfs fs;

@@ -70,7 +70,7 @@ must_match "$out" 'listen has changed while 1 sessions are attached'
 cp "$tmp/good" "$conf"
 sed -i 's/^\[export a\]/&\nsize = 8M/' "$conf"
 if out=$(ctl reload 2>&1); then fail "the size was changed under a client"; fi
-must_match "$out" '\[export a\]: file or size has changed while client machine-A is attached'
+must_match "$out" '\[export a\]: size has changed while client machine-A is attached'
 sed -e '/^\[export a\]/d' "$tmp/good" >"$conf"
 must_match "$(ctl reload)" '^removed, kept until its client goes: a$'
 must_match "$(ctl status)" '^a +removed, ready .*machine-A'
@@ -85,6 +85,30 @@ let_go machine-A
 wait_until 60 names_are "c d"
 must_match "$(ctl reload)" '^added: thief$'
 wait_until 60 export_is thief ready
+
+# retry-time changes at once, also under a client; the rules of its pages do not, and the refusal names the first of them.
+sed -i 's|^size = 4M|&\nretry-time = 7|' "$conf"
+cp "$conf" "$tmp/good"
+hold_open c machine-C
+must_match "$(ctl reload)" '^changed: c$'
+rule_of() { field ".exports[]|select(.name==\"$1\")|.rules.$2"; }
+[ "$(rule_of c retry_time)" = 7 ] || fail "retry-time is $(rule_of c retry_time)"
+for rule in 'check = none' 'seal = aes-256-gcm'; do
+    sed "s|^\[export c\]|&\n$rule|" "$tmp/good" >"$conf"
+    if out=$(ctl reload 2>&1); then fail "$rule was accepted under a client"; fi
+    must_match "$out" "\[export c\]: ${rule%% *} has changed while client machine-C is attached; detach it first"
+done
+[ "$(rule_of c check)" = xxh3 ] || fail "check is $(rule_of c check)"
+let_go machine-C
+sed 's|^\[export c\]|&\ncheck = none|' "$tmp/good" >"$conf"
+must_match "$(ctl reload)" '^changed: c$'
+rule_is() { export_is "$1" ready && [ "$(rule_of "$1" "$2")" = "$3" ]; }
+wait_until 60 rule_is c check none
+[ "$(rule_of c retry_time)" = 7 ] || fail "retry-time is $(rule_of c retry_time)"
+[ "$(rule_of d check)" = xxh3 ] || fail "another export's check is $(rule_of d check)"
+cp "$tmp/good" "$conf"
+must_match "$(ctl reload)" '^changed: c$'
+wait_until 60 rule_is c check xxh3
 
 # Changed with nobody attached: activated anew with the new size (its file is a new one).
 sed -i "s|^\[export c\]|&\nfile = $tmp/c2.swap\nsize = 1M|" "$conf"

@@ -29,7 +29,7 @@ same() {
 same || fail "what was written does not come back"
 [ "$(field '.exports[0].counters.writes')" -gt 0 ] || fail "writes are not counted"
 [ "$(field '.exports[0].pages.written')" = 1024 ] || fail "not 1024 pages are written"
-must_match "$(ctl status)" '^ws1 +ready +4 MiB +[a-z0-9]+ +- +0 +[0-9]+ +[0-9]+ +0 +0 +[0-9]+ ready'
+must_match "$(ctl status)" '^ws1 +ready +4 MiB +[a-z0-9]+ +xxh3 +300 s +- +0 +[0-9]+ +[0-9]+ +0 +0 +[0-9]+ ready'
 
 # The worker is killed: the same pages from the next one, in the same generation.
 generation=$(field '.exports[0].activation')

@@ -10,25 +10,37 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
 	tests/store/test-crash-instants \
+	tests/store/test-errclass \
+	tests/store/test-held \
 	tests/store/test-lock \
+	tests/store/test-noswap \
 	tests/store/test-marks \
+	tests/store/test-notices \
 	tests/store/test-open \
 	tests/store/test-pool \
 	tests/store/test-race \
+	tests/store/test-reopen \
 	tests/store/test-report \
 	tests/store/test-rw \
 	tests/store/test-rw-errors \
+	tests/store/test-scrub \
+	tests/store/test-seal \
+	tests/store/test-sealkey \
 	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
-STORE_UNIT_TESTS += tests/store/test-no-allocation
+STORE_UNIT_TESTS += tests/store/test-no-allocation tests/store/test-seal-no-allocation
 endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
@@ -38,7 +50,13 @@ tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
+tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
+tests_store_test_seal_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS) -lpthread
+tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
+tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 

@@ -55,6 +55,7 @@ static struct file make(void)
 	f.fd = scratch_file(f.t.file_size);
 	f.t.state = TRAILER_CLEAN;
 	f.t.table = TRAILER_TABLE_FRESH;
+	f.t.allocated = f.t.table_offset + f.t.table_bytes;
 	f.t.activation = 1;
 	return f;
 }
@@ -167,6 +168,47 @@ static void other_size(void **state)
 	close(f.fd);
 }
 
+/* A header that contradicts itself is none, however right its check is. */
+static void contradictions(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		struct file f = make();
+		struct trailer t;
+
+		switch (i) {
+		case 0:
+			f.t.table = TRAILER_TABLE_IMAGE + 1;
+			break;
+		case 1:
+			f.t.state = TRAILER_IN_USE + 1;
+			break;
+		case 2:
+			f.t.allocated += PAGE_BYTES;
+			break;
+		case 3:
+			f.t.allocated -= PAGE_BYTES; /* clean, but not written whole */
+			break;
+		case 4:
+			f.t.state = TRAILER_ALLOCATING;
+			f.t.allocated = 512;
+			break;
+		case 5:
+			memset(f.t.owner_host, 'x', sizeof(f.t.owner_host));
+			break;
+		case 6:
+			f.t.table_offset -= PAGE_BYTES;
+			break;
+		case 7:
+			f.t.data_size += PAGE_BYTES;
+			break;
+		}
+		assert_int_equal(trailer_write(f.fd, "f", &f.t, NULL), 0);
+		assert_int_equal(read_back(&f, &t), 0);
+		close(f.fd);
+	}
+}
+
 static void unreadable_is_an_error(void **state)
 {
 	struct file f = make();
@@ -186,7 +228,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layout_and_fit), cmocka_unit_test(newest_counts),
 		cmocka_unit_test(torn_header),	  cmocka_unit_test(damaged_header),
-		cmocka_unit_test(other_size),	  cmocka_unit_test(unreadable_is_an_error),
+		cmocka_unit_test(other_size),	  cmocka_unit_test(contradictions),
+		cmocka_unit_test(unreadable_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

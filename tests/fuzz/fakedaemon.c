@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "tests/fuzz/fakedaemon.h"
+
+#include "common/fdmsg.h"
+#include "server/spawn.h"
+#include "store/page.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <ev.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+/* Its parts are static: setup, begin and teardown are to be those of the daemon. */
+static bool ended;
+static void note_break(void)
+{
+	ended = true;
+}
+#define ev_break(loop, how) note_break()
+#include "server/daemon.c"
+#undef ev_break
+
+#define CLIENTS 3
+#define WORKER_PID 0x7ffffff0 /* no process can have it */
+#define SIZE (64u << 10)      /* the smallest that the configuration takes */
+#define ANSWERS_MAX (1u << 20)
+
+struct job_runner {
+	struct ev_loop *loop;
+};
+
+struct job {
+	struct job *next;
+	struct job_runner *runner;
+	const struct job_ops *ops;
+	void *arg;
+	bool was_run;
+};
+
+static struct client_end {
+	int fd; /* -1: not connected */
+	size_t requests, answers;
+	bool filled;   /* the line that is being sent has something in it */
+	size_t line;   /* its length so far */
+	bool refused;  /* a line was too long: what follows it is not read */
+	char *text;    /* what came, without whole lines */
+	size_t have;
+} ends[CLIENTS];
+
+static struct daemon *d;
+static struct job *jobs;
+static int worker_end = -1;
+static size_t worker_requests, worker_answers;
+static bool spawn_fails;
+
+/* In place of job.c, spawn.c, memlock.c, procself.c. */
+struct job_runner *job_runner_create(struct ev_loop *loop, unsigned max_running, struct errbuf *e)
+{
+	struct job_runner *r = calloc(1, sizeof(*r));
+
+	r->loop = loop;
+	return r;
+}
+
+void job_runner_free(struct job_runner *r)
+{
+	promise(!r || job_runner_idle(r), "a runner is freed while jobs run");
+	free(r);
+}
+
+bool job_runner_idle(const struct job_runner *r)
+{
+	for (const struct job *j = jobs; j; j = j->next)
+		if (j->runner == r)
+			return false;
+	return true;
+}
+
+int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct errbuf *e)
+{
+	struct job *j = calloc(1, sizeof(*j)), **p;
+
+	for (p = &jobs; *p; p = &(*p)->next)
+		promise((*p)->arg != arg, "two jobs for one export");
+	j->runner = r;
+	j->ops = ops;
+	j->arg = arg;
+	*p = j;
+	return 0;
+}
+
+void job_poke(struct job *j)
+{
+	if (j->ops->progress) /* really some time later; it only reads counters */
+		j->ops->progress(j->arg);
+}
+
+bool fake_job_run(void)
+{
+	for (struct job *j = jobs; j; j = j->next)
+		if (!j->was_run) {
+			j->ops->run(j, j->arg);
+			j->was_run = true;
+			return true;
+		}
+	return false;
+}
+
+bool fake_job_done(void)
+{
+	for (struct job **p = &jobs; *p; p = &(*p)->next)
+		if ((*p)->was_run) {
+			struct job *j = *p;
+
+			*p = j->next;
+			j->ops->done(j->arg);
+			free(j);
+			return true;
+		}
+	return false;
+}
+
+pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e)
+{
+	promise(worker_end < 0, "a second worker is started");
+	if (spawn_fails)
+		return err_set(e, EAGAIN, "no process");
+	worker_end = dup(sock);
+	fcntl(worker_end, F_SETFL, O_NONBLOCK);
+	worker_requests = worker_answers = 0;
+	return WORKER_PID;
+}
+
+/* Killed, it is dead when the target lets the daemon hear of it. */
+int kill(pid_t pid, int sig)
+{
+	if (pid == WORKER_PID)
+		return 0;
+	return (int)syscall(SYS_kill, pid, sig);
+}
+
+int memlock_process(struct errbuf *e)
+{
+	return 0;
+}
+
+int memlock_verify(uint64_t *locked_kib, struct errbuf *e)
+{
+	return 0;
+}
+
+int procself_oom_score(int score, struct errbuf *e)
+{
+	return 0;
+}
+
+int procself_io_flusher(struct errbuf *e)
+{
+	return 0;
+}
+
+/* An answer on the control socket, or progress. */
+static void take_line(struct client_end *c, const char *line, size_t n)
+{
+	json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL), *ok = json_object_get(o, "ok");
+
+	promise(json_is_object(o), "the answer \"%.*s\" is not a JSON object", (int)n, line);
+	if (!json_is_object(json_object_get(o, "progress"))) {
+		promise(json_is_boolean(ok), "the answer \"%.*s\" does not say ok", (int)n, line);
+		promise(json_is_true(ok) || json_object_get(o, "error"), "refused without a reason: %.*s", (int)n, line);
+		c->answers++;
+		promise(c->answers <= c->requests + c->refused, "%zu answers to %zu requests", c->answers, c->requests);
+	}
+	json_decref(o);
+}
+
+static void take_answers(struct client_end *c)
+{
+	char *newline;
+	ssize_t n;
+
+	while (c->fd >= 0 && (n = recv(c->fd, c->text + c->have, ANSWERS_MAX - c->have, MSG_DONTWAIT)) > 0) {
+		c->have += (size_t)n;
+		while ((newline = memchr(c->text, '\n', c->have))) {
+			size_t used = (size_t)(newline - c->text) + 1;
+
+			take_line(c, c->text, used - 1);
+			memmove(c->text, newline + 1, c->have - used);
+			c->have -= used;
+		}
+		promise(c->have < ANSWERS_MAX, "an answer of more than %u bytes", ANSWERS_MAX);
+	}
+}
+
+/* A packet to the worker: a command, or an answer, which has descriptors exactly when it grants an export. */
+static void take_packet(const char *text, size_t n, size_t nfds)
+{
+	json_t *o = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL), *ok = json_object_get(o, "ok");
+	const char *name = json_string_value(json_object_get(o, "name"));
+
+	promise(json_is_object(o), "the worker gets \"%.*s\"", (int)n, text);
+	if (json_object_get(o, "cmd")) {
+		promise(nfds == 0, "a command with descriptors");
+	} else {
+		promise(json_is_boolean(ok) && json_is_integer(json_object_get(o, "id")), "the worker gets \"%.*s\"", (int)n, text);
+		promise(json_is_true(ok) || json_is_string(json_object_get(o, "error")), "refused without a reason");
+		promise(nfds == (json_object_get(o, "session") ? 2 : 0), "%zu descriptors", nfds);
+		promise(nfds == 0 || (name && exports_find(&d->exports, name)), "an export that is none is granted");
+		worker_answers++;
+	}
+	json_decref(o);
+}
+
+static void take_packets(void)
+{
+	static char text[FDMSG_MAX + 1];
+	int fds[FDMSG_FDS];
+	struct errbuf e;
+	size_t nfds;
+	ssize_t n;
+
+	while (worker_end >= 0 && (n = fdmsg_recv(worker_end, text, fds, &nfds, &e)) > 0) {
+		for (size_t i = 0; i < nfds; i++)
+			close(fds[i]);
+		take_packet(text, (size_t)n, nfds);
+	}
+	promise(worker_end < 0 || d->worker.sock < 0 || worker_answers == worker_requests, "%zu answers to %zu requests of the worker",
+		worker_answers, worker_requests);
+}
+
+/* Who has a session has an export that is served, and the lease counts it. */
+static void check_sessions(void)
+{
+	for (const struct export *x = d->exports.first; x; x = x->next) {
+		uint32_t n = 0;
+
+		for (const struct session *s = d->sessions.first; s; s = s->next)
+			n += s->x == x;
+		promise(x->lease.sessions == n, "%u sessions of %s, and its lease says %u", n, x->conf.name, x->lease.sessions);
+		promise(n == 0 || x->state == EXPORT_READY, "%s has sessions and is %s", x->conf.name, export_state_name(x));
+		promise(x->state != EXPORT_READY || (x->backing && x->table), "%s is ready and has no file", x->conf.name);
+		for (const struct export *y = d->exports.first; y != x; y = y->next)
+			promise(x->state == EXPORT_DOWN || y->state == EXPORT_DOWN || strcmp(x->active_file, y->active_file) != 0,
+				"%s and %s are active on one file", x->conf.name, y->conf.name);
+	}
+}
+
+void fake_run(void)
+{
+	for (int i = 0; i < 4 && !ended; i++)
+		ev_run(d->loop, EVRUN_NOWAIT);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		take_answers(&ends[i]);
+	take_packets();
+	check_sessions();
+}
+
+bool fake_ended(void)
+{
+	return ended;
+}
+
+static void connect_control(struct client_end *c)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	strcpy(un.sun_path, d->conf->server.control);
+	memset(c, 0, offsetof(struct client_end, text));
+	c->have = 0;
+	if (!c->text)
+		c->text = malloc(ANSWERS_MAX);
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	promise(connect(c->fd, (struct sockaddr *)&un, sizeof(un)) == 0, "nobody is at the control socket");
+}
+
+/* What of it counts as a request, as control.h has it. */
+static void count_requests(struct client_end *c, const char *bytes, size_t n)
+{
+	for (size_t i = 0; i < n && !c->refused; i++) {
+		if (bytes[i] == '\n') {
+			c->requests += c->filled;
+			c->filled = false;
+			c->line = 0;
+			continue;
+		}
+		c->filled |= !strchr(" \t\r", bytes[i]) || !bytes[i];
+		c->refused = ++c->line >= CONTROL_LINE_MAX;
+	}
+}
+
+void fake_control_send(unsigned client, const void *bytes, size_t n)
+{
+	struct client_end *c = &ends[client];
+	size_t at = 0;
+
+	if (c->fd < 0)
+		connect_control(c);
+	/* What the socket does not take when the daemon has done all it can is not sent; then it is not read either. */
+	while (at < n) {
+		ssize_t r = send(c->fd, (const char *)bytes + at, n - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (r <= 0)
+			return;
+		count_requests(c, (const char *)bytes + at, (size_t)r);
+		at += (size_t)r;
+		fake_run();
+		if (ended)
+			return;
+	}
+}
+
+void fake_control_close(unsigned client)
+{
+	if (ends[client].fd >= 0)
+		close(ends[client].fd);
+	ends[client].fd = -1;
+}
+
+/* Is it one that is to be answered, as common/broker.h has it? */
+static bool is_request(const void *bytes, size_t n)
+{
+	static const char *const events[] = { "ready", "drained", "log", "forgotten" };
+	json_t *o = json_loadb(bytes, n, 0, NULL);
+	const char *event = json_string_value(json_object_get(o, "event"));
+	bool known = false, is;
+
+	for (size_t i = 0; event && i < sizeof(events) / sizeof(events[0]); i++)
+		known |= strcmp(event, events[i]) == 0;
+	is = !known && json_is_string(json_object_get(o, "op"));
+	json_decref(o);
+	return is;
+}
+
+void fake_worker_send(const void *bytes, size_t n, size_t nfds)
+{
+	int fds[FDMSG_FDS] = { 0, 0, 0, 0 };
+
+	if (worker_end < 0 || fdmsg_send(worker_end, bytes, n, fds, nfds, NULL) < 0)
+		return;
+	worker_requests += is_request(bytes, n);
+	fake_run();
+}
+
+void fake_worker_exit(int status)
+{
+	struct worker *w = &d->worker;
+
+	if (w->pid != WORKER_PID)
+		return;
+	close(worker_end);
+	worker_end = -1;
+	w->child.rstatus = status;
+	ev_feed_event(d->loop, &w->child, EV_CHILD);
+	fake_run();
+}
+
+void fake_worker_timer(void)
+{
+	struct worker *w = &d->worker;
+
+	if (!ev_is_active(&w->timer))
+		return;
+	ev_timer_stop(d->loop, &w->timer);
+	ev_invoke(d->loop, &w->timer, EV_TIMER);
+	fake_run();
+}
+
+void fake_spawn_fails(bool fails)
+{
+	spawn_fails = fails;
+}
+
+void fake_tick(bool late)
+{
+	for (struct export *x = d->exports.first; x && late; x = x->next)
+		x->forget_until_ms = 0;
+	ev_invoke(d->loop, &d->tick, EV_TIMER);
+}
+
+void fake_recheck(void)
+{
+	ev_invoke(d->loop, &d->recheck, EV_TIMER);
+}
+
+void fake_hup(void)
+{
+	ev_invoke(d->loop, &d->sighup, EV_SIGNAL);
+}
+
+void fake_term(void)
+{
+	ev_invoke(d->loop, &d->sigterm, EV_SIGNAL);
+}
+
+static void put_text(const char *name, const char *text)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", fuzz_dir(), name);
+	f = fopen(path, "we");
+	promise(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s cannot be written", path);
+}
+
+void fake_config(unsigned which)
+{
+	static const char listen_[] = "listen = unix:%D/listen\n";
+	static const struct {
+		const char *server, *exports;
+	} configs[FAKE_CONFIGS] = {
+		{ listen_, "[export a]\nfile = %D/a\ndescription = first\n[export b]\nfile = %D/b\nsize = 64K\n"
+			   "[export m]\nfile = %D/m\nprovision = never\n" },
+		{ listen_, "[export a]\nfile = %D/a\n" }, /* two removed, a description changed */
+		{ listen_, "[export a]\nfile = %D/b\nsize = 64K\n[export b]\nfile = %D/a\n" },  /* exchanged */
+		{ listen_, "[export n]\nfile = %D/a\n[export b]\nfile = %D/b\nsize = 64K\n" }, /* renamed */
+		{ listen_, "[export a]\nfile = %D/a\nsize = 68K\n[export \xe4]\nfile = %D/\xe4\ndescription = \xe4\n" },
+		{ "listen = unix:%D/elsewhere\n", "[export a]\nfile = %D/a\n" },
+		{ "threads = 3\n", "[export a]\nfile = %D/a\n" }, /* needs a restart */
+		{ listen_, "[export a\n" }, { listen_, "[\xe4]\n" },
+	};
+	const char *parts[] = { "[server]\ncontrol = %D/control\nnbdkit = /bin/false\n", configs[which].server, configs[which].exports };
+	char text[2048], *out = text;
+
+	for (unsigned i = 0; i < 3; i++)
+		for (const char *s = parts[i]; *s; s++)
+			if (*s == '%')
+				out += sprintf(out, "%s", fuzz_dir()), s++;
+			else
+				*out++ = *s;
+	*out = '\0';
+	put_text("conf", text);
+}
+
+/* Files as they are to be at the beginning: "a" activated once and ended cleanly. */
+static void put_files(void)
+{
+	static char *image;
+	static size_t size;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/m", fuzz_dir());
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/b", fuzz_dir());
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/a", fuzz_dir());
+	if (!image) {
+		struct backing_options opt = { .size = SIZE, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
+		struct backing *b;
+		struct table *t;
+		struct errbuf e;
+
+		promise(backing_activate(path, &opt, &b, NULL, &e) == 0 && backing_begin(b, &t, &e) == 0 &&
+			backing_end(b, t, &e) == 0, "%s: %s", path, e.text);
+		table_free(t);
+		backing_close(b);
+		f = fopen(path, "re");
+		image = malloc(2 * SIZE);
+		size = fread(image, 1, 2 * SIZE, f);
+		fclose(f);
+	}
+	f = fopen(path, "r+e"); /* the same inode, which its trailer names */
+	promise(f && fwrite(image, 1, size, f) == size && fclose(f) == 0 && truncate(path, (off_t)size) == 0, "%s", path);
+}
+
+void fake_begin(void)
+{
+	struct conf_errors errors;
+	char path[128];
+	struct errbuf e;
+
+	fuzz_dir();
+	put_files();
+	fake_config(0);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		ends[i].fd = -1;
+	ended = spawn_fails = false;
+	d = calloc(1, sizeof(*d));
+	snprintf(path, sizeof(path), "%s/conf", fuzz_dir());
+	d->conf = conf_load(path, &errors);
+	promise(d->conf, "%s", errors.text[0]);
+	d->conf->server.allow = ALLOW_MEMLOCK;
+	promise(setup(d, &e) == 0, "%s", e.text);
+	begin(d);
+}
+
+/* Answers that are owed: all of the requests, once nothing is left to be waited for. */
+static void settle_all(void)
+{
+	for (int i = 0; i < 100 && !ended; i++) {
+		bool more = fake_job_run();
+
+		more |= fake_job_done();
+		fake_tick(true);
+		fake_run();
+		if (!more && exports_idle(&d->exports))
+			break;
+	}
+	promise(ended || exports_idle(&d->exports), "jobs come without end");
+	for (unsigned i = 0; i < CLIENTS && !ended && !d->stopping; i++)
+		promise(ends[i].fd < 0 || ends[i].refused || ends[i].answers == ends[i].requests, "%zu answers to %zu requests",
+			ends[i].answers, ends[i].requests);
+}
+
+/* What the process's end does away with when it is in too much of a hurry to do it itself. */
+static void bury(void)
+{
+	struct job *j;
+
+	while ((j = jobs)) {
+		jobs = j->next;
+		free(j);
+	}
+	while (d->exports.first) {
+		struct export *x = d->exports.first;
+
+		table_free(x->table);
+		table_free(x->new_table);
+		backing_close(x->backing);
+		backing_close(x->new_backing);
+		exports_remove(&d->exports, x);
+	}
+	job_runner_free(d->exports.slow);
+	job_runner_free(d->exports.quick);
+	json_decref(d->worker.warnings);
+	conf_free(d->conf);
+}
+
+void fake_end(void)
+{
+	struct control_wait *w;
+
+	if (!ended)
+		settle_all();
+	if (!ended && !d->stopping)
+		fake_term();
+	for (int i = 0; i < 10 && !ended; i++) {
+		fake_run();
+		fake_worker_exit(SIGKILL);
+		settle_all();
+	}
+	promise(ended, "it does not stop");
+	ev_signal_stop(d->loop, &d->sigterm);
+	ev_signal_stop(d->loop, &d->sigint);
+	ev_signal_stop(d->loop, &d->sighup);
+	ev_timer_stop(d->loop, &d->tick);
+	ev_timer_stop(d->loop, &d->recheck);
+	ev_check_stop(d->loop, &d->notify);
+	ev_timer_stop(d->loop, &d->worker.timer);
+	ev_io_stop(d->loop, &d->worker.io);
+	ev_child_stop(d->loop, &d->worker.child);
+	if (d->worker.sock >= 0)
+		close(d->worker.sock);
+	if (worker_end >= 0)
+		close(worker_end);
+	worker_end = -1;
+	while (d->sessions.first) {
+		struct session *s = d->sessions.first;
+
+		d->sessions.first = s->next;
+		free(s);
+	}
+	while ((w = d->waits)) {
+		d->waits = w->next;
+		free(w);
+	}
+	if (!teardown(d))
+		bury();
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		take_answers(&ends[i]);
+		fake_control_close(i);
+	}
+	free(d);
+	d = NULL;
+}

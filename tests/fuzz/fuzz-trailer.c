@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The tail of a backing file: two header slots and the image of a page table.  The input is
+ *   1 byte   pages of the export, less one
+ *   2 x TRAILER_ROOM bytes   the beginnings of the two slots
+ *   the rest  the image
+ * and is laid out as a file on tmpfs, which is read, activated, begun, ended and begun again.  The checks (XXH3) are put right by the
+ * mutator, so that what stands behind them is reached.
+ */
+#include "config.h"
+
+#include "tests/fuzz/fuzz.h"
+
+#include "store/backing.h"
+#include "store/page.h"
+#include "store/trailer.h"
+#include "tests/setpage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define TRAILER_ROOM 512u
+#define PAGES_MAX 12u
+#define INPUT_MIN (1 + TRAILER_SLOTS * TRAILER_ROOM)
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
+
+static int fd = -1; /* of the file, and its name */
+static char path[128];
+
+static void open_file(void)
+{
+	if (fd >= 0)
+		return;
+	snprintf(path, sizeof(path), "%s/file", fuzz_dir());
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	promise(fd >= 0, "%s cannot be made", path);
+}
+
+static uint64_t pages_of(const uint8_t *data)
+{
+	return 1 + data[0] % PAGES_MAX;
+}
+
+/* Lays the input out; *bytes of the file are in the buffer that is returned (static). */
+static unsigned char *lay_out(const uint8_t *data, size_t size, size_t *bytes)
+{
+	static unsigned char whole[(2 * PAGES_MAX + 8) * PAGE_BYTES];
+	struct trailer t;
+	size_t room;
+
+	trailer_layout(&t, pages_of(data) * PAGE_BYTES);
+	promise(t.file_size <= sizeof(whole), "a layout of %llu bytes", (unsigned long long)t.file_size);
+	memset(whole, 0, sizeof(whole));
+	for (uint64_t i = 0; i < t.data_size; i++)
+		whole[i] = (unsigned char)(i / PAGE_BYTES * 7 + i % 251);
+	room = size - INPUT_MIN < t.table_bytes ? size - INPUT_MIN : (size_t)t.table_bytes;
+	memcpy(whole + t.table_offset, data + INPUT_MIN, room);
+	for (unsigned i = 0; i < TRAILER_SLOTS; i++)
+		memcpy(whole + t.file_size - (TRAILER_SLOTS - i) * PAGE_BYTES, data + 1 + i * TRAILER_ROOM, TRAILER_ROOM);
+	*bytes = (size_t)t.file_size;
+	open_file();
+	promise(ftruncate(fd, 0) == 0 && pwrite(fd, whole, *bytes, 0) == (ssize_t)*bytes, "%s cannot be written", path);
+	return whole;
+}
+
+static uint64_t header_check(const struct trailer *t)
+{
+	return XXH3_64bits(t, offsetof(struct trailer, check));
+}
+
+/* ---- the mutator ---- */
+
+static uint32_t dice(unsigned *seed, uint32_t sides)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return (*seed >> 16) % sides;
+}
+
+/* Puts something into a header that could have been meant. */
+static void meant(struct trailer *t, uint64_t pages, unsigned *seed)
+{
+	struct trailer layout;
+
+	trailer_layout(&layout, pages * PAGE_BYTES);
+	switch (dice(seed, 10)) {
+	case 0:
+		t->state = dice(seed, 5);
+		break;
+	case 1:
+		t->table = dice(seed, 4);
+		break;
+	case 2:
+		t->sequence += dice(seed, 3) - 1u;
+		break;
+	case 3:
+		t->allocated = dice(seed, 2) ? layout.table_offset + layout.table_bytes : dice(seed, 12) * PAGE_BYTES;
+		break;
+	case 4:
+		trailer_layout(&layout, (pages - dice(seed, (uint32_t)pages)) * PAGE_BYTES);
+		t->data_size = layout.data_size;
+		t->table_offset = layout.table_offset;
+		t->table_bytes = layout.table_bytes;
+		break;
+	case 5:
+		t->stride = 8u << dice(seed, 4);
+		break;
+	case 6:
+		t->activation = dice(seed, 2) ? 0 : UINT64_MAX - dice(seed, 3);
+		break;
+	case 7:
+		t->owner_since = (uint64_t)1 << dice(seed, 64);
+		break;
+	default: /* all of it as it should be */
+		t->magic = TRAILER_MAGIC;
+		t->version = TRAILER_VERSION;
+		t->data_size = layout.data_size;
+		t->table_offset = layout.table_offset;
+		t->table_bytes = layout.table_bytes;
+		t->file_size = layout.file_size;
+		t->allocated = layout.table_offset + layout.table_bytes;
+	}
+}
+
+static void put_right(uint8_t *data, size_t size, unsigned *seed)
+{
+	static unsigned char image[PAGES_MAX * ENTRY_BYTES_SEALED + PAGE_BYTES];
+	struct input in = { data + INPUT_MIN, size - INPUT_MIN };
+
+	input_bytes(&in, image, sizeof(image)); /* with the zeros that follow in the file */
+	for (unsigned i = 0; i < TRAILER_SLOTS; i++) {
+		struct trailer t;
+
+		memcpy(&t, data + 1 + i * TRAILER_ROOM, sizeof(t));
+		if (dice(seed, 4) == 0)
+			meant(&t, pages_of(data), seed);
+		if (dice(seed, 2) == 0) {
+			uint32_t stride = t.stride == ENTRY_BYTES_SEALED ? ENTRY_BYTES_SEALED : ENTRY_BYTES;
+			XXH128_hash_t h = XXH3_128bits(image, pages_of(data) * stride);
+
+			t.table_check[0] = h.low64;
+			t.table_check[1] = h.high64;
+		}
+		if (dice(seed, 16) != 0)
+			t.check = header_check(&t);
+		memcpy(data + 1 + i * TRAILER_ROOM, &t, sizeof(t));
+	}
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+	if (max_size < INPUT_MIN)
+		return LLVMFuzzerMutate(data, size, max_size);
+	if (size < INPUT_MIN) {
+		memset(data + size, 0, INPUT_MIN - size);
+		size = INPUT_MIN;
+	}
+	if (dice(&seed, 3) != 0)
+		size = LLVMFuzzerMutate(data, size, max_size);
+	if (size < INPUT_MIN) {
+		memset(data + size, 0, INPUT_MIN - size);
+		size = INPUT_MIN;
+	}
+	put_right(data, size, &seed);
+	return size;
+}
+
+/* ---- what is promised ---- */
+
+/* A header that is accepted says nothing that cannot be. */
+static void check_header(const struct trailer *t, uint64_t file_size)
+{
+	uint64_t end = t->table_offset + t->table_bytes;
+
+	promise(t->data_size > 0 && t->data_size % PAGE_BYTES == 0, "data of %llu bytes", (unsigned long long)t->data_size);
+	promise(t->table_offset == t->data_size && t->table_bytes % PAGE_BYTES == 0, "the image is not behind the data");
+	promise(t->table_bytes / ENTRY_BYTES_SEALED >= t->data_size / PAGE_BYTES, "the image has no room for all entries");
+	promise(end <= file_size - TRAILER_SLOTS * PAGE_BYTES && t->file_size == file_size, "more than the file has");
+	promise(t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE, "state %u", t->state);
+	promise(t->table <= TRAILER_TABLE_IMAGE, "table %u", t->table);
+	promise(t->allocated % PAGE_BYTES == 0 && t->allocated <= end, "allocated up to %llu of %llu", (unsigned long long)t->allocated,
+		(unsigned long long)end);
+	promise(t->state == TRAILER_ALLOCATING || t->allocated == end, "in use before it is allocated");
+	promise(memchr(t->owner_host, '\0', sizeof(t->owner_host)) && memchr(t->owner_boot, '\0', sizeof(t->owner_boot)),
+		"an owner without an end");
+	promise(t->check == header_check(t), "a wrong check");
+}
+
+static int read_trailer(struct trailer *t, uint64_t file_size)
+{
+	struct errbuf e = { .code = 0 };
+	int found = trailer_read(fd, path, file_size, t, &e);
+
+	promise(found >= 0 || e.code, "refused without a reason");
+	if (found == 1)
+		check_header(t, file_size);
+	return found;
+}
+
+/* Is the image what the header says, as far as it can be used? */
+static bool image_is_good(const struct trailer *t, const unsigned char *whole)
+{
+	XXH128_hash_t h = XXH3_128bits(whole + t->table_offset, t->data_size / PAGE_BYTES * ENTRY_BYTES);
+
+	return t->stride == ENTRY_BYTES && h.low64 == t->table_check[0] && h.high64 == t->table_check[1];
+}
+
+static bool same_data(const unsigned char *whole, uint64_t bytes)
+{
+	static unsigned char now[PAGES_MAX * PAGE_BYTES];
+
+	return pread(fd, now, (size_t)bytes, 0) == (ssize_t)bytes && memcmp(now, whole, (size_t)bytes) == 0;
+}
+
+/* After backing_begin: was said what the trailer promised, and nothing of the pages themselves touched? */
+static void check_begun(const struct trailer *before, struct backing *b, struct table *t, const unsigned char *whole)
+{
+	bool fresh = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_FRESH;
+	bool image = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_IMAGE && image_is_good(before, whole);
+	struct table_totals n;
+	struct trailer now;
+
+	promise(table_pages(t) == before->data_size / PAGE_BYTES, "a table of %llu pages", (unsigned long long)table_pages(t));
+	table_count(t, &n);
+	promise(n.fresh + n.same + n.written + n.lost == table_pages(t), "pages without a state");
+	if (fresh) {
+		promise(n.fresh == table_pages(t), "not all fresh after the allocation");
+	} else if (image) {
+		uint64_t bytes;
+		void *entries = table_image(t, &bytes);
+
+		promise(memcmp(entries, whole + before->table_offset, (size_t)bytes) == 0, "another table than the image");
+	} else {
+		promise(n.lost == table_pages(t), "%llu pages of an unclean end are not lost",
+			(unsigned long long)(table_pages(t) - n.lost));
+		promise(backing_activation(b) != before->activation, "lost pages in the old generation");
+	}
+	promise(backing_activation(b) == table_spec(t)->activation, "table and file are of two generations");
+	promise(same_data(whole, before->data_size), "pages were written over");
+	promise(read_trailer(&now, before->file_size) == 1 && now.state == TRAILER_IN_USE && now.table == TRAILER_TABLE_NONE,
+		"begun, but not marked in use");
+	promise(now.data_size == before->data_size && now.activation == backing_activation(b) &&
+		memcmp(now.uuid, before->uuid, sizeof(now.uuid)) == 0, "the mark is of another content");
+}
+
+/* Begins, ends, and comes back to the same table. */
+static void use(struct backing *b, const struct trailer *before, const unsigned char *whole)
+{
+	static unsigned char entries[PAGES_MAX * ENTRY_BYTES_SEALED];
+	struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct errbuf e = { .code = 0 };
+	struct backing *again;
+	struct table *t;
+	uint64_t bytes, activation;
+	void *image;
+
+	if (backing_begin(b, &t, &e) < 0) {
+		promise(e.code, "refused without a reason");
+		backing_close(b);
+		return;
+	}
+	check_begun(before, b, t, whole);
+	promise(backing_end(b, t, &e) == 0, "it cannot be ended: %s", e.text);
+	image = table_image(t, &bytes);
+	memcpy(entries, image, (size_t)bytes);
+	activation = backing_activation(b);
+	table_free(t);
+	backing_close(b);
+	promise(backing_activate(path, &opt, &again, NULL, &e) == 0 && backing_begin(again, &t, &e) == 0,
+		"it cannot be used again: %s", e.text);
+	image = table_image(t, &bytes);
+	promise(memcmp(entries, image, (size_t)bytes) == 0 && !backing_was_unclean(again), "it comes back otherwise");
+	promise(backing_activation(again) == activation, "another generation");
+	table_free(t);
+	backing_close(again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	static unsigned char now[(2 * PAGES_MAX + 8) * PAGE_BYTES];
+	static struct report report;
+	struct errbuf e = { .code = 0 };
+	unsigned char *whole;
+	struct trailer t;
+	struct backing *b;
+	size_t bytes;
+	int found;
+
+	if (size < INPUT_MIN)
+		return -1;
+	whole = lay_out(data, size, &bytes);
+	found = read_trailer(&t, bytes);
+	promise(backing_check(path, &report, &e) == 0, "%s", e.text);
+	if (backing_activate(path, &opt, &b, &report, &e) < 0) {
+		promise(e.code, "refused without a reason");
+		promise_text(e.text, sizeof(e.text));
+		b = NULL;
+	}
+	promise(pread(fd, now, sizeof(now), 0) == (ssize_t)bytes && memcmp(now, whole, bytes) == 0, "looking has changed it");
+	promise((b != NULL) == (found == 1 && t.state != TRAILER_ALLOCATING), "%s: %s", b ? "accepted" : "refused", b ? "" : e.text);
+	if (b) {
+		promise(backing_data_size(b) == t.data_size && backing_was_unclean(b) == (t.state == TRAILER_IN_USE),
+			"not what the trailer says");
+		use(b, &t, whole);
+	}
+	return 0;
+}
+
+/* ---- seeds: the tails of real files ---- */
+
+static void keep(const char *dir, const char *name, uint64_t pages, int spoil)
+{
+	uint8_t data[INPUT_MIN + PAGES_MAX * ENTRY_BYTES_SEALED] = { (uint8_t)(pages - 1) };
+	struct trailer t;
+
+	trailer_layout(&t, pages * PAGE_BYTES);
+	for (unsigned i = 0; i < TRAILER_SLOTS; i++)
+		promise(pread(fd, data + 1 + i * TRAILER_ROOM, TRAILER_ROOM,
+			      (off_t)(t.file_size - (TRAILER_SLOTS - i) * PAGE_BYTES)) == TRAILER_ROOM, "no slot");
+	promise(pread(fd, data + INPUT_MIN, pages * ENTRY_BYTES_SEALED, (off_t)t.table_offset) > 0, "no image");
+	if (spoil >= 0)
+		data[spoil] ^= 1;
+	seed(dir, name, data, INPUT_MIN + pages * ENTRY_BYTES_SEALED);
+}
+
+static bool no_further(void *arg, uint64_t done, uint64_t total)
+{
+	return false;
+}
+
+void make_seeds(const char *dir)
+{
+	struct backing_options opt = { .size = 6 * PAGE_BYTES, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing *b;
+	struct table *t;
+	struct errbuf e;
+
+	open_file();
+	promise(ftruncate(fd, 0) == 0, "%s", path);
+	opt.progress = no_further;
+	promise(backing_activate(path, &opt, &b, NULL, &e) < 0 && e.code == EINTR, "not interrupted");
+	keep(dir, "allocating", 6, -1);
+	opt.progress = NULL;
+	promise(backing_activate(path, &opt, &b, NULL, &e) == 0, "%s", e.text);
+	keep(dir, "fresh", 6, -1);
+	promise(backing_begin(b, &t, &e) == 0, "%s", e.text);
+	keep(dir, "in-use", 6, -1);
+	set_page(t, 0, PAGE_WRITTEN, false);
+	set_page(t, 1, PAGE_SAME, false);
+	set_page(t, 2, PAGE_LOST, false);
+	promise(backing_end(b, t, &e) == 0, "%s", e.text);
+	keep(dir, "clean", 6, -1);
+	keep(dir, "torn-slot-0", 6, 1 + 100);
+	keep(dir, "torn-slot-1", 6, 1 + TRAILER_ROOM + 100);
+	keep(dir, "damaged-image", 6, INPUT_MIN + 17);
+	keep(dir, "other-version", 6, 1 + offsetof(struct trailer, version));
+	table_free(t);
+	backing_close(b);
+}
