@@ -476,6 +476,8 @@ static void succeed(int fd)
 	struct table *t = map(fd, &e);
 	struct table_totals n;
 	struct store *s;
+	struct stat st;
+	uint64_t bytes;
 	bool slots_forged, busy;
 
 	if (!t) {
@@ -483,6 +485,10 @@ static void succeed(int fd)
 		return;
 	}
 	promise(w.header_touched || table_pages(t) == w.pages, "%u pages", (unsigned)table_pages(t));
+	/* Behind the mapping there may be another one, so it would not be seen. */
+	promise(fstat(fd, &st) == 0 && table_pages(t) <= (uint64_t)st.st_size / ENTRY_BYTES &&
+		(unsigned char *)table_slot(t, 0) - PAGE_BYTES + st.st_size >= (unsigned char *)table_image(t, &bytes) + bytes,
+		"%llu pages are more than the mapping has", (unsigned long long)table_pages(t));
 	count_lucky(t);
 	slots_forged = w.slots_touched && slots_are_forged(t);
 	for (uint64_t page = 0; page < w.pages && page < table_pages(t); page++)
