@@ -112,6 +112,11 @@ void check_owner(const struct check_target *t, struct report *r)
 			   t->path, (unsigned)t->st.st_nlink);
 }
 
+bool check_has_none(int error)
+{
+	return error == ENOTTY || error == EOPNOTSUPP || error == EINVAL || error == ENOSYS;
+}
+
 void check_flags(const struct check_target *t, struct report *r)
 {
 	static const struct {
@@ -136,7 +141,11 @@ void check_flags(const struct check_target *t, struct report *r)
 	if (t->backend->kind == BACKEND_BLOCKDEV || t->backend->kind == BACKEND_NFS)
 		return;
 	if (sys_ioctl(POINT_FLAGS, t->fd, FS_IOC_GETFLAGS, &flags) < 0) {
-		report_add(r, VERDICT_SKIP, "flags", "inode flags cannot be read on %s", t->backend->name);
+		if (check_has_none(errno))
+			report_add(r, VERDICT_SKIP, "flags", "%s has no inode flags", t->backend->name);
+		else
+			report_add(r, VERDICT_FAIL, "flags", "%s: its inode flags cannot be read: %s; see to the storage and try "
+				   "again", t->path, strerror(errno));
 		return;
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -145,7 +154,12 @@ void check_flags(const struct check_target *t, struct report *r)
 		report_add(r, VERDICT_FAIL, bad[i].item, "%s: %s; %s", t->path, bad[i].what, bad[i].remedy);
 		found = true;
 	}
-	n = fgetxattr(t->fd, "btrfs.compression", compression, sizeof(compression) - 1);
+	n = sys_fgetxattr(POINT_FLAGS, t->fd, "btrfs.compression", compression, sizeof(compression) - 1);
+	if (n < 0 && errno != ENODATA && !check_has_none(errno)) {
+		report_add(r, VERDICT_FAIL, "flags", "%s: whether it is compressed cannot be read: %s; see to the storage and try again",
+			   t->path, strerror(errno));
+		found = true;
+	}
 	if (n > 0 && !(n == 4 && memcmp(compression, "none", 4) == 0)) {
 		report_add(r, VERDICT_FAIL, "compressed", "%s: has the property btrfs.compression=%.*s; make a new file "
 			   "in a directory with `chattr +C`", t->path, (int)n, compression);

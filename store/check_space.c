@@ -20,6 +20,12 @@
 
 #define REWRITE_REMEDY "run `nbdswapctl activate --rewrite` on it to write every page (its content will be lost)"
 
+static void cannot_seek(const struct check_target *t, struct report *r)
+{
+	report_add(r, VERDICT_FAIL, "seek", "%s: cannot be looked through for holes: %s; see to the storage and try again", t->path,
+		   strerror(errno));
+}
+
 /* On NFS an unwritten extent is told as a hole, which is what we want to know. */
 static void check_seek(const struct check_target *t, struct report *r)
 {
@@ -31,8 +37,10 @@ static void check_seek(const struct check_target *t, struct report *r)
 		off_t hole = sys_lseek(POINT_SEEK, t->fd, at, SEEK_HOLE);
 
 		if (hole < 0) {
-			report_add(r, VERDICT_SKIP, "holes", "holes cannot be looked for on %s: %s", t->backend->name,
-				   strerror(errno));
+			if (check_has_none(errno))
+				report_add(r, VERDICT_SKIP, "holes", "%s does not tell where a file has holes", t->backend->name);
+			else
+				cannot_seek(t, r);
 			return;
 		}
 		if (hole >= (off_t)t->size)
@@ -40,8 +48,12 @@ static void check_seek(const struct check_target *t, struct report *r)
 		if (count++ == 0)
 			first = hole;
 		at = sys_lseek(POINT_SEEK, t->fd, hole, SEEK_DATA);
+		if (at < 0 && errno != ENXIO) {
+			cannot_seek(t, r);
+			return;
+		}
 		if (at < 0)
-			break; /* ENXIO: a hole up to the end */
+			break; /* a hole up to the end */
 	}
 	if (count)
 		report_add(r, VERDICT_FAIL, "holes", "%s: has %u hole%s, first at %s; " REWRITE_REMEDY, t->path, count,

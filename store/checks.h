@@ -8,6 +8,7 @@
 #include "store/backend.h"
 #include "store/report.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -18,6 +19,9 @@ struct check_target {
 	struct stat st;
 	uint64_t size; /* of the file, or of the block device */
 };
+
+/* Does this errno value say that the file system has no such thing?  Any other says that it could not be asked, which is no good sign. */
+bool check_has_none(int error);
 
 /* What can be known before a byte is allocated. */
 void check_mount(const struct check_target *t, struct report *r);  /* ro, soft, cached, local locks, data=journal */

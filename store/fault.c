@@ -46,7 +46,7 @@ const char *fault_point_name(enum sys_point point)
 
 void fault_count_in(struct fault_counters *where)
 {
-	counters = where;
+	counters = where ? where : &own;
 }
 
 struct fault_counters *fault_counters(void)
@@ -156,6 +156,7 @@ static const struct fault_rule *decide(struct fault *f)
 			chosen = &rules[i];
 			f->kinds = chosen->kinds;
 			f->error = chosen->error;
+			f->flip_bytes = chosen->flip_bytes;
 			f->random = random;
 		}
 	return chosen;

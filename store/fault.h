@@ -16,7 +16,7 @@
  *                acknowledged as whole (with errno: it fails)
  *   lost         a write or sync is acknowledged and not made
  *   misdirect    a read or write moves to another page of the file, up to eight pages before its own
- *   flip         one bit of what is read, or of what reaches the file, is turned over
+ *   flip[=BYTES] one bit of what is read, or of what reaches the file, is turned over; one of its first BYTES
  *   delay=MS     the call is made that much later
  *   hang         the call waits until the trigger file is gone
  *   kill         the process is killed instead of making the call
@@ -65,7 +65,7 @@ struct fault_counters {
  */
 int fault_configure(const char *rules, struct errbuf *e);
 
-/* Counts there from now on instead of in the process's own memory: in memory that outlives it, say.  Also by the environment:
+/* Counts there from now on, in memory that outlives the process, say; NULL: in its own again.  Also by the environment:
  * NBDSWAP_FAULTS_COUNTERS names a file that is made as long as needed and mapped.
  */
 void fault_count_in(struct fault_counters *where);
@@ -86,6 +86,7 @@ struct fault {
 	enum sys_point point;
 	uint32_t kinds; /* bits 1 << enum fault_kind; 0: none */
 	int error;
+	uint64_t flip_bytes;
 	uint64_t random;
 };
 

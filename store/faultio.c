@@ -68,6 +68,14 @@ static off_t elsewhere(uint64_t random, off_t at)
 	return before ? at - (1 + (off_t)(random % (uint64_t)before)) * (off_t)PAGE_BYTES : at + (off_t)PAGE_BYTES;
 }
 
+/* Which bit of that many bytes is turned over. */
+static uint64_t chosen_bit(const struct fault *f, size_t bytes)
+{
+	uint64_t from = f->flip_bytes && f->flip_bytes < bytes ? f->flip_bytes : bytes;
+
+	return f->random % (from * 8);
+}
+
 static void flip_bit(const struct iovec *iov, int count, uint64_t bit)
 {
 	uint64_t byte = bit / 8;
@@ -128,18 +136,18 @@ ssize_t fault_preadv(enum sys_point point, int fd, const struct iovec *iov, int 
 		}
 		r = preadv(fd, iov, count, at);
 		if (r > 0 && has(&f, FAULT_FLIP))
-			flip_bit(iov, count, f.random % ((uint64_t)r * 8));
+			flip_bit(iov, count, chosen_bit(&f, (size_t)r));
 	}
 	return fault_after(&f) ? -1 : r;
 }
 
-static ssize_t write_flipped(int fd, const struct iovec *iov, int count, off_t at, uint64_t random)
+static ssize_t write_flipped(int fd, const struct iovec *iov, int count, off_t at, const struct fault *f)
 {
 	struct iovec out[MOST_IOV];
 	ssize_t r;
 
 	pthread_mutex_lock(&bounce_lock);
-	count = bounced(out, iov, count, random % (total(iov, count) * 8));
+	count = bounced(out, iov, count, chosen_bit(f, total(iov, count)));
 	r = pwritev(fd, out, count, at);
 	pthread_mutex_unlock(&bounce_lock);
 	return r;
@@ -161,7 +169,7 @@ ssize_t fault_pwritev(enum sys_point point, int fd, const struct iovec *iov, int
 			count = cut(some, iov, count, some_sectors(f.random >> 32, all));
 			iov = some;
 		}
-		r = has(&f, FAULT_FLIP) ? write_flipped(fd, iov, count, at, f.random) : pwritev(fd, iov, count, at);
+		r = has(&f, FAULT_FLIP) ? write_flipped(fd, iov, count, at, &f) : pwritev(fd, iov, count, at);
 		if (r >= 0 && has(&f, FAULT_TORN))
 			r = (ssize_t)all;
 	}

@@ -14,6 +14,7 @@
 #define BIT(kind) (1u << (kind))
 #define DATA_KINDS (BIT(FAULT_SHORT) | BIT(FAULT_MISDIRECT) | BIT(FAULT_FLIP))
 #define MOST_DELAY_MS 600000
+#define MOST_FLIP_BYTES (UINT64_C(1) << 40)
 
 static bool reads_data(enum sys_point p)
 {
@@ -28,7 +29,7 @@ static bool writes_data(enum sys_point p)
 
 static bool syncs(enum sys_point p)
 {
-	return p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
+	return p == POINT_RW_SYNC || p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
 }
 
 /* A fault that could do nothing at its point would be a test that tests nothing. */
@@ -110,6 +111,10 @@ static bool parse_word(char *word, struct fault_rule *r)
 			return false;
 		r->delay_ms = (unsigned)n;
 		return true;
+	}
+	if (strcmp(word, "flip") == 0) {
+		r->kinds |= BIT(FAULT_FLIP);
+		return number(value, 1, MOST_FLIP_BYTES, &r->flip_bytes);
 	}
 	if (strcmp(word, "nth") == 0)
 		return number(value, 1, UINT64_MAX, &r->nth);

@@ -4,8 +4,8 @@
 #include "store/lock.h"
 
 #include "store/page.h"
-#include "store/trailer.h"
 #include "store/sys.h"
+#include "store/trailer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ void lock_release(int fd)
 {
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	while (fcntl(fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
+	while (sys_fcntl_lock(POINT_LOCK_GIVE, fd, F_OFD_SETLK, &fl) < 0 && errno == EINTR)
 		;
 }
 

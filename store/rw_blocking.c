@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stddef.h>
 #include <time.h>
-#include <unistd.h>
 
 struct blocking {
 	struct rw rw;
@@ -122,7 +121,7 @@ int store_flush(struct store *s)
 
 	while (!s->lost) {
 		uint32_t file = s->file;
-		int code = fdatasync(s->fd) == 0 ? 0 : errno, ms = -1;
+		int code = sys_fdatasync(POINT_RW_SYNC, s->fd) == 0 ? 0 : errno, ms = -1;
 		bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
 
 		if (code == 0)

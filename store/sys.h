@@ -10,6 +10,7 @@
 
 #include "store/syspoint.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdint.h>
@@ -20,6 +21,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #ifdef NBDSWAP_FAULTS
@@ -32,8 +34,22 @@
 			result_ = (call);                                      \
 		fault_after(&fault_) ? -1 : result_;                           \
 	})
+/* A descriptor that was opened before the call "failed" is nobody's. */
+#define SYS_CALL_FD(point, call)                                               \
+	({                                                                     \
+		struct fault fault_;                                           \
+		int fd_ = fault_before((point), &fault_) ? (call) : -1;        \
+		if (fault_after(&fault_)) {                                    \
+			if (fd_ >= 0)                                          \
+				close(fd_);                                    \
+			errno = fault_.error;                                  \
+			fd_ = -1;                                              \
+		}                                                              \
+		fd_;                                                           \
+	})
 #else
 #define SYS_CALL(point, call) (call)
+#define SYS_CALL_FD(point, call) (call)
 #endif
 
 static inline ssize_t sys_preadv(enum sys_point point, int fd, const struct iovec *iov, int count, off_t at)
@@ -81,6 +97,11 @@ static inline int sys_fsync(enum sys_point point, int fd)
 	return SYS_CALL(point, fsync(fd));
 }
 
+static inline int sys_fdatasync(enum sys_point point, int fd)
+{
+	return SYS_CALL(point, fdatasync(fd));
+}
+
 static inline int sys_fallocate(enum sys_point point, int fd, int mode, off_t at, off_t n)
 {
 	return SYS_CALL(point, fallocate(fd, mode, at, n));
@@ -93,12 +114,12 @@ static inline int sys_ftruncate(enum sys_point point, int fd, off_t size)
 
 static inline int sys_open(enum sys_point point, const char *path, int flags, mode_t mode)
 {
-	return SYS_CALL(point, open(path, flags, mode));
+	return SYS_CALL_FD(point, open(path, flags, mode));
 }
 
 static inline int sys_openat2(enum sys_point point, int dirfd, const char *path, struct open_how *how)
 {
-	return SYS_CALL(point, (int)syscall(SYS_openat2, dirfd, path, how, sizeof(*how)));
+	return SYS_CALL_FD(point, (int)syscall(SYS_openat2, dirfd, path, how, sizeof(*how)));
 }
 
 static inline int sys_unlink(enum sys_point point, const char *path)
@@ -159,6 +180,11 @@ static inline off_t sys_lseek(enum sys_point point, int fd, off_t at, int whence
 static inline int sys_ioctl(enum sys_point point, int fd, unsigned long request, void *arg)
 {
 	return SYS_CALL(point, ioctl(fd, request, arg));
+}
+
+static inline ssize_t sys_fgetxattr(enum sys_point point, int fd, const char *name, void *value, size_t size)
+{
+	return SYS_CALL(point, fgetxattr(fd, name, value, size));
 }
 
 #endif

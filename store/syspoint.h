@@ -8,6 +8,7 @@
 #define SYS_POINTS(X)                      \
 	X(RW_READ, "rw.read")              \
 	X(RW_WRITE, "rw.write")            \
+	X(RW_SYNC, "rw.sync")              \
 	X(SETTLE_READ, "settle.read")      \
 	X(SCRUB_READ, "scrub.read")        \
 	X(BARRIER, "barrier")              \
@@ -21,6 +22,7 @@
 	X(ALLOC_SYNC, "alloc.sync")        \
 	X(ALLOC_TRUNCATE, "alloc.truncate") \
 	X(LOCK_TAKE, "lock.take")          \
+	X(LOCK_GIVE, "lock.give")          \
 	X(LOCK_LOOK, "lock.look")          \
 	X(OPEN_LOOK, "open.look")          \
 	X(OPEN, "open")                    \

@@ -3,7 +3,7 @@
 # Every call that the store makes of the system for a backing file is one of store/sys.h, or no test could make it fail.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 
-calls='open|openat|openat2|creat|read|write|pread|pwrite|preadv|pwritev|preadv2|pwritev2|fsync|fdatasync|sync_file_range|fstat|stat|lstat|fstatat|statx|ftruncate|truncate|fallocate|posix_fallocate|fcntl|flock|ioctl|lseek|fstatfs|statfs|fstatvfs|statvfs|unlink|unlinkat|rename|link|fchmod|fchown|syscall'
+calls='open|openat|openat2|creat|read|write|pread|pwrite|preadv|pwritev|preadv2|pwritev2|fsync|fdatasync|sync_file_range|fstat|stat|lstat|fstatat|statx|ftruncate|truncate|fallocate|posix_fallocate|fcntl|flock|ioctl|lseek|fstatfs|statfs|fstatvfs|statvfs|unlink|unlinkat|rename|link|fchmod|fchown|fgetxattr|fsetxattr|syscall'
 # bare DIR: calls outside of comments that have no sys_ in front, but for those of the layer itself.
 bare() {
     local f
