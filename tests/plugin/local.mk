@@ -29,7 +29,11 @@ PLUGIN_TESTS = \
 	tests/plugin/test-parameters.sh \
 	tests/plugin/test-plugin-docs.sh \
 	tests/plugin/test-requests.sh \
+	tests/plugin/test-sealed-damage.sh \
+	tests/plugin/test-sealed-keys.sh \
+	tests/plugin/test-sealed-memory.sh \
+	tests/plugin/test-sealed-noise.sh \
 	tests/plugin/test-second-client.sh \
 	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)
-EXTRA_DIST += tests/plugin/plugin-functions.sh $(PLUGIN_TESTS)
+EXTRA_DIST += tests/plugin/plugin-functions.sh tests/plugin/sealed.sh $(PLUGIN_TESTS)
