@@ -157,6 +157,7 @@ static const struct fault_rule *decide(struct fault *f)
 			f->kinds = chosen->kinds;
 			f->error = chosen->error;
 			f->flip_bytes = chosen->flip_bytes;
+			f->short_unit = chosen->short_unit;
 			f->random = random;
 		}
 	return chosen;
