@@ -12,6 +12,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#define RETRY_TIME_MAX 86400u
 #define POOL_MIN (1u << 20)
 #define POOL_MAX (UINT64_C(1) << 36)
 
@@ -59,6 +60,13 @@ static int set_pool(const char *value, uint64_t *out)
 	return 0;
 }
 
+static int set_retry_time(const char *value, uint32_t *out)
+{
+	if (nbdkit_parse_uint32_t("retry-time", value, out) < 0)
+		return -1;
+	return *out > RETRY_TIME_MAX ? refuse("retry-time", value, "is more than a day (86400 seconds)") : 0;
+}
+
 static int set_allow(const char *value, unsigned *allow)
 {
 	static const char *const names[] = { "memlock", "oom", "io-flusher" };
@@ -77,6 +85,18 @@ static int set_allow(const char *value, unsigned *allow)
 			return 0;
 		p += n + 1;
 	}
+}
+
+static int set_check(const char *value, struct params *p)
+{
+	p->check = true;
+	if (strcmp(value, "xxh3") == 0)
+		p->local.check = CHECK_XXH3;
+	else if (strcmp(value, "none") == 0)
+		p->local.check = CHECK_NONE;
+	else
+		return refuse("check", value, "is not one of xxh3, none");
+	return 0;
 }
 
 static int set_seal(const char *value, enum page_seal *out)
@@ -113,12 +133,16 @@ int params_set(struct params *p, const char *key, const char *value)
 		return set_size(key, value, &p->local.size);
 	if (strcmp(key, "pool") == 0)
 		return set_pool(value, &p->pool);
+	if (strcmp(key, "retry-time") == 0)
+		return set_retry_time(value, &p->local.retry_s);
 	if (strcmp(key, "rewrite") == 0)
 		return set_bool(key, value, &p->local.rewrite);
 	if (strcmp(key, "force") == 0)
 		return set_bool(key, value, &p->local.force);
 	if (strcmp(key, "allow") == 0)
 		return set_allow(value, &p->allow);
+	if (strcmp(key, "check") == 0)
+		return set_check(value, p);
 	if (strcmp(key, "seal") == 0)
 		return set_seal(value, &p->local.seal);
 	if (strcmp(key, "key") == 0)
@@ -153,6 +177,10 @@ int params_complete(struct params *p)
 	}
 	if (p->local.seal == PAGE_SEAL_NONE && (p->key || p->key_file)) {
 		nbdkit_error("there is a key, but pages are not sealed: add seal=aes-256-gcm, or leave the key out");
+		return -1;
+	}
+	if (p->check && p->broker_fd >= 0) {
+		nbdkit_error("check= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
 		return -1;
 	}
 	if (p->local.seal != PAGE_SEAL_NONE && p->broker_fd >= 0) {

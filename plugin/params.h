@@ -9,17 +9,19 @@
 
 enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
 
+#define RETRY_TIME_DEFAULT 300
+
 struct params {
 	struct local_options local;
 	char *file, *dir, *key_file; /* what local's point at */
-	bool key; /* key= was given */
+	bool check, key; /* check=, key= was given */
 	int broker_fd;	  /* -1: no daemon */
 	unsigned allow;
 	uint64_t pool; /* bytes */
 };
 
 /* What holds when nothing is given. */
-#define PARAMS_DEFAULT { .broker_fd = -1, .local.rewrite = true, .pool = 8u << 20 }
+#define PARAMS_DEFAULT { .broker_fd = -1, .local.rewrite = true, .pool = 8u << 20, .local.retry_s = RETRY_TIME_DEFAULT }
 
 /* Takes one parameter; errors go to nbdkit_error.  0 or -1. */
 int params_set(struct params *p, const char *key, const char *value);
@@ -36,10 +38,12 @@ void params_free(struct params *p);
 	"size=<SIZE>       with file=: size of the export; makes and allocates the file if need be\n"                    \
 	"rewrite=<BOOL>    with size=: may a file that nbdswap did not make be overwritten (default: true)\n"            \
 	"force=<BOOL>      with size=: overwrite even what holds another known content (default: false)\n"               \
+	"check=<KIND>      xxh3 or none: how a page that is read is known to be the one written (default: xxh3)\n"           \
 	"seal=<KIND>       none or aes-256-gcm: encrypt and authenticate every page (default: none)\n"                    \
 	"key=<KIND>        ephemeral: a key that nobody keeps, nor the pages (default when sealed)\n"                     \
 	"key-file=<PATH>   the key of the seal, in place of key=: pages are kept over a clean stop\n"                     \
 	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
+	"retry-time=<SECS> how long a write is held when the backend gives errors that may pass (default: 300)\n"       \
 	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \
 	"broker=<FD>       for nbdswapd: get the exports through this descriptor"
 

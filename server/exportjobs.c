@@ -6,6 +6,7 @@
 
 #include "server/exports.h"
 
+#include "common/noswap.h"
 #include "server/log.h"
 
 #include <errno.h>
@@ -42,6 +43,8 @@ static void activate_run(struct job *job, void *arg)
 		.dirfd = AT_FDCWD,
 		.allow_unlocked = x->set->allow_unlocked,
 		.check = (enum page_check)x->conf.check,
+		.seal = (enum page_seal)x->conf.seal,
+		.key_file = x->conf.key_file[0] ? x->conf.key_file : NULL,
 		.force = x->force,
 		.progress = on_progress,
 		.progress_arg = x,
@@ -50,6 +53,11 @@ static void activate_run(struct job *job, void *arg)
 	x->job = job;
 	if (atomic_load(&x->interrupt)) {
 		err_set(&x->error, EINTR, "%s: not activated, the daemon is stopping", x->conf.file);
+		return;
+	}
+	/* The key is handed down to workers. */
+	if (opt.seal != PAGE_SEAL_NONE && noswap_check(&x->error) < 0) {
+		err_prefix(&x->error, "%s: seal = aes-256-gcm", x->conf.file);
 		return;
 	}
 	if (backing_activate(x->conf.file, &opt, &x->new_backing, &x->new_report, &x->error) < 0)

@@ -27,12 +27,16 @@ static json_t *counters_json(struct table *t)
 }
 
 /* What holds for its pages, of the table that is in use. */
-static json_t *rules_json(const struct table *t)
+static json_t *rules_json(const struct export *x)
 {
+	const struct table_spec *spec = table_spec(x->table);
 	char check[CONF_WORD_MAX], seal[CONF_WORD_MAX];
+	json_t *o = json_pack("{s:s, s:s, s:I}", "check", conf_key_word("check", spec->check, check), "seal",
+			      conf_key_word("seal", spec->seal, seal), "retry_time", (json_int_t)table_retry_time(x->table));
 
-	return json_pack("{s:s, s:s, s:I}", "check", conf_key_word("check", table_spec(t)->check, check), "seal",
-			 conf_key_word("seal", table_spec(t)->seal, seal), "retry_time", (json_int_t)table_retry_time(t));
+	if (spec->seal != PAGE_SEAL_NONE)
+		json_object_set_new(o, "key", json_string(x->conf.key_file[0] ? "file" : "ephemeral"));
+	return o;
 }
 
 json_t *scrub_json(const struct export *x)
@@ -84,7 +88,7 @@ static json_t *export_json(struct export *x)
 	json_object_set_new(o, "backend", json_string(backing_backend(x->backing)->name));
 	json_object_set_new(o, "path", json_text(backing_path(x->backing)));
 	json_object_set_new(o, "activation", json_integer((json_int_t)backing_activation(x->backing)));
-	json_object_set_new(o, "rules", rules_json(x->table));
+	json_object_set_new(o, "rules", rules_json(x));
 	json_object_set_new(o, "counters", counters_json(x->table));
 	json_object_set_new(o, "pages", json_pack("{s:I, s:I, s:I, s:I, s:I}", "fresh", (json_int_t)x->totals.fresh,
 						  "same", (json_int_t)x->totals.same, "zero", (json_int_t)x->totals.zero,

@@ -140,12 +140,15 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	report->count = 0;
 	if (opt->size % PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the size %" PRIu64 " is not a multiple of a page (4096)", path, opt->size);
-	if (open_or_create(path, opt, &o, &created, e) < 0)
-		return -1;
 	b = calloc(1, sizeof(*b));
-	if (!b) {
-		close(o.fd);
+	if (!b)
 		return err_set(e, ENOMEM, "%s: no memory", path);
+	b->fd = -1;
+	/* The key comes before the file: without it nothing is made. */
+	if (backing_seal_open(b, opt, e) < 0 || open_or_create(path, opt, &o, &created, e) < 0) {
+		backing_close(b);
+		errno = e->code;
+		return -1;
 	}
 	b->fd = o.fd;
 	b->st = o.st;
@@ -153,7 +156,7 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b->allow_unlocked = opt->allow_unlocked;
 	b->check = opt->check;
 	snprintf(b->name, sizeof(b->name), "%s", o.path);
-	if (backing_seal_open(b, opt, e) < 0 || activate_opened(b, o.direct, opt, report, e) < 0) {
+	if (activate_opened(b, o.direct, opt, report, e) < 0) {
 		int code = e->code;
 
 		if (created)

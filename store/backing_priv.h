@@ -20,6 +20,7 @@ struct backing {
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;
 	bool locked;  /* by us: only then may a file that we created be removed again */
+	bool fresh;   /* the use began with a file that was only allocated */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
 	enum page_check check;

@@ -133,6 +133,7 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 		return -1;
 	if (load_table(b, table, e ? e : &mine) < 0 || backing_seal_stamp(b, e) < 0)
 		goto failed;
+	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
 	t->state = TRAILER_IN_USE;
 	t->table = TRAILER_TABLE_NONE;
 	trailer_own(t);
@@ -170,6 +171,12 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 		return refuse_lost(b, e);
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
+	if (b->fresh && table_counters(table)->writes == 0) {
+		/* Nothing was ever written, so it may be sealed later, or otherwise. */
+		t->state = TRAILER_CLEAN;
+		t->table = TRAILER_TABLE_FRESH;
+		return trailer_write(b->fd, b->name, t, e);
+	}
 	if (b->ephemeral) {
 		/* The key goes, and with it the pages: nobody may resume onto them. */
 		trailer_renew(t);

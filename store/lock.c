@@ -4,8 +4,8 @@
 #include "store/lock.h"
 
 #include "store/page.h"
-#include "store/trailer.h"
 #include "store/sys.h"
+#include "store/trailer.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -48,21 +48,27 @@ static void lose(const struct settling *s, uint64_t page, uint32_t change)
 	s->out->lost++;
 }
 
-/* The page as slot has it from before its write.  True when that is what it is now. */
-static bool restore_old(const struct settling *s, const struct slot *slot, uint32_t index, uint32_t change, bool readable)
+/* The page as slot has it from before its write.  True when that is what it is now.  A slot that was scribbled may be of a write of long
+ * ago: where the file is not asked, only the change number tells that it belongs to the write that now has the page in flight.
+ */
+static bool restore_old(const struct settling *s, const struct slot *slot, uint32_t index, const struct page_view *now,
+			bool readable)
 {
 	struct entries old = *s->entries;
 	uint64_t page = slot->first_page + index;
 	struct page_mark m;
 	struct page_view v;
+	bool of_this_write;
 
 	old.base = (unsigned char *)slot->old - slot->first_page * old.stride; /* entry_at(page) is the one at index */
 	v = entry_read(&old, page, &m);
 	if (!v.valid || v.in_flight || v.state == PAGE_LOST)
 		return false;
-	if (v.state == PAGE_WRITTEN && atomic_load(&slot->use) == SLOT_IO && !(readable && matches(s, page, &m)))
-		return false;
-	store(s, page, change, v.state, &m);
+	of_this_write = now->valid && now->change == v.change + 1;
+	if (!of_this_write || (v.state == PAGE_WRITTEN && atomic_load(&slot->use) == SLOT_IO))
+		if (v.state != PAGE_WRITTEN || !readable || !matches(s, page, &m))
+			return false;
+	store(s, page, now->change + 1, v.state, &m);
 	return true;
 }
 
@@ -85,7 +91,7 @@ static void settle_page(const struct settling *s, const struct slot *slot, uint3
 	if (readable && matches(s, page, &m)) {
 		store(s, page, change, PAGE_WRITTEN, &m);
 		s->out->kept_new++;
-	} else if (restore_old(s, slot, index, change, readable)) {
+	} else if (restore_old(s, slot, index, &v, readable)) {
 		s->out->kept_old++;
 	} else {
 		lose(s, page, change);

@@ -100,7 +100,7 @@ pages_equal() { # FILE FILE PAGES: pages whose bytes are all equal
 
 # device_bytes PID: what the kernel counted for it (ended children included) as read from and written to devices; -1: it does not say.
 device_bytes() {
-    awk '/^(read_bytes|write_bytes):/ { n += $2 } END { printf "%d\n", n }' "/proc/$1/io" 2>/dev/null || echo -1
+    awk '/^(read_bytes|write_bytes):/ { n += $2 } END { printf "%.0f\n", n }' "/proc/$1/io" 2>/dev/null || echo -1
 }
 
 # prove_io HOW MOVED BYTES: MOVED bytes of device I/O were counted while clients moved BYTES.  HOW: direct, cached, none.

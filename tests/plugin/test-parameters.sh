@@ -19,6 +19,8 @@ for list in '' everything oom, ,oom memlock,,oom MEMLOCK; do
     refused 'allow=.*: has something else than memlock, oom and io-flusher' file="$disk/a" "allow=$list"
 done
 refused 'colour=red: is not a parameter of this plugin; see nbdkit-swap-plugin\(1\)' file="$disk/a" colour=red
+refused 'check=md5: is not one of xxh3, none' file="$disk/a" check=md5
+refused 'check= does not go with broker=' broker=57 check=none
 refused 'broker=-1: is not a descriptor' broker=-1
 refused 'broker=57 is not an open descriptor; it is for nbdswapd to give' broker=57 "allow=$allow"
 refused 'none: No such file or directory' dir="$disk/none"

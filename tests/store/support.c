@@ -4,6 +4,7 @@
 #include "tests/store/support.h"
 
 #include "common/cleanup.h"
+#include "store/sealkey.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -50,13 +51,45 @@ void scratch_remove(char *dir)
 	free(dir);
 }
 
+static struct sealkey *unit_key; /* NULL: not sealed */
+
+int unit_seal(void **state)
+{
+	struct errbuf e;
+
+	(void)state;
+	unit_key = sealkey_create_ephemeral(true, &e);
+	return unit_key ? 0 : -1;
+}
+
+void unit_unlock(struct table *t)
+{
+	const struct table_spec *spec = table_spec(t);
+	struct errbuf e;
+	struct sealkey *k;
+
+	if (spec->seal == PAGE_SEAL_NONE)
+		return;
+	k = sealkey_derive(unit_key, spec->uuid, spec->activation, true, &e);
+	assert_non_null(k);
+	assert_int_equal(table_unlock_seal(t, k, &e), 0);
+	sealkey_free(k);
+}
+
 struct table *unit_table(uint64_t pages, enum page_state state)
 {
 	struct table_spec spec = { .pages = pages, .activation = 1, .uuid = "unit test" };
 	struct errbuf e = { .code = 0 };
-	struct table *t = table_create(&spec, state, true, &e);
+	struct table *t;
+
+	if (unit_key) {
+		spec.seal = PAGE_SEAL_AES_256_GCM;
+		spec.salt = 0x5a175a17;
+	}
+	t = table_create(&spec, state, true, &e);
 
 	assert_non_null(t);
+	unit_unlock(t);
 	return t;
 }
 

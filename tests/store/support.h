@@ -31,8 +31,12 @@ struct fixture {
 void fixture_make(struct fixture *f, uint64_t pages, size_t pool_pages, enum page_state state);
 void fixture_free(struct fixture *f);
 
-/* A table of this many pages with checks on. */
+/* A table of this many pages with checks on, or sealed. */
 struct table *unit_table(uint64_t pages, enum page_state state);
+
+/* A group setup: tables made from now on are sealed.  unit_unlock() is for those that a test makes or maps itself: does nothing to others. */
+int unit_seal(void **state);
+void unit_unlock(struct table *t);
 
 /* Fills pages at p with bytes of this value, and the opposite.  Unless it is 0, one byte of each page is another, for pages of one value
  * never reach the file.

@@ -121,12 +121,14 @@ static void marks_are_of_their_place(void **state)
 	assert_false(mark_verify(&here, 8, &m, buffer, NULL));
 	spec.activation++;
 	other = table_create(&spec, PAGE_FRESH, true, &e);
+	unit_unlock(other);
 	marker_init(&there, other);
 	assert_false(mark_verify(&there, 7, &m, buffer, NULL));
 	table_free(other);
 	spec.activation--;
 	spec.uuid[3] ^= 1;
 	other = table_create(&spec, PAGE_FRESH, true, &e);
+	unit_unlock(other);
 	marker_init(&there, other);
 	assert_false(mark_verify(&there, 7, &m, buffer, NULL));
 	table_free(other);
@@ -249,6 +251,60 @@ static void without_checks(void **state)
 	assert_int_equal(failed_checks(), 0);
 }
 
+/* Neither written as it is nor read as it is, whoever forgets the key. */
+static void sealed_without_a_key(void **state)
+{
+	unsigned char data[PAGE_BYTES], buffer[PAGE_BYTES];
+	struct errbuf e = { .code = 0 };
+	struct table *locked = table_map(table_fd(f.table), true, &e);
+	struct marker here, without;
+	struct page_mark m;
+
+	(void)state;
+	assert_non_null(locked);
+	assert_null(store_create(&(struct store_options){ .name = "u", .fd = f.fd, .table = locked, .pool = f.pool }, &e));
+	assert_int_equal(e.code, ENOKEY);
+	fill_pages(data, 1, 0x44);
+	marker_init(&here, f.table);
+	assert_true(mark_make(&here, 7, data, buffer, &m));
+	assert_memory_not_equal(buffer, data, PAGE_BYTES);
+	assert_true(mark_verify(&here, 7, &m, buffer, NULL));
+	marker_init(&without, locked);
+	assert_false(mark_verify(&without, 7, &m, buffer, NULL));
+	assert_false(mark_make(&without, 7, data, buffer, &m));
+	table_free(locked);
+}
+
+/* Each sealing of a page takes a counter of its own, also over two mappings of one table and when the write comes to nothing. */
+static void nonces_never_repeat(void **state)
+{
+	struct req *r = req_new(RW_WRITE, 0, 2, 0x10);
+	uint64_t before = *table_nonce(f.table);
+	struct errbuf e;
+	struct table *again;
+	struct marker m[2];
+	struct page_mark mark[4];
+	unsigned char data[PAGE_BYTES], buffer[PAGE_BYTES];
+
+	(void)state;
+	assert_int_equal(rw_begin(&r->rw), RW_IO);
+	assert_int_equal(*table_nonce(f.table), before + 2);
+	assert_int_equal(rw_complete(&r->rw, -EBADF), RW_DONE);
+	assert_int_equal(*table_nonce(f.table), before + 2);
+	again = table_map(table_fd(f.table), true, &e);
+	unit_unlock(again);
+	marker_init(&m[0], f.table);
+	marker_init(&m[1], again);
+	fill_pages(data, 1, 0x44);
+	for (int i = 0; i < 4; i++) {
+		assert_true(mark_make(&m[i % 2], 7, data, buffer, &mark[i]));
+		assert_int_equal(mark[i].value, before + 3 + (uint64_t)i);
+		assert_int_equal(mark[i].salt, table_spec(f.table)->salt);
+	}
+	table_free(again);
+	free(r);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -263,6 +319,18 @@ int main(void)
 		cmocka_unit_test(almost_one_value),
 		T(without_checks),
 	};
+	const struct CMUnitTest sealed[] = {
+		T(flipped_bit),
+		T(one_of_many),
+		T(old_and_misplaced_blocks),
+		T(marks_are_of_their_place),
+		T(right_at_the_second_look),
+		T(quarantine_does_not_hit_a_newer_page),
+		T(pages_of_one_value_are_entries),
+		T(sealed_without_a_key),
+		T(nonces_never_repeat),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests(sealed, unit_seal, NULL);
 }

@@ -82,14 +82,16 @@ int brk(void *end)
 	return real(end);
 }
 
+/* data: what is written, 40 pages; behind it as many for what is read. */
 static void requests(struct store *s, unsigned char *data, unsigned long n, unsigned *seed)
 {
 	while (n--) {
 		uint64_t count_pages = 1 + (uint64_t)rand_r(seed) % 40, page = (uint64_t)rand_r(seed) % (PAGES - 40);
+		enum rw_op op = (enum rw_op)((unsigned)rand_r(seed) % 3);
 		int cause;
 
-		assert_int_equal(store_rw(s, (enum rw_op)((unsigned)rand_r(seed) % 3), page * PAGE_BYTES, count_pages * PAGE_BYTES, data,
-					  &cause), 0);
+		assert_int_equal(store_rw(s, op, page * PAGE_BYTES, count_pages * PAGE_BYTES,
+					  data + (op == RW_READ ? 40 * PAGE_BYTES : 0), &cause), 0);
 	}
 }
 
@@ -97,13 +99,14 @@ static void nothing_is_allocated(void **state)
 {
 	struct fixture f;
 	struct rusage before, after;
-	unsigned char *data = malloc(40 * PAGE_BYTES);
+	unsigned char *data = malloc(80 * PAGE_BYTES);
 	unsigned seed = 5;
 	void *end;
 
 	(void)state;
 	fixture_make(&f, PAGES, 64, PAGE_FRESH);
-	memset(data, 1, 40 * PAGE_BYTES);
+	fill_pages(data, 80, 1);
+	memset(data + 7 * PAGE_BYTES, 1, PAGE_BYTES); /* one that is only an entry */
 	requests(f.store, data, 2000, &seed);
 	end = sbrk(0);
 	getrusage(RUSAGE_SELF, &before);
@@ -114,6 +117,9 @@ static void nothing_is_allocated(void **state)
 	getrusage(RUSAGE_SELF, &after);
 	assert_int_equal(calls, 0);
 	assert_ptr_equal(sbrk(0), end);
+	/* All ways were gone. */
+	assert_true(table_counters(f.table)->same_pages > REQUESTS / 10);
+	assert_true(table_counters(f.table)->written_pages > table_counters(f.table)->same_pages * 2);
 	/* No fault of either kind: what is used is there.  (A few may come from the system's own housekeeping.) */
 	print_message("page faults in %d requests: %ld minor, %ld major\n", REQUESTS, after.ru_minflt - before.ru_minflt,
 		      after.ru_majflt - before.ru_majflt);
@@ -145,6 +151,7 @@ int main(void)
 		cmocka_unit_test(counter_counts),
 		cmocka_unit_test(nothing_is_allocated),
 	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests(tests, unit_seal, NULL);
 }

@@ -361,6 +361,7 @@ int main(void)
 		T(any_order),
 		cmocka_unit_test(huge_discard),
 	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests(tests, unit_seal, NULL);
 }

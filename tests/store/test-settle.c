@@ -140,6 +140,7 @@ static void die_here(const void *table, size_t bytes, bool torn)
 	assert_int_equal(write(copy, table, bytes), bytes);
 	t = table_map(copy, true, &e);
 	assert_non_null(t);
+	unit_unlock(t);
 	assert_int_equal(pread(f.fd, data, sizeof(data), 0), sizeof(data));
 	for (uint64_t i = 0; i < PAGES; i++)
 		if (table_page(t, i).in_flight && steps[*begun - 1].op == RW_WRITE && steps[*begun - 1].value > 0) {
@@ -284,6 +285,11 @@ int main(void)
 		cmocka_unit_test(without_checks),
 		cmocka_unit_test(without_a_slot),
 	};
+	const struct CMUnitTest sealed[] = {
+		cmocka_unit_test(every_instant),
+		cmocka_unit_test(without_a_slot),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests(sealed, unit_seal, NULL);
 }
