@@ -142,6 +142,8 @@ static bool hits(struct fault_rule *r, uint64_t *random)
 		return n == r->nth;
 	if (r->from)
 		return n >= r->from;
+	if (r->every)
+		return n % r->every == 0;
 	return r->always || mix(*random) < r->threshold;
 }
 

@@ -24,6 +24,7 @@
  * Words that say when (none: at each call):
  *   nth=N        at the Nth call that the rule matches, from 1
  *   from=N       at that and each later one
+ *   every=N      at each Nth
  *   rate=P       with this probability, 0 to 1, told by the seed and the count of calls alone
  *   seed=N       of the rate and of which bit, sector and page
  *   trigger=PATH only while this file exists; calls at other times are not counted

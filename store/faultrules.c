@@ -125,6 +125,8 @@ static bool parse_word(char *word, struct fault_rule *r)
 		return number(value, 1, UINT64_MAX, &r->nth);
 	if (strcmp(word, "from") == 0)
 		return number(value, 1, UINT64_MAX, &r->from);
+	if (strcmp(word, "every") == 0)
+		return number(value, 1, UINT64_MAX, &r->every);
 	if (strcmp(word, "seed") == 0)
 		return number(value, 0, UINT64_MAX, &r->seed);
 	if (strcmp(word, "rate") == 0)

@@ -3,14 +3,17 @@
 
 #include "tests/faults/server.h"
 
+#include "store/scrub.h"
 #include "store/sealkey.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define MOST_PAGES 40 /* more than a bite */
@@ -214,6 +217,44 @@ static void unlock_table(const struct served *v, struct table *table)
 	sealkey_free(key);
 }
 
+/* The table as a process has it that was handed its descriptor. */
+static struct table *begin(const struct served *v, const char *rules)
+{
+	struct table *table;
+	struct errbuf e;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fault_configure(rules, &e) < 0)
+		cannot(&e);
+	table = table_map(v->table_fd, true, &e);
+	if (!table)
+		cannot(&e);
+	unlock_table(v, table);
+	return table;
+}
+
+_Noreturn void serve_scrub(const struct served *v)
+{
+	struct table *table = begin(v, v->scrub_rules);
+	struct scrub_control control = { .rate = SCRUB_RATE_MAX };
+	struct marker marker;
+	struct scrub *scrub;
+	struct errbuf e;
+
+	marker_init(&marker, table);
+	scrub = scrub_create(v->fd, v->kind, table, &marker, true, &e);
+	if (!scrub)
+		cannot(&e);
+	for (;;) {
+		struct scrub_totals totals = { .position = 0 };
+
+		if (scrub_run(scrub, &control, &totals, NULL, NULL, &e) < 0)
+			cannot(&e);
+		atomic_fetch_add(&v->arena->scrubbed, totals.verified);
+		atomic_fetch_add(&v->arena->scrub_lost, totals.lost);
+	}
+}
+
 _Noreturn void serve(const struct served *v)
 {
 	static struct client clients[SERVER_THREADS];
@@ -223,13 +264,10 @@ _Noreturn void serve(const struct served *v)
 	struct pool *pool;
 	struct errbuf e;
 
-	if (fault_configure(v->rules, &e) < 0)
-		cannot(&e);
-	table = table_map(v->table_fd, true, &e);
+	table = begin(v, v->rules);
 	pool = pool_create(64, true, &e);
-	if (!table || !pool)
+	if (!pool)
 		cannot(&e);
-	unlock_table(v, table);
 	store = serve_store(v, table, pool, &e);
 	if (!store)
 		cannot(&e);

@@ -18,6 +18,7 @@ struct arena {
 	struct model model;
 	struct fault_counters faults;
 	_Atomic uint64_t operations, target;
+	_Atomic uint64_t scrubbed, scrub_lost; /* pages */
 	_Atomic uint64_t reads_right, reads_failed, writes_failed, wrong, too_long_ago;
 };
 
@@ -27,12 +28,15 @@ struct served {
 	enum backend_kind kind;
 	/* Nothing that is injected may reach an answer: no request fails, and no page is lost but where the model says so. */
 	bool strict;
-	const char *rules;
+	const char *rules, *scrub_rules;
 	uint64_t seed;
 };
 
 /* Never returns: exits 0 when the target is reached, or something was wrong. */
 _Noreturn void serve(const struct served *v);
+
+/* As the daemon does meanwhile, in another process: reads all pages and compares them, over and over.  Never returns. */
+_Noreturn void serve_scrub(const struct served *v);
 
 /* The store that a process makes of what it was handed; NULL with *e. */
 struct store *serve_store(const struct served *v, struct table *table, struct pool *pool, struct errbuf *e);

@@ -43,7 +43,7 @@ struct phase {
 	bool scribble;	     /* bits of the table are turned over between servers */
 	unsigned parts;
 	const char *rules;   /* seeds are added */
-	const char *settle_rules;
+	const char *scrub_rules, *settle_rules;
 };
 
 /* Errors that pass, short I/O and death; nothing of it may be seen by a client. */
@@ -51,6 +51,8 @@ struct phase {
 	"rw.[rw]*:short=4096,rate=0.02;rw.[rw]*:errno=EAGAIN,rate=0.002;rw.[rw]*:errno=EINTR,rate=0.002;"        \
 	"rw.[rw]*:errno=EIO,rate=0.001;rw.[rw]*:errno=ETIMEDOUT,done,rate=0.001;rw.[rw]*:delay=1,rate=0.0005;" \
 	"rw.write:kill,rate=0.00005;rw.write:kill,done,rate=0.00005"
+#define HARMLESS_IF_CHECKED HARMLESS ";rw.read:flip,every=701"
+#define SCRUB_HARMLESS "scrub.read:short,rate=0.01;scrub.read:flip,every=701;scrub.read:errno=EINTR,rate=0.005"
 
 #define EVERYTHING                                                                                          \
 	"rw.read:flip,rate=0.01;rw.read:misdirect,rate=0.003;rw.write:torn,rate=0.003;"                     \
@@ -58,14 +60,15 @@ struct phase {
 	"rw.[rw]*:errno=EIO,rate=0.003;rw.write:torn,errno=EIO,rate=0.002;rw.write:errno=ENOSPC,rate=0.001;" \
 	"rw.[rw]*:short,rate=0.01;rw.[rw]*:errno=EAGAIN,rate=0.002;rw.[rw]*:delay=1,rate=0.0005;"           \
 	"rw.write:torn,kill,done,rate=0.0001;rw.write:kill,rate=0.00005;rw.write:misdirect,kill,done,rate=0.00005"
+#define SCRUB "scrub.read:short,rate=0.01;scrub.read:flip,rate=0.01;scrub.read:misdirect,rate=0.003;scrub.read:errno=EIO,rate=0.003"
 #define SETTLE "settle.read:flip,rate=0.05;settle.read:errno=EIO,rate=0.02;settle.read:misdirect,rate=0.05;settle.read:short,rate=0.1"
 
 static const struct phase phases[] = {
-	{ "kills", CHECK_XXH3, PAGE_SEAL_NONE, BACKEND_NFS, true, false, false, 3, HARMLESS, "settle.read:short,rate=0.1" },
-	{ "everything", CHECK_XXH3, PAGE_SEAL_NONE, BACKEND_TMPFS, false, true, true, 3, EVERYTHING, SETTLE },
-	{ "sealed, kills", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, BACKEND_NFS, true, false, false, 1, HARMLESS, "" },
-	{ "sealed, everything", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, BACKEND_TMPFS, false, true, true, 2, EVERYTHING, SETTLE },
-	{ "no checks, kills", CHECK_NONE, PAGE_SEAL_NONE, BACKEND_NFS, true, true, false, 1, HARMLESS, "" },
+	{ "kills", CHECK_XXH3, PAGE_SEAL_NONE, BACKEND_NFS, true, false, false, 3, HARMLESS_IF_CHECKED, SCRUB_HARMLESS, "settle.read:short,rate=0.1" },
+	{ "everything", CHECK_XXH3, PAGE_SEAL_NONE, BACKEND_TMPFS, false, true, true, 3, EVERYTHING, SCRUB, SETTLE },
+	{ "sealed, kills", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, BACKEND_NFS, true, false, false, 1, HARMLESS_IF_CHECKED, SCRUB_HARMLESS, "" },
+	{ "sealed, everything", CHECK_XXH3, PAGE_SEAL_AES_256_GCM, BACKEND_TMPFS, false, true, true, 2, EVERYTHING, SCRUB, SETTLE },
+	{ "no checks, kills", CHECK_NONE, PAGE_SEAL_NONE, BACKEND_NFS, true, true, false, 1, HARMLESS, SCRUB_HARMLESS, "" },
 };
 
 static struct arena *arena;
@@ -228,14 +231,41 @@ static void settle(struct owned *o)
 
 /* ---- lives ---- */
 
+/* Half of the servers have a scrub beside them, which dies when they do. */
+static pid_t start_scrub(struct owned *o, char *rules, size_t room)
+{
+	pid_t pid;
+
+	if (roll(2) || o->phase->check == CHECK_NONE)
+		return 0;
+	add_seeds(rules, room, o->phase->scrub_rules);
+	o->served.scrub_rules = rules;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		serve_scrub(&o->served);
+	return pid;
+}
+
+static void end_scrub(pid_t pid)
+{
+	int status;
+
+	if (!pid)
+		return;
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 /* One server, for some milliseconds.  False when it came to its end by itself. */
 static bool one_life(struct owned *o)
 {
-	char rules[3000];
+	char rules[3000], scrub_rules[1000];
 	struct timespec t = { .tv_nsec = (long)(1 + roll(12000)) * 1000 };
 	sigset_t child;
 	int status;
-	pid_t pid;
+	pid_t pid, scrub;
 
 	add_seeds(rules, sizeof(rules), o->phase->rules);
 	o->served.rules = rules;
@@ -246,12 +276,14 @@ static bool one_life(struct owned *o)
 	assert_true(pid >= 0);
 	if (pid == 0)
 		serve(&o->served);
+	scrub = start_scrub(o, scrub_rules, sizeof(scrub_rules));
 	/* Until it is time, or it has ended by itself. */
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigtimedwait(&child, NULL, &t);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	end_scrub(scrub);
 	sigtimedwait(&child, NULL, &(struct timespec){ 0 }); /* that of its death, if it is still to be had */
 	if (WIFEXITED(status)) {
 		assert_int_equal(WEXITSTATUS(status), 0);
@@ -316,6 +348,7 @@ static void every_answer_is_right(void **state)
 	       arena->operations, kills, eio, arena->reads_right, arena->too_long_ago, arena->wrong);
 	printf("after deaths: %" PRIu64 " tables with writes under way, %" PRIu64 " pages new, %" PRIu64 " old, %" PRIu64 " lost\n", busy,
 	       kept_new, kept_old, lost_in_settling);
+	printf("beside them: %" PRIu64 " pages scrubbed and right, %" PRIu64 " lost\n", arena->scrubbed, arena->scrub_lost);
 	printf("faults:");
 	for (int k = 0; k < FAULT_DONE; k++)
 		printf(" %s %" PRIu64, fault_kind_name((enum fault_kind)k), fault_hits((enum fault_kind)k));
@@ -325,6 +358,7 @@ static void every_answer_is_right(void **state)
 	assert_true(arena->operations >= operations / PARTS * PARTS);
 	for (int k = 0; k < FAULT_DONE; k++)
 		assert_true(k == FAULT_HANG || fault_hits((enum fault_kind)k) > operations / 100000);
+	assert_true(arena->scrubbed > operations / 100);
 	assert_true(kills > 20 && busy > 0 && kept_new > 0 && kept_old > 0);
 	assert_true(arena->too_long_ago < arena->reads_right / 100);
 	assert_true(eio > 0 && eio < arena->operations / 5);
@@ -340,6 +374,7 @@ int main(void)
 	arena = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (arena == MAP_FAILED)
 		return 1;
+	alarm(900); /* nothing here can hang but by a mistake */
 	fault_count_in(&arena->faults);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
