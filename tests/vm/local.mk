@@ -2,14 +2,17 @@
 # Guest tests (VM_TESTS) and the tests of their tools. vm.sh takes a lock, so that guest tests run one at a time
 # whatever -j says; "make check-vm" runs them alone.
 EXTRA_DIST += tests/vm/vm.sh tests/vm/kernel.sh tests/vm/mkinitramfs.sh tests/vm/init tests/vm/storage.sh \
-	tests/vm/product.sh
+	tests/vm/product.sh tests/vm/dm.sh
 CLEANFILES += tests/vm/.lock
 
-check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/swapload tests/vm/vmctl
+check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/nbdmodel tests/vm/swapload tests/vm/vmctl
 tests_vm_agent_SOURCES = tests/vm/agent.c tests/vm/wire.h
 tests_vm_agent_CFLAGS = $(AM_CFLAGS)
 tests_vm_memhog_SOURCES = tests/vm/memhog.c
 tests_vm_memhog_CFLAGS = $(AM_CFLAGS)
+tests_vm_nbdmodel_SOURCES = tests/vm/nbdmodel.c
+tests_vm_nbdmodel_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
+tests_vm_nbdmodel_LDADD = $(LIBNBD_LIBS)
 tests_vm_swapload_SOURCES = tests/vm/swapload.c
 tests_vm_swapload_CFLAGS = $(AM_CFLAGS) -O2
 tests_vm_vmctl_SOURCES = tests/vm/vmctl.c tests/vm/wire.h
@@ -24,7 +27,7 @@ TESTS += tests/vm/test-swapload.sh
 EXTRA_DIST += tests/vm/test-swapload.sh
 
 VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh \
-	tests/vm/test-server-starved.sh
+	tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS)
 

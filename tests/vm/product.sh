@@ -7,6 +7,7 @@ nbdswap=$builddir/client/nbdswap
 nbdswapctl=$builddir/server/nbdswapctl
 plugin=$builddir/.libs/nbdkit-swap-plugin.so
 swapload=$builddir/tests/vm/swapload
+nbdmodel=$builddir/tests/vm/nbdmodel
 
 # swap_configure NAME [LINE...]: writes the server's configuration; the lines are the export sections.
 swap_configure() {
@@ -23,16 +24,31 @@ swap_status() {
     vm_run "$1" 20 "$nbdswapctl status --socket /run/nbdswapd.sock ${2:-}"
 }
 
-_swap_ready() {
-    kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended: $(cat "$tmp/nbdswapd.log")"
-    swap_status "$1" --json |
-        jq -e '.worker.state == "ready" and ([.exports[].state] | length > 0 and all(. == "ready"))'
+# swap_count NAME EXPORT COUNTER: a counter of the status.
+swap_count() {
+    swap_status "$1" --json | jq -er --arg name "$2" --arg counter "$3" '.exports[] | select(.name == $name) | .counters[$counter]' ||
+        fail "guest $1: export $2 has no counter $3"
+}
+
+# swap_count_reaches NAME EXPORT COUNTER N: for wait_until.
+swap_count_reaches() {
+    local n
+    n=$(swap_count "$1" "$2" "$3") && ((n >= $4))
+}
+
+# Every export is ready, or one has failed, or the server has ended.
+_swap_settled() {
+    kill -0 "$_swap_server" 2>/dev/null || return 0
+    swap_status "$1" --json >"$tmp/status" && jq -e '[.exports[].state] |
+        any(. == "failed") or (length > 0 and all(. == "ready"))' "$tmp/status" && jq -e '.worker.state == "ready"' "$tmp/status"
 }
 
 # swap_serve NAME: starts nbdswapd with the configuration and waits until every export is ready.
 swap_serve() {
     vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --config /etc/nbdswapd.conf"
-    wait_until 400 _swap_ready "$1"
+    wait_until 400 _swap_settled "$1"
+    kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended"
+    jq -e '[.exports[].state] | all(. == "ready")' "$tmp/status" >"$tmp/out" || fail "an export is not ready: $(cat "$tmp/status")"
 }
 
 # swap_serve_end: SIGTERM, and the daemon must end in order.
@@ -75,4 +91,19 @@ swap_detach() {
     after=$(_swap_traces "$1")
     [ "$after" = "$_swap_before" ] ||
         fail "guest $1: detach left something behind: $(diff <(echo "$_swap_before") <(echo "$after"))"
+}
+
+# vm_model NAME URI PAGES COMMAND...: nbdmodel in the guest, with a model for each URI. Each count of its last line becomes a
+# variable (right, wrong, lost, write_errors, ...). Never may a page be wrong.
+vm_model() {
+    local name=$1 uri=$2 pages=$3 rc=0 word
+    shift 3
+    vm_run "$name" 120 "$nbdmodel $uri /run/model-${uri##*/} $pages $*" >"$tmp/model" || rc=$?
+    [ "$rc" = 0 ] || fail "$uri, $*: $(cat "$tmp/model")"
+    for word in $(tail -n 1 "$tmp/model"); do
+        case $word in
+        *=*) printf -v "${word%%=*}" %s "${word#*=}" ;;
+        esac
+    done
+    cat "$tmp/model"
 }

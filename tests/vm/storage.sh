@@ -22,6 +22,13 @@ _vm_rpc='
     [ -e /run/rpc.statd.pid ] || { rpcbind -w; rpc.statd --no-notify; }
 '
 
+_vm_nfsd='rpc.nfsd --lease-time 10 --grace-time 10 8'
+
+# vm_nfsd NAME: starts it again after `rpc.nfsd 0`.
+vm_nfsd() {
+    vm_run "$1" 60 "$_vm_nfsd" >&2 || fail "guest $1: the NFS server does not start again"
+}
+
 # vm_serve_nfs NAME DIR: exports DIR by NFSv3 (as /srv/nfs) and 4.2 (as the root of its name space, because the
 # guest's own root cannot be exported). Lease and grace are 10 s; no client can have anything to
 # reclaim, so the grace period is ended at once.
@@ -38,7 +45,7 @@ vm_serve_nfs() {
         mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/nfsdcld /var/lib/nfs/nfsdcltrack
         exportfs -ra
         rpc.mountd
-        rpc.nfsd --lease-time 10 --grace-time 10 8
+        $_vm_nfsd
         echo Y >/proc/fs/nfsd/v4_end_grace" >&2 || fail "guest $1: no NFS server"
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct options {
 	uint64_t seed;
 	unsigned processes;
 	unsigned rounds;
+	unsigned passes; /* 0: a page that cannot be read ends the test */
 	bool json;
 	bool corrupt;
 };
@@ -41,6 +43,7 @@ struct progress {
 	volatile uint64_t touched; /* pages, over all rounds */
 	volatile uint64_t longest_us;
 	volatile unsigned round;
+	volatile uint64_t unreadable; /* pages, in the last pass */
 };
 
 struct worker {
@@ -48,10 +51,12 @@ struct worker {
 	struct progress *progress;
 	uint64_t *memory;
 	unsigned number;
+	unsigned char *unfilled; /* with passes: pages whose filling failed half-way */
 };
 
 /* For the handler of SIGBUS. */
 static struct worker self;
+static sigjmp_buf next_page;
 
 static uint64_t
 splitmix(uint64_t x)
@@ -85,13 +90,17 @@ now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Reads one word of the page and keeps the time when it is the longest so far. */
+/* Touches the page and keeps the time when it is the longest so far. To write means: for the first time, when reading would only
+ * find the zero page. */
 static void
-touch(const struct worker *w, const uint64_t *page)
+touch(const struct worker *w, uint64_t *page, bool write)
 {
 	uint64_t start = now_us();
 
-	(void)*(const volatile uint64_t *)page;
+	if (write)
+		*(volatile uint64_t *)page = 0;
+	else
+		(void)*(const volatile uint64_t *)page;
 	uint64_t us = now_us() - start;
 
 	if (us > w->progress->longest_us)
@@ -116,7 +125,7 @@ visit(const struct worker *w, uint64_t page, unsigned round, bool next)
 	uint64_t expected = first_word(w, page, round);
 	uint64_t replacement = first_word(w, page, round + 1);
 
-	touch(w, p);
+	touch(w, p, false);
 	for (size_t i = 0; i < WORDS; i++) {
 		if (p[i] != expected)
 			wrong(w, page, i, round, expected, p[i]);
@@ -161,7 +170,11 @@ on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	char text[160];
 	uint64_t page = (uint64_t)((char *)info->si_addr - (char *)self.memory) / PAGE;
-	int n = snprintf(text, sizeof text, "swapload: SIGBUS process %u page %" PRIu64 " round %u\n", self.number,
+	int n;
+
+	if (self.opt->passes)
+		siglongjmp(next_page, 1);
+	n = snprintf(text, sizeof text, "swapload: SIGBUS process %u page %" PRIu64 " round %u\n", self.number,
 			 page, self.progress->round);
 
 	if (n > 0 && write(1, text, (size_t)n) < 0)
@@ -177,6 +190,49 @@ system_error(const char *what)
 	_exit(CODE_SYSTEM);
 }
 
+static void
+fill(uint64_t page)
+{
+	uint64_t *p = self.memory + page * WORDS;
+	uint64_t word = first_word(&self, page, 0);
+
+	touch(&self, p, true);
+	for (size_t i = 0; i < WORDS; i++) {
+		p[i] = word;
+		word = next_word(word);
+	}
+	self.progress->touched++;
+}
+
+/* Memory of which some cannot be read for a while: it is filled once and looked at several times, because a change that fails in
+ * the middle of a page would leave it neither old nor new. */
+static void
+work_on_bad_swap(void)
+{
+	for (volatile uint64_t page = 0; page < self.opt->pages; page++)
+		if (sigsetjmp(next_page, 1) == 0)
+			fill(page);
+		else
+			self.unfilled[page] = 1;
+	for (volatile unsigned pass = 1; pass <= self.opt->passes; pass++) {
+		volatile uint64_t unreadable = 0, skipped = 0;
+
+		self.progress->round = pass;
+		for (volatile uint64_t page = 0; page < self.opt->pages; page++)
+			if (self.unfilled[page])
+				skipped++;
+			else if (sigsetjmp(next_page, 1) == 0)
+				visit(&self, page, 0, false);
+			else
+				unreadable++;
+		self.progress->unreadable = unreadable;
+		printf("swapload: process %u pass %u: %" PRIu64 " pages right, %" PRIu64 " unreadable, %" PRIu64
+		       " not filled\n",
+		       self.number, pass, self.opt->pages - unreadable - skipped, unreadable, skipped);
+		fflush(stdout);
+	}
+}
+
 static void __attribute__((noreturn))
 work(const struct options *opt, struct progress *progress, unsigned number)
 {
@@ -184,6 +240,15 @@ work(const struct options *opt, struct progress *progress, unsigned number)
 	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	self = (struct worker){.opt = opt, .progress = progress, .number = number};
+	if (opt->passes) {
+		self.unfilled = calloc(opt->pages, 1);
+		if (!self.unfilled)
+			system_error("calloc");
+		memset(self.unfilled, 0, opt->pages);
+		/* The page that cannot be read must not be one of the test's own. */
+		if (mlockall(MCL_CURRENT) < 0)
+			system_error("mlockall");
+	}
 	self.memory = mmap(NULL, opt->pages * PAGE, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (self.memory == MAP_FAILED)
@@ -192,17 +257,12 @@ work(const struct options *opt, struct progress *progress, unsigned number)
 	    sigaction(SIGBUS, &action, NULL) < 0)
 		system_error("SIGBUS handler");
 
-	for (uint64_t page = 0; page < opt->pages; page++) {
-		uint64_t *p = self.memory + page * WORDS;
-		uint64_t word = first_word(&self, page, 0);
-
-		touch(&self, p);
-		for (size_t i = 0; i < WORDS; i++) {
-			p[i] = word;
-			word = next_word(word);
-		}
-		progress->touched++;
+	if (opt->passes) {
+		work_on_bad_swap();
+		_exit(0);
 	}
+	for (uint64_t page = 0; page < opt->pages; page++)
+		fill(page);
 	for (unsigned round = 0; round < opt->rounds; round++) {
 		if (opt->corrupt && round == 1 && number == 0)
 			self.memory[opt->pages / 2 * WORDS + 17] ^= UINT64_C(1) << 40;
@@ -233,17 +293,18 @@ read_vmstat(void)
 }
 
 struct totals {
-	uint64_t touched, longest_us;
+	uint64_t touched, longest_us, unreadable;
 	unsigned round; /* that the slowest process is in */
 };
 
 static struct totals
 add_up(const struct options *opt, const struct progress *progress)
 {
-	struct totals t = {.round = opt->rounds};
+	struct totals t = {.round = opt->passes ? opt->passes : opt->rounds};
 
 	for (unsigned i = 0; i < opt->processes; i++) {
 		t.touched += progress[i].touched;
+		t.unreadable += progress[i].unreadable;
 		if (progress[i].longest_us > t.longest_us)
 			t.longest_us = progress[i].longest_us;
 		if (progress[i].round < t.round)
@@ -293,7 +354,7 @@ supervise(const struct options *opt, struct progress *progress)
 
 			printf("swapload: %3" PRIu64 " s, round %u of %u, %" PRIu64 " pages touched, "
 			       "out %" PRIu64 ", in %" PRIu64 ", longest pause %" PRIu64 " us\n",
-			       (now_us() - start) / 1000000, t.round, opt->rounds, t.touched,
+			       (now_us() - start) / 1000000, t.round, opt->passes ? opt->passes : opt->rounds, t.touched,
 			       v.out - before.out, v.in - before.in, t.longest_us);
 			fflush(stdout);
 		}
@@ -317,6 +378,9 @@ supervise(const struct options *opt, struct progress *progress)
 	static const char *const verdicts[] = {"OK", "WRONG", "", "SIGBUS", "ERROR"};
 	const char *verdict = verdicts[code];
 
+	if (opt->passes)
+		printf("swapload: %" PRIu64 " pages unreadable in the last pass\n", t.unreadable);
+
 	printf(opt->json ? "{\"verdict\":\"%s\",\"pages\":%" PRIu64 ",\"rounds\":%u,\"processes\":%u,\"pswpout\":%" PRIu64
 			   ",\"pswpin\":%" PRIu64 ",\"longest_pause_us\":%" PRIu64 ",\"milliseconds\":%" PRIu64 "}\n"
 			 : "swapload: %s, %" PRIu64 " pages x %u rounds, %u processes, pswpout=%" PRIu64
@@ -329,9 +393,11 @@ supervise(const struct options *opt, struct progress *progress)
 static void __attribute__((noreturn))
 usage(int code)
 {
-	fputs("usage: swapload --size MIB [--processes N] [--rounds R] [--seed S] [--json]\n"
+	fputs("usage: swapload --size MIB [--processes N] [--rounds R | --passes P] [--seed S] [--json]\n"
 	      "MIB of memory in all, divided among N processes (1), are filled, changed in R rounds (2; page order and\n"
 	      "random order in turn), and verified word by word before each change and, in page order, at the end.\n"
+	      "With --passes memory is filled and then looked at P times; pages that cannot be read are counted, and tried again in the\n"
+	      "next pass.\n"
 	      "Exit codes: 0 every word was right, 1 one was wrong, 2 usage, 3 SIGBUS (a page could not be read back),\n"
 	      "4 a system error or a process was killed.\n",
 	      code ? stderr : stdout);
@@ -358,7 +424,8 @@ main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"size", required_argument, NULL, 's'},	 {"processes", required_argument, NULL, 'p'},
-		{"rounds", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 'S'},
+		{"rounds", required_argument, NULL, 'r'}, {"passes", required_argument, NULL, 'P'},
+		{"seed", required_argument, NULL, 'S'},
 		{"json", no_argument, NULL, 'j'},	 {"help", no_argument, NULL, 'h'},
 		{"corrupt", no_argument, NULL, 'c'}, /* for the test of this test: one bit flips after a round */
 		{NULL},
@@ -372,6 +439,7 @@ main(int argc, char **argv)
 		case 's': mib = number(optarg, 1, 1 << 20); break;
 		case 'p': opt.processes = (unsigned)number(optarg, 1, MAX_PROCESSES); break;
 		case 'r': opt.rounds = (unsigned)number(optarg, 0, 60000); break;
+		case 'P': opt.passes = (unsigned)number(optarg, 1, 1000); break;
 		case 'S': opt.seed = number(optarg, 0, UINT64_MAX); break;
 		case 'j': opt.json = true; break;
 		case 'c': opt.corrupt = true; break;
@@ -383,6 +451,8 @@ main(int argc, char **argv)
 		usage(CODE_USAGE);
 	opt.pages = mib * (1048576 / PAGE) / opt.processes;
 
+	if (opt.passes && opt.json) /* its lines are for people */
+		usage(CODE_USAGE);
 	size_t bytes = opt.processes * sizeof(struct progress);
 	struct progress *progress = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
@@ -390,5 +460,7 @@ main(int argc, char **argv)
 		system_error("mmap");
 	if (mlock(progress, bytes) < 0)
 		system_error("mlock");
+	if (opt.passes && mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		system_error("mlockall");
 	return supervise(&opt, progress);
 }

@@ -24,3 +24,7 @@ for bad in "" "--size 0" "--size x" "--size 4 --processes 0" "--size 4 extra"; d
     timeout 10 "$swapload" $bad >/dev/null 2>&1 || rc=$?
     [ "$rc" = 2 ] || fail "swapload $bad: exit code $rc, not 2"
 done
+
+out=$(timeout 60 "$swapload" --size 8 --processes 2 --passes 3) || fail "right memory did not pass: $out"
+[ "$(grep -c ' 1024 pages right, 0 unreadable, 0 not filled$' <<<"$out")" = 6 ] || fail "not each process in each pass: $out"
+must_match "$out" '^swapload: OK, 2048 pages'

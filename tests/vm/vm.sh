@@ -189,9 +189,11 @@ _vm_dmesg_bad='I/O error|Buffer I/O|Oops|BUG:|Kernel panic|WARNING: CPU|blocked 
 _vm_dmesg_bad+='|Read-error on swap|Write-error on swap|nbd[0-9]+: .*(Dead|timed out|Receive|Send|Wrong magic|Double reply|Unexpected)'
 _vm_dmesg_bad+='|Out of memory|segfault|general protection'
 
+# vm_dmesg_clean NAME [REGEX]: but for lines that the test provoked.
 vm_dmesg_clean() {
     local text
     text=$(vm_run "$1" 60 dmesg) || fail "guest $1: no dmesg"
+    [ -z "${2:-}" ] || text=$(grep -vE "$2" <<<"$text")
     if grep -E "$_vm_dmesg_bad" <<<"$text" >&2; then
         fail "guest $1: the lines above are in its dmesg"
     fi

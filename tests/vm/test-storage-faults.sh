@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The storage server fails while a machine swaps: the NFS server is stopped for 20 s and started, the SMB server is killed and
+# started: a pause, every word right, no error, the lock held again. And somebody changes files on the server behind our back,
+# rolls one back, truncates one, replaces one: errors and a message that names the file, never a wrong page.
+#
+# The storage server and nbdswapd are one guest with mounts over its loopback interface, because emulated guests are slow.
+. "${srcdir:-.}/tests/functions.sh" || exit 1
+. "$srcdir/tests/vm/vm.sh"
+. "$srcdir/tests/vm/storage.sh"
+. "$srcdir/tests/vm/product.sh"
+pages=2048
+
+vm_net server client
+vm_start server mem=448 disks="data:512"
+vm_start client mem=128
+vm_wait server client
+vm_mkfs server data ext4 /srv/data
+vm_serve_nfs server /srv/data
+vm_serve_smb server /srv/data
+vm_mount_nfs42 server localhost /mnt/nfs
+vm_mount_nfs3 server localhost /mnt/nfs3
+vm_mount_smb3 server server /mnt/smb
+sections=()
+# section EXPORT MOUNT SIZE
+section() {
+    sections+=("[export $1]" "file = /mnt/$2/$1" "size = $3")
+}
+section swapnfs nfs 200M
+section swapsmb smb 200M
+section rolled nfs 8M
+section truncated nfs 8M
+section replaced nfs 8M
+section recreated nfs3 8M
+swap_configure server "${sections[@]}"
+swap_serve server
+say "guests are up"
+
+# model EXPORT COMMAND...: sets a variable for each of nbdmodel's counts.
+model() {
+    local name=$1
+    shift
+    vm_model server "nbd://localhost/$name" $pages "$@"
+}
+# on_server COMMAND: what somebody does there.
+on_server() {
+    vm_run server 60 "set -e; cd /srv/data; $1" >&2 || fail "guest server: $1"
+}
+# named EXPORT REGEX: the log has it.
+named() {
+    grep -E "$1.*($2)" "$tmp/nbdswapd.log"
+}
+# swapping EXPORT FUNCTION: while a machine swaps on the export.
+swapping() {
+    swap_attach client "nbd://$(vm_ip server)/$1"
+    vm_spawn load client "$tmp/load.log" 600 "$swapload --size 160 --processes 2 --rounds 0"
+    wait_until 120 grep -qE 'out [0-9]{4,},' "$tmp/load.log"
+    "$2"
+    # shellcheck disable=SC2154 # set by vm_spawn
+    wait "$load" || fail "$1: $(tail -n 5 "$tmp/load.log")"
+    tail -n 1 "$tmp/load.log"
+    [ "$(swap_count server "$1" errors)" = 0 ] || fail "$1: a request was answered with an error"
+    [ "$(swap_count server "$1" lost_pages)" = 0 ] || fail "$1: a page was lost"
+    # Something really waited.
+    longest=$(sed -n 's/.* longest pause \([0-9]*\) us.*/\1/p' <<<"$(tail -n 1 "$tmp/load.log")")
+    ((longest >= pause_ms * 1000)) || fail "$1: the longest pause was $longest us, not $pause_ms ms: the load did not meet the outage"
+    swap_detach client
+}
+
+# ---- a file that is not what it was: the server is well ----
+
+model rolled write
+on_server 'cp rolled rolled.old'
+model rolled mix 200
+on_server 'dd if=rolled.old of=rolled bs=1M conv=notrunc,fsync status=none'
+model rolled read
+((unreadable > 100 && right > 100)) || fail "rolled back: what changed since is to be an error, the rest is to be there"
+wait_until 10 named rolled 'page'
+say "rolled back: $unreadable pages are an error, $right are right"
+model rolled write
+model rolled read
+((right == pages)) || fail "rolled back: not all right after every page was written anew"
+
+model truncated write
+on_server 'truncate -s 4M truncated'
+model truncated read
+((right == pages / 2 && unreadable == pages / 2)) || fail "truncated: half is to be right and half an error"
+on_server '[ $(stat -c %s truncated) = 4194304 ]'
+say "truncated: the rest is right, beyond it is errors"
+
+# ---- the NFS server is away for 20 s; one file is another when it is back ----
+
+model replaced write
+on_server 'cp replaced replaced.old'
+model replaced mix 60
+nfs_outage() {
+    on_server 'rpc.nfsd 0'
+    say "the NFS server is stopped"
+    on_server 'mv replaced.old replaced'
+    sleep 20
+    vm_nfsd server
+    say "the NFS server is started"
+}
+pause_ms=15000
+swapping swapnfs nfs_outage
+! vm_ofd_lock server /srv/data/swapnfs 2>/dev/null || fail "the lock was not taken again"
+say "20 s without the NFS server: a pause of $((longest / 1000)) ms"
+
+model replaced read
+((right == 0 && unreadable == pages)) || fail "replaced: every page is to be an error"
+wait_until 30 named replaced 'another file'
+
+# ---- the SMB server is killed ----
+
+smb_outage() {
+    on_server 'kill -KILL $(pgrep -x smbd)'
+    say "the SMB server is killed"
+    sleep 5
+    on_server 'smbd -D -s /etc/vm-smb.conf'
+    say "the SMB server is started"
+}
+pause_ms=4000
+swapping swapsmb smb_outage
+say "5 s without the SMB server: a pause of $((longest / 1000)) ms"
+
+# ---- NFSv3 tells at once ----
+
+model recreated write
+on_server 'head -c $(stat -c %s recreated) /dev/urandom >new; rm recreated; mv new recreated'
+model recreated read
+((right == 0 && unreadable == pages)) || fail "recreated: every page is to be an error"
+wait_until 30 named recreated 'another file|trailer'
+
+swap_serve_end
+for guest in client server; do
+    vm_dmesg_clean $guest
+    vm_stop $guest
+done
