@@ -8,6 +8,8 @@
 
 #include "common/errbuf.h"
 #include "common/exportname.h"
+#include "store/backend.h"
+#include "store/reopen.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +30,7 @@ struct grant {
 	uint64_t session; /* the broker's number of it */
 	int fd;		  /* backing file, and */
 	struct table *table; /* its page table: both belong to the broker (local) or to the caller (remote), see owned */
+	enum backend_kind kind; /* of what holds the file */
 	bool owned;	  /* the caller closes fd and frees table when it forgets the export */
 };
 
@@ -44,6 +47,11 @@ struct broker {
 	void (*close)(void *self, const struct grant *g);
 	/* Lists the exports; 0 or -1 with *e. */
 	int (*list)(void *self, list_fn *fn, void *arg, struct errbuf *e);
+	/* The handle of the export's file is stale: has the file opened anew, locked and checked.  REOPEN_SAME: *fd is a descriptor of the
+	 * new description, the caller's, or -1 when it has taken the place of the old one already.  Otherwise *e says why.
+	 * Blocks; one thread at a time.
+	 */
+	enum reopened (*reopen)(void *self, const char *name, int *fd, struct errbuf *e);
 	/* Called once all memory is locked, before the first connection (in the final process). 0 or -1 with *e. */
 	int (*ready)(void *self, uint64_t locked_kib, struct errbuf *e);
 	/* Ends everything; no session is left. Frees self. */

@@ -30,6 +30,7 @@ struct local {
 	local_notice *notice;
 	int dirfd; /* -1 with file= */
 	bool allow_unlocked;
+	uint32_t retry_s;
 	enum page_check check;
 	enum page_seal seal;
 	char *key_file; /* NULL: none, or an ephemeral key */
@@ -87,6 +88,7 @@ static int begin(struct local *l, struct local_export *x, struct errbuf *e)
 		return 0;
 	if (backing_begin(x->backing, &x->table, e) < 0)
 		return -1;
+	table_set_retry_time(x->table, l->retry_s);
 	notice(l, false, "%s: activated, %s, generation %" PRIu64, backing_path(x->backing), backing_backend(x->backing)->name,
 	       backing_activation(x->backing));
 	if (backing_was_unclean(x->backing))
@@ -148,7 +150,8 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 	pthread_mutex_lock(&l->lock);
 	x = find_or_activate(l, req.name, e);
 	if (x && lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
-		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table };
+		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table,
+				       .kind = backing_backend(x->backing)->kind };
 		strcpy(out->name, x->name);
 		r = 0;
 	}
@@ -163,6 +166,19 @@ static void local_close(void *self, const struct grant *g)
 	pthread_mutex_lock(&l->lock);
 	lease_close(&find(l, g->name)->lease);
 	pthread_mutex_unlock(&l->lock);
+}
+
+static enum reopened local_reopen(void *self, const char *name, int *fd, struct errbuf *e)
+{
+	struct local *l = self;
+	struct local_export *x;
+
+	/* The export stays until finish(), and nobody else uses its backing. */
+	pthread_mutex_lock(&l->lock);
+	x = find(l, name);
+	pthread_mutex_unlock(&l->lock);
+	*fd = -1;
+	return backing_reopen(x->backing, l->retry_s, e);
 }
 
 static int local_list(void *self, list_fn *fn, void *arg, struct errbuf *e)
@@ -263,6 +279,7 @@ int broker_local_create(const struct local_options *opt, local_notice *tell, str
 	pthread_mutex_init(&l->lock, NULL);
 	l->notice = tell;
 	l->allow_unlocked = opt->allow_unlocked;
+	l->retry_s = opt->retry_s;
 	l->check = opt->check;
 	l->seal = opt->seal;
 	l->key_file = opt->key_file ? strdup(opt->key_file) : NULL;
@@ -282,6 +299,7 @@ int broker_local_create(const struct local_options *opt, local_notice *tell, str
 		return -1;
 	}
 	*out = (struct broker){ .self = l, .open = local_open, .close = local_close, .list = local_list,
+				.reopen = local_reopen,
 				.ready = local_ready, .finish = local_finish };
 	return 0;
 }

@@ -99,7 +99,7 @@ static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t
 	}
 	if (!json_is_true(json_object_get(p.answer, "ok"))) {
 		why = json_string_value(json_object_get(p.answer, "error"));
-		err_set(e, EACCES, "%s", why ? why : "nbdswapd refused without a reason");
+		err_set(e, json_is_true(json_object_get(p.answer, "again")) ? EAGAIN : EACCES, "%s", why ? why : "nbdswapd refused without a reason");
 		close_all(p.fds, p.nfds);
 		json_decref(p.answer);
 		return NULL;
@@ -135,13 +135,15 @@ static int take_grant(struct remote *r, const json_t *answer, const int fds[], s
 		      struct errbuf *e)
 {
 	const char *name = json_string_value(json_object_get(answer, "name"));
+	const char *backend = json_string_value(json_object_get(answer, "backend"));
+	enum backend_kind kind;
 
-	if (nfds < 2 || nfds > 3 || !name || export_name_check(name, NULL) < 0) {
+	if (nfds < 2 || nfds > 3 || !name || !backend || backend_kind_of(backend, &kind) < 0 || export_name_check(name, NULL) < 0) {
 		close_all(fds, nfds);
 		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand; are both of the"
 			       " same version?");
 	}
-	*out = (struct grant){ .fd = fds[0], .owned = true };
+	*out = (struct grant){ .fd = fds[0], .kind = kind, .owned = true };
 	strcpy(out->name, name);
 	out->table = table_map(fds[1], r->allow_unlocked, e);
 	if (out->table && nfds == 3 && unlock(r, out->table, fds[2], e) < 0) {
@@ -181,6 +183,25 @@ static int remote_open(void *self, const char *request, const struct peer *who, 
 static void remote_close(void *self, const struct grant *g)
 {
 	end_session(self, (json_int_t)g->session);
+}
+
+/* Without the daemon nobody can open it: that is waited for as for the file itself. */
+static enum reopened remote_reopen(void *self, const char *name, int *fd, struct errbuf *e)
+{
+	int fds[FDMSG_FDS];
+	size_t nfds;
+	CLEANUP_JSON json_t *answer = ask(self, json_pack("{s:s, s:s}", "op", "reopen", "export", name), fds, &nfds, e);
+
+	if (!answer)
+		return e->code == EACCES ? REOPEN_LOST : REOPEN_LATER;
+	if (nfds != 1) {
+		close_all(fds, nfds);
+		err_set(e, EPROTO, "nbdswapd answered reopen in a way this worker does not understand; are both of the same"
+			" version?");
+		return REOPEN_LATER;
+	}
+	*fd = fds[0];
+	return REOPEN_SAME;
 }
 
 static int remote_list(void *self, list_fn *fn, void *arg, struct errbuf *e)
@@ -322,6 +343,11 @@ void broker_remote_warn(struct broker *b, const char *text)
 	json_array_append_new(r->warnings, json_string(text));
 }
 
+int broker_remote_log(struct broker *b, const char *priority, const char *text)
+{
+	return send_json(b->self, json_pack("{s:s, s:s, s:s}", "event", "log", "priority", priority, "text", text), NULL);
+}
+
 int broker_remote_create(int sock, bool allow_unlocked, const struct remote_commands *commands, struct broker *out,
 			 struct errbuf *e)
 {
@@ -341,6 +367,7 @@ int broker_remote_create(int sock, bool allow_unlocked, const struct remote_comm
 	r->commands = *commands;
 	pthread_mutex_init(&r->lock, NULL);
 	*out = (struct broker){ .self = r, .open = remote_open, .close = remote_close, .list = remote_list,
+				.reopen = remote_reopen,
 				.ready = remote_ready, .finish = remote_finish };
 	return 0;
 }

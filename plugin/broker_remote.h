@@ -22,6 +22,9 @@ struct remote_commands {
 int broker_remote_create(int sock, bool allow_unlocked, const struct remote_commands *commands, struct broker *out,
 			 struct errbuf *e);
 
+/* Has the daemon log it; priority "err", "warning" or "info".  0, or -1 when it cannot be told. */
+int broker_remote_log(struct broker *b, const char *priority, const char *text);
+
 /* Adds a sentence to the warnings of the ready event. */
 void broker_remote_warn(struct broker *b, const char *text);
 

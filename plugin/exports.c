@@ -6,6 +6,7 @@
 #include "store/table.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 struct export {
+	struct exports *set;
 	struct export *next;
 	char name[EXPORT_NAME_MAX + 1];
 	int fd;
@@ -21,6 +23,10 @@ struct export {
 	bool owned;
 	struct store *store;
 	unsigned sessions;
+	_Atomic bool stale;  /* its file is to be opened anew, by the attendant; not before: */
+	int64_t reopen_ms;
+	bool reopening;	     /* the broker is at it: the export stays */
+	bool told;	     /* that the file is not to be had just now */
 };
 
 struct exports {
@@ -28,23 +34,125 @@ struct exports {
 	const struct broker *broker;
 	struct pool *pool;
 	bool allow_unlocked;
+	int (*sleep)(int ms);
+	struct attendant *attendant;
 	struct export *first;
 };
 
-struct exports *exports_create(const struct broker *broker, struct pool *pool, bool allow_unlocked, struct errbuf *e)
+#define REOPEN_EVERY_MS 1000
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- files opened anew ---- */
+
+/* What the broker said of p (lock held). */
+static void reopened(struct export *p, enum reopened r, int fd, const struct errbuf *e)
+{
+	if (r == REOPEN_SAME && fd >= 0) {
+		/* All threads know the number: the new description takes it over at once. */
+		bool failed = dup3(fd, p->fd, O_CLOEXEC) < 0;
+
+		close(fd);
+		if (failed)
+			r = REOPEN_LATER;
+	}
+	switch (r) {
+	case REOPEN_SAME:
+		p->stale = p->told = false;
+		store_reopened(p->store);
+		return;
+	case REOPEN_LATER:
+		if (!p->told)
+			attendant_say(p->set->attendant, NOTICE_WARNING, e->text);
+		p->told = true;
+		p->reopen_ms = now_ms() + REOPEN_EVERY_MS;
+		return;
+	case REOPEN_LOST:
+		break;
+	}
+	p->stale = false;
+	store_lost(p->store, e->text);
+}
+
+/* The attendant's work: has one file opened anew. */
+static int attend(void *arg)
+{
+	struct exports *x = arg;
+	struct export *p;
+	struct errbuf e = { .text = "" };
+	char name[EXPORT_NAME_MAX + 1];
+	enum reopened r;
+	int fd = -1, wait = -1;
+
+	pthread_mutex_lock(&x->lock);
+	for (p = x->first; p; p = p->next) {
+		int64_t left = p->reopen_ms - now_ms();
+
+		if (p->stale && left <= 0)
+			break;
+		if (p->stale && (wait < 0 || left < wait))
+			wait = (int)left;
+	}
+	if (p) {
+		p->reopening = true;
+		strcpy(name, p->name);
+		pthread_mutex_unlock(&x->lock);
+		r = x->broker->reopen(x->broker->self, name, &fd, &e);
+		pthread_mutex_lock(&x->lock);
+		p->reopening = false;
+		reopened(p, r, fd, &e);
+		wait = 0; /* there may be another */
+	}
+	pthread_mutex_unlock(&x->lock);
+	return wait;
+}
+
+/* On a request's thread: no lock of ours, and no memory. */
+static void on_stale(void *arg)
+{
+	struct export *p = arg;
+
+	p->stale = true;
+	attendant_poke(p->set->attendant);
+}
+
+static void on_message(void *arg, enum notice_priority priority, const char *text)
+{
+	struct export *p = arg;
+
+	attendant_say(p->set->attendant, priority, text);
+}
+
+struct exports *exports_create(const struct exports_options *o, struct errbuf *e)
 {
 	struct exports *x = calloc(1, sizeof(*x));
+	struct attendant_ops ops = { .say = o->say, .work = attend, .arg = x };
 
 	if (!x) {
 		err_set(e, ENOMEM, "no memory for the list of exports");
 		return NULL;
 	}
 	pthread_mutex_init(&x->lock, NULL);
-	x->broker = broker;
-	x->pool = pool;
-	x->allow_unlocked = allow_unlocked;
+	x->broker = o->broker;
+	x->pool = o->pool;
+	x->allow_unlocked = o->allow_unlocked;
+	x->sleep = o->sleep;
+	x->attendant = attendant_create(&ops, e);
+	if (!x->attendant) {
+		pthread_mutex_destroy(&x->lock);
+		free(x);
+		return NULL;
+	}
 	return x;
 }
+
+/* ---- exports and sessions ---- */
 
 static struct export *find(struct exports *x, const char *name)
 {
@@ -93,7 +201,10 @@ static struct export *add(struct exports *x, const struct grant *g, struct errbu
 		return NULL;
 	}
 	strcpy(p->name, g->name);
-	p->store = store_create(&(struct store_options){ .name = g->name, .fd = g->fd, .table = g->table, .pool = x->pool }, e);
+	p->set = x;
+	p->store = store_create(&(struct store_options){ .name = g->name, .fd = g->fd, .table = g->table, .pool = x->pool,
+							 .kind = g->kind, .emit = on_message, .stale = on_stale, .arg = p,
+							 .sleep = x->sleep }, e);
 	if (!p->store) {
 		free(p);
 		return NULL;
@@ -123,7 +234,7 @@ static struct export *find_or_add(struct exports *x, struct grant *g, struct err
 	struct export *p = find(x, g->name);
 
 	if (p && !same_content(p, g)) {
-		if (p->sessions > 0) {
+		if (p->sessions > 0 || p->reopening) {
 			err_set(e, EBUSY, "%s: sessions on an earlier activation have not ended; try again later", g->name);
 			return NULL;
 		}
@@ -162,7 +273,6 @@ struct session *exports_open_session(struct exports *x, const char *request, con
 	}
 	s->export = p;
 	s->store = p->store;
-	s->fd = p->fd;
 	s->name = p->name;
 	return s;
 }
@@ -174,14 +284,6 @@ void exports_close_session(struct exports *x, struct session *s)
 	pthread_mutex_unlock(&x->lock);
 	x->broker->close(x->broker->self, &s->grant);
 	free(s);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 bool exports_drain(struct exports *x, int timeout_ms)
@@ -209,7 +311,7 @@ bool exports_forget(struct exports *x, const char *name)
 
 	pthread_mutex_lock(&x->lock);
 	p = find(x, name);
-	unused = !p || p->sessions == 0;
+	unused = !p || (p->sessions == 0 && !p->reopening);
 	if (p && unused)
 		remove_export(x, p);
 	pthread_mutex_unlock(&x->lock);
@@ -231,6 +333,7 @@ void exports_free(struct exports *x)
 {
 	if (!x)
 		return;
+	attendant_free(x->attendant);
 	while (x->first)
 		remove_export(x, x->first);
 	pthread_mutex_destroy(&x->lock);

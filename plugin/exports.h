@@ -4,6 +4,7 @@
 #define NBDSWAP_PLUGIN_EXPORTS_H
 
 #include "common/errbuf.h"
+#include "plugin/attendant.h"
 #include "plugin/broker.h"
 #include "store/pool.h"
 #include "store/store.h"
@@ -13,15 +14,23 @@ struct export;
 struct session {
 	struct export *export;
 	struct store *store;
-	int fd; /* of the backing file, for flush */
 	const char *name;
 	struct grant grant;
 };
 
 struct exports;
 
-/* Neither broker nor pool is taken over; both must outlive it.  NULL with *e on failure. */
-struct exports *exports_create(const struct broker *broker, struct pool *pool, bool allow_unlocked, struct errbuf *e);
+struct exports_options {
+	/* Not taken over; both must outlive it. */
+	const struct broker *broker;
+	struct pool *pool;
+	bool allow_unlocked;
+	void (*say)(enum notice_priority priority, const char *text); /* a message about a backend; on a thread of its own */
+	int (*sleep)(int ms);					      /* as in struct store_options */
+};
+
+/* Starts a thread.  NULL with *e on failure. */
+struct exports *exports_create(const struct exports_options *o, struct errbuf *e);
 
 /* Begins a session for the client who; the caller's until exports_close_session().  NULL with *e.  Any thread. */
 struct session *exports_open_session(struct exports *x, const char *request, const struct peer *who,

@@ -2,6 +2,7 @@
 nbdkitplugindir = $(NBDKIT_PLUGINDIR)
 nbdkitplugin_LTLIBRARIES = nbdkit-swap-plugin.la
 nbdkit_swap_plugin_la_SOURCES = \
+	plugin/attendant.c plugin/attendant.h \
 	plugin/broker.h \
 	plugin/broker_local.c plugin/broker_local.h \
 	plugin/broker_remote.c plugin/broker_remote.h \

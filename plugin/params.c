@@ -12,6 +12,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#define RETRY_TIME_MAX 86400u
 #define POOL_MIN (1u << 20)
 #define POOL_MAX (UINT64_C(1) << 36)
 
@@ -57,6 +58,13 @@ static int set_pool(const char *value, uint64_t *out)
 	if (*out < POOL_MIN || *out > POOL_MAX)
 		return refuse("pool", value, "is not between 1M and 64G");
 	return 0;
+}
+
+static int set_retry_time(const char *value, uint32_t *out)
+{
+	if (nbdkit_parse_uint32_t("retry-time", value, out) < 0)
+		return -1;
+	return *out > RETRY_TIME_MAX ? refuse("retry-time", value, "is more than a day (86400 seconds)") : 0;
 }
 
 static int set_allow(const char *value, unsigned *allow)
@@ -125,6 +133,8 @@ int params_set(struct params *p, const char *key, const char *value)
 		return set_size(key, value, &p->local.size);
 	if (strcmp(key, "pool") == 0)
 		return set_pool(value, &p->pool);
+	if (strcmp(key, "retry-time") == 0)
+		return set_retry_time(value, &p->local.retry_s);
 	if (strcmp(key, "rewrite") == 0)
 		return set_bool(key, value, &p->local.rewrite);
 	if (strcmp(key, "force") == 0)

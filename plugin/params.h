@@ -9,6 +9,8 @@
 
 enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
 
+#define RETRY_TIME_DEFAULT 300
+
 struct params {
 	struct local_options local;
 	char *file, *dir, *key_file; /* what local's point at */
@@ -19,7 +21,7 @@ struct params {
 };
 
 /* What holds when nothing is given. */
-#define PARAMS_DEFAULT { .broker_fd = -1, .local.rewrite = true, .pool = 8u << 20 }
+#define PARAMS_DEFAULT { .broker_fd = -1, .local.rewrite = true, .pool = 8u << 20, .local.retry_s = RETRY_TIME_DEFAULT }
 
 /* Takes one parameter; errors go to nbdkit_error.  0 or -1. */
 int params_set(struct params *p, const char *key, const char *value);
@@ -41,6 +43,7 @@ void params_free(struct params *p);
 	"key=<KIND>        ephemeral: a key that nobody keeps, nor the pages (default when sealed)\n"                     \
 	"key-file=<PATH>   the key of the seal, in place of key=: pages are kept over a clean stop\n"                     \
 	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
+	"retry-time=<SECS> how long a write is held when the backend gives errors that may pass (default: 300)\n"       \
 	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \
 	"broker=<FD>       for nbdswapd: get the exports through this descriptor"
 

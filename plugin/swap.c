@@ -142,14 +142,35 @@ static void ask_kernel(unsigned allowed, int r, const struct errbuf *e)
 		nbdkit_error("warning: %s", e->text);
 }
 
+/* On the exports' own thread: it may allocate (syslog does) and block. */
+static void say(enum notice_priority priority, const char *text)
+{
+	static const char *const names[] = { [NOTICE_INFO] = "info", [NOTICE_WARNING] = "warning", [NOTICE_ERROR] = "err" };
+
+	if (params.broker_fd >= 0 && broker_remote_log(&broker, names[priority], text) == 0)
+		return;
+	if (priority == NOTICE_ERROR)
+		nbdkit_error("%s", text);
+	else
+		tell(priority == NOTICE_WARNING, text);
+}
+
+/* nbdkit ends the sleep when the client of this thread has gone, or nbdkit itself is to end. */
+static int sleep_ms(int ms)
+{
+	return nbdkit_nanosleep((unsigned)ms / 1000, (unsigned)ms % 1000 * 1000000);
+}
+
 static int make_exports(struct errbuf *e)
 {
-	bool unlocked = params.allow & ALLOW_MEMLOCK;
+	struct exports_options o = { .broker = &broker, .allow_unlocked = params.allow & ALLOW_MEMLOCK, .say = say,
+				     .sleep = sleep_ms };
 
-	pool = pool_create((size_t)(params.pool / PAGE_BYTES), unlocked, e);
+	pool = pool_create((size_t)(params.pool / PAGE_BYTES), o.allow_unlocked, e);
 	if (!pool)
 		return -1;
-	exports = exports_create(&broker, pool, unlocked, e);
+	o.pool = pool;
+	exports = exports_create(&o, e);
 	return exports ? 0 : -1;
 }
 
@@ -336,19 +357,16 @@ static int swap_can_cache(void *handle)
 
 /* ---- requests ---- */
 
+/* What the backend does to requests the store says itself, not too often. */
 static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t length, void *buf)
 {
-	static const char *const names[] = { [RW_READ] = "read", [RW_WRITE] = "write", [RW_DISCARD] = "discard" };
-	int cause = 0, error = store_rw(s->store, op, offset, length, buf, &cause);
+	int error = store_rw(s->store, op, offset, length, buf, NULL);
 
 	if (!error)
 		return 0;
-	nbdkit_error("%s: %s of pages %" PRIu64 " to %" PRIu64 ": %s", s->name, names[op], offset / PAGE_BYTES,
-		     (offset + length - 1) / PAGE_BYTES,
-		     error == EINVAL ? "not in whole pages of 4096 bytes, or beyond the end"
-		     : cause == EBADMSG ? "what was read, twice, is not what was written; the page is lost until it is written anew"
-		     : cause	     ? strerror(cause)
-				     : "a page is lost (its content is not known since an unclean end or a failed write, or its key is gone)");
+	if (error == EINVAL)
+		nbdkit_error("%s: a request of %" PRIu64 " bytes at %" PRIu64 ": not in whole pages of 4096 bytes, or beyond the end",
+			     s->name, length, offset);
 	nbdkit_set_error(error);
 	return -1;
 }
@@ -372,10 +390,11 @@ static int swap_flush(void *handle, uint32_t flags)
 {
 	struct session *s = handle;
 
-	if (fdatasync(s->fd) == 0)
+	int error = store_flush(s->store);
+
+	if (!error)
 		return 0;
-	nbdkit_error("%s: flush: %s", s->name, strerror(errno));
-	nbdkit_set_error(EIO);
+	nbdkit_set_error(error);
 	return -1;
 }
 

@@ -137,7 +137,7 @@ const struct conf_key conf_keys[] = {
 	  OFFSET(nbdkit), FIELD_BYTES(conf_server, nbdkit), .restart = true },
 	{ SECTION_SERVER, "plugin", "PATH", "swap", "nbdkit's swap plugin: \"swap\" for the installed one, or a path",
 	  parse_plugin, OFFSET(plugin), FIELD_BYTES(conf_server, plugin), .restart = true },
-	{ SECTION_SERVER, "threads", "NUMBER", "16", "requests of one connection that are served at once", parse_number,
+	{ SECTION_SERVER, "threads", "NUMBER", "8", "requests of one connection that are served at once", parse_number,
 	  OFFSET(threads), .min = 1, .max = 256, .restart = true },
 	{ SECTION_SERVER, "pool", "SIZE", "8M", "the worker's buffers, common to all exports", parse_size, OFFSET(pool),
 	  .min = 1 << 20, .max = 1 << 30, .restart = true },

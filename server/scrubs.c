@@ -32,7 +32,7 @@ static void scrub_job_run(struct job *job, void *arg)
 
 	s->job = job;
 	marker_init(&marker, x->table);
-	scrub = scrub_create(backing_fd(x->backing), x->table, &marker, x->set->allow_unlocked, &s->job_error);
+	scrub = scrub_create(backing_fd(x->backing), backing_backend(x->backing)->kind, x->table, &marker, x->set->allow_unlocked, &s->job_error);
 	if (scrub && scrub_run(scrub, &s->control, &s->totals, on_progress, x, &s->job_error) == 0)
 		s->job_error.code = 0;
 	scrub_free(scrub);

@@ -246,3 +246,26 @@ int backend_barrier(const struct backend *b, int fd, const char *path, struct er
 	}
 	return err_set(e, ENOTSUP, "%s: on %s nothing tells when the writes of a dead worker have ended", path, b->name);
 }
+
+int backend_kind_of(const char *name, enum backend_kind *kind)
+{
+	static const struct {
+		const char *name;
+		bool version; /* follows it */
+		enum backend_kind kind;
+	} names[] = {
+		{ "nfs", true, BACKEND_NFS },	   { "smb", true, BACKEND_SMB },	   { "ext4", false, BACKEND_EXT4 },
+		{ "xfs", false, BACKEND_XFS },	   { "btrfs", false, BACKEND_BTRFS }, { "blockdev", false, BACKEND_BLOCKDEV },
+		{ "tmpfs", false, BACKEND_TMPFS },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t n = strlen(names[i].name);
+
+		if (strncmp(name, names[i].name, n) == 0 && (name[n] == '\0' || names[i].version)) {
+			*kind = names[i].kind;
+			return 0;
+		}
+	}
+	return -1;
+}

@@ -31,6 +31,9 @@ struct backend {
  */
 int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e);
 
+/* The kind from a name that backend_find() gave, here or in another process.  0, or -1 when it is none. */
+int backend_kind_of(const char *name, enum backend_kind *kind);
+
 /* Is opt ("ro", "soft", or a prefix ending in '=' such as "vers=") among the mount options?  With a prefix, *value (if not NULL)
  * is set to point at the text behind it, which ends at ',' or at the end.
  */

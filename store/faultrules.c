@@ -29,7 +29,7 @@ static bool writes_data(enum sys_point p)
 
 static bool syncs(enum sys_point p)
 {
-	return p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
+	return p == POINT_RW_SYNC || p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
 }
 
 /* A fault that could do nothing at its point would be a test that tests nothing. */

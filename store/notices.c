@@ -24,6 +24,7 @@ static const struct {
 	[NOTICE_GIVEN_UP] = { NOTICE_ERROR, "held for too long (retry-time), answered with an error" },
 	[NOTICE_LOST_PAGE] = { NOTICE_ERROR, "a page is lost (its content is not known since an unclean end, a failed write or a failed "
 					     "check); answered with an error until it is written anew" },
+	[NOTICE_REOPENED] = { NOTICE_WARNING, "its handle was stale; the file was opened anew and is the same" },
 };
 
 /* Text that is cut rather than allocated for. */
@@ -83,6 +84,19 @@ void notices_end(struct notices *n)
 	pthread_mutex_destroy(&n->lock);
 }
 
+/* Not held back: it is said now, and counting begins anew (lock held). */
+static bool is_due(const struct notice_line *l, int64_t now_ms)
+{
+	return !l->said || now_ms - l->said_ms >= NOTICE_INTERVAL_MS;
+}
+
+static void said_now(struct notice_line *l, int64_t now_ms)
+{
+	l->said = true;
+	l->said_ms = now_ms;
+	l->held_back = 0;
+}
+
 static void hold_back(struct notice_line *l, const struct notice_place *at)
 {
 	if (l->held_back == 0 || at->first < l->first)
@@ -99,7 +113,7 @@ void notices_error(struct notices *n, unsigned kind, int code, struct notice_pla
 	struct text t = { .used = 0 };
 
 	pthread_mutex_lock(&n->lock);
-	if (l->said && now_ms - l->said_ms < NOTICE_INTERVAL_MS) {
+	if (!is_due(l, now_ms)) {
 		hold_back(l, &at);
 	} else {
 		add(&t, "%s: %s of ", n->name, at.what);
@@ -110,9 +124,7 @@ void notices_error(struct notices *n, unsigned kind, int code, struct notice_pla
 			add(&t, ": error %d", code);
 		add(&t, ": %s", kinds[kind].text);
 		add_held_back(&t, l, now_ms);
-		l->said = true;
-		l->said_ms = now_ms;
-		l->held_back = 0;
+		said_now(l, now_ms);
 		if (n->holding)
 			n->announced = true;
 	}
@@ -161,6 +173,24 @@ void notices_freed(struct notices *n, bool good, int64_t now_ms)
 		sum_up(n, &t, now_ms);
 	pthread_mutex_unlock(&n->lock);
 	emit(n, NOTICE_WARNING, &t);
+}
+
+void notices_reopened(struct notices *n, int64_t now_ms)
+{
+	struct notice_line *l = &n->line[NOTICE_REOPENED];
+	struct text t = { .used = 0 };
+
+	pthread_mutex_lock(&n->lock);
+	if (is_due(l, now_ms)) {
+		add(&t, "%s: %s", n->name, kinds[NOTICE_REOPENED].text);
+		if (l->held_back)
+			add(&t, " (%" PRIu64 " times more in %.0f s)", l->held_back, (double)(now_ms - l->said_ms) / 1000);
+		said_now(l, now_ms);
+	} else {
+		l->held_back++;
+	}
+	pthread_mutex_unlock(&n->lock);
+	emit(n, kinds[NOTICE_REOPENED].priority, &t);
 }
 
 void notices_say(struct notices *n, enum notice_priority priority, const char *text)

@@ -27,6 +27,7 @@ typedef void notices_emit(void *arg, enum notice_priority priority, const char *
 enum {
 	NOTICE_GIVEN_UP = ERR_CLASSES, /* held too long */
 	NOTICE_LOST_PAGE,	       /* a request met a page whose content is not known */
+	NOTICE_REOPENED,	       /* notices_reopened() */
 	NOTICE_KINDS,
 };
 
@@ -67,7 +68,10 @@ void notices_held(struct notices *n, int64_t now_ms);
 /* ... and is not held any more: good when the backend took it, else it was given up (notices_error says that). */
 void notices_freed(struct notices *n, bool good, int64_t now_ms);
 
-/* At once and always: for what happens once (the file was opened anew, the export is lost).  text is prefixed with the name. */
+/* The file was opened anew.  As often as all else: a handle may become stale again and again. */
+void notices_reopened(struct notices *n, int64_t now_ms);
+
+/* At once and always: for what happens once (the export is lost).  text is prefixed with the name. */
 void notices_say(struct notices *n, enum notice_priority priority, const char *text);
 
 #endif

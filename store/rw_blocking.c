@@ -121,7 +121,7 @@ int store_flush(struct store *s)
 
 	while (!s->lost) {
 		uint32_t file = s->file;
-		int code = sys_fdatasync(POINT_RW_FLUSH, s->fd) == 0 ? 0 : errno, ms = -1;
+		int code = sys_fdatasync(POINT_RW_SYNC, s->fd) == 0 ? 0 : errno, ms = -1;
 		bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
 
 		if (code == 0)

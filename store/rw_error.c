@@ -166,7 +166,7 @@ void store_reopened(struct store *s)
 	s->file++;
 	rw_wake_waiters(s);
 	pthread_mutex_unlock(&s->lock);
-	notices_say(&s->notices, NOTICE_WARNING, "the file was opened anew and is the same");
+	notices_reopened(&s->notices, s->now_ms());
 }
 
 void store_lost(struct store *s, const char *why)

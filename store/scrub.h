@@ -13,6 +13,7 @@
 #define NBDSWAP_STORE_SCRUB_H
 
 #include "common/errbuf.h"
+#include "store/backend.h"
 #include "store/mark.h"
 #include "store/table.h"
 
@@ -44,8 +45,11 @@ struct scrub_totals {
 
 struct scrub;
 
-/* fd (with O_DIRECT), table and marker are borrowed.  The buffer is allocated and locked here.  NULL with *e. */
-struct scrub *scrub_create(int fd, struct table *table, const struct marker *marker, bool allow_unlocked, struct errbuf *e);
+/* fd (with O_DIRECT), table and marker are borrowed.  kind tells which errors pass (errclass.h): those are waited out as long as a write
+ * is held (the table's retry time).  The buffer is allocated and locked here.  NULL with *e.
+ */
+struct scrub *scrub_create(int fd, enum backend_kind kind, struct table *table, const struct marker *marker, bool allow_unlocked,
+			   struct errbuf *e);
 void scrub_free(struct scrub *s); /* NULL is fine */
 
 /* Goes on at totals->position up to the end of the table, counting into *totals and the table's counters.  progress, if not NULL, is

@@ -8,7 +8,7 @@
 #define SYS_POINTS(X)                      \
 	X(RW_READ, "rw.read")              \
 	X(RW_WRITE, "rw.write")            \
-	X(RW_FLUSH, "rw.flush")            \
+	X(RW_SYNC, "rw.sync")              \
 	X(SETTLE_READ, "settle.read")      \
 	X(SCRUB_READ, "scrub.read")        \
 	X(BARRIER, "barrier")              \

@@ -65,7 +65,8 @@ static bool header_valid(const struct trailer *t, uint64_t file_size)
 		return false;
 	return t->table_offset == expect.table_offset && t->table_bytes == expect.table_bytes &&
 	       t->file_size == file_size && expect.file_size <= file_size &&
-	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_IMAGE;
+	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_IMAGE &&
+	       t->seal <= TRAILER_SEAL_KEY_FILE;
 }
 
 /* Header slots lie at the end of the file or device, so that they are found without knowing the layout. */

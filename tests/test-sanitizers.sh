@@ -47,7 +47,7 @@ list() {
 build address address,undefined all
 # shellcheck disable=SC2046
 run address $(list address print-unit-tests) $(list address print-sanitizer-tests)
-races=$(make -C "$builddir" -s --no-print-directory print-unit-tests | tr ' ' '\n' | grep -E '/test-(race|rw|pool)$')
+races=$(make -C "$builddir" -s --no-print-directory print-unit-tests | tr ' ' '\n' | grep -E '/test-(race|rw|pool|scrub)$')
 # shellcheck disable=SC2086
 build thread thread $races
 # shellcheck disable=SC2086

@@ -11,7 +11,7 @@
 #   BENCH_SERVERS="..."   of: plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
 #                         nbdkit server with -t T
 #   BENCH_LOADS="..."     names as in tests/bench/loads.sh    BENCH_TRANSPORTS="unix tcp"
-#   BENCH_THREADS=16      nbdkit's -t for those without @     BENCH_SIZE=512       MiB of each export
+#   BENCH_THREADS=8       nbdkit's -t for those without @     BENCH_SIZE=512       MiB of each export
 #   BENCH_MEMORY=1        locked memory too                   BENCH_DIR            where the results go (build tree)
 #
 # Writes bench.json, bench.txt and bench-*.svg.  Time does not decide whether it passes; I/O that is not what a row claims fails it.
@@ -35,7 +35,7 @@ else
 fi
 milliseconds=$(awk -v s="${BENCH_TIME:-$default_time}" 'BEGIN { printf "%d", s * 1000 }')
 rounds=${BENCH_ROUNDS:-$default_rounds}
-threads=${BENCH_THREADS:-16}
+threads=${BENCH_THREADS:-8}
 transports=${BENCH_TRANSPORTS:-$default_transports}
 wanted=${BENCH_SERVERS:-$default_servers}
 mib=${BENCH_SIZE:-$default_size}

@@ -84,7 +84,7 @@ static void write_pages(struct store *s, unsigned first, unsigned n, uint8_t val
 	static unsigned char data[4 * PAGE_BYTES];
 	int error;
 
-	fill_pages(data, n, value);
+	memset(data, value, n * PAGE_BYTES);
 	for (unsigned i = first; i < first + n; i++) {
 		/* Pages differ within themselves and from each other, so that none is answered from the table. */
 		memcpy(data + (i - first) * PAGE_BYTES, &i, sizeof(i));
@@ -149,7 +149,8 @@ static struct store *make_store(struct backing *b, struct table *t, struct pool 
 	*pool = pool_create(16, true, &e);
 	if (!*pool)
 		abort();
-	s = store_create(&(struct store_options){ .name = "life", .fd = backing_fd(b), .table = t, .pool = *pool }, &e);
+	s = store_create(&(struct store_options){ .name = "life", .fd = backing_fd(b), .table = t, .pool = *pool,
+						  .kind = backing_backend(b)->kind }, &e);
 	if (!s)
 		abort();
 	return s;

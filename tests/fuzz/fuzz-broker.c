@@ -2,7 +2,8 @@
 /* The worker's end of the broker (fuzz-control has the daemon's).  The input is a list of pieces with 0xff between them; the first byte of
  * a piece says what happens:
  *   o c l  the worker opens the export that the rest names, closes it, lists
- *   0 to 4 the daemon's next packet, with so many descriptors: a file, a table, more files;  5: two files, no table
+ *   0 to 4 the daemon's next packet, with so many descriptors: a file, a table, more files;  5: two files, no table;
+ *   6 7    a file, a sealed table, its key;  without the key
  *   n      what follows are the packets to the next request;  g  the daemon goes away instead of answering
  * To each request the daemon sends the packets that are next; a request that none of them answers is refused.
  */
@@ -12,6 +13,7 @@
 
 #include "common/broker.h"
 #include "plugin/broker_remote.h"
+#include "store/sealkey.h"
 #include "store/table.h"
 
 #include <fcntl.h>
@@ -26,7 +28,8 @@ static struct daemon_end {
 	int sock;
 	const uint8_t *at, *end; /* pieces that are left */
 } theirs;
-static int file = -1, table = -1;
+static int file = -1, table = -1, sealed = -1;
+static struct sealkey *key; /* for sealed; its owner would wipe it */
 
 /* The next piece; false at the end. */
 static bool next_piece(const uint8_t **at, const uint8_t *end, char *what, const uint8_t **rest, size_t *n)
@@ -55,14 +58,15 @@ static bool answer(json_int_t id)
 	size_t n;
 
 	while (next_piece(&theirs.at, theirs.end, &what, &rest, &n)) {
-		int fds[FDMSG_FDS] = { file, what == '5' ? file : table, file, file };
+		int fds[FDMSG_FDS] = { file, what == '5' ? file : what > '5' ? sealed : table, what == '6' ? sealkey_fd(key) : file, file };
+		size_t nfds = what == '5' || what == '7' ? 2 : what == '6' ? 3 : (size_t)(what - '0');
 
 		if (what == 'g')
 			return false;
 		if (what == 'n')
 			break;
-		if (what >= '0' && what <= '5')
-			fdmsg_send(theirs.sock, (const char *)rest, n, fds, what == '5' ? 2 : (size_t)(what - '0'), NULL);
+		if (what >= '0' && what <= '7')
+			fdmsg_send(theirs.sock, (const char *)rest, n, fds, nfds, NULL);
 	}
 	n = (size_t)snprintf(refusal, sizeof(refusal), "{\"id\":%lld,\"ok\":false,\"error\":\"no\"}", (long long)id);
 	fdmsg_send(theirs.sock, refusal, n, NULL, 0, NULL);
@@ -157,12 +161,19 @@ static void make_files(void)
 {
 	struct errbuf e;
 	struct table_spec spec = { .pages = 3 };
-	struct table *t = table_create(&spec, PAGE_FRESH, true, &e);
+	struct table *t = table_create(&spec, PAGE_FRESH, true, &e), *s;
+	struct sealkey *master = sealkey_create_ephemeral(true, &e);
 	char path[FUZZ_PATH];
 
-	promise(t, "%s", e.text);
+	spec.seal = PAGE_SEAL_AES_256_GCM;
+	s = table_create(&spec, PAGE_FRESH, true, &e);
+	key = master ? sealkey_derive(master, spec.uuid, spec.activation, true, &e) : NULL;
+	promise(t && s && key, "%s", e.text);
 	table = dup(table_fd(t));
+	sealed = dup(table_fd(s));
+	sealkey_free(master);
 	table_free(t);
+	table_free(s);
 	memory_file(&file, "no table", 8, path);
 }
 

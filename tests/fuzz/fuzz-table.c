@@ -14,10 +14,12 @@
 
 #include "store/mark.h"
 #include "store/page.h"
+#include "store/sealkey.h"
 #include "store/settle.h"
 #include "store/store.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,6 +55,8 @@ static struct world {
 } w;
 static struct unfinished under_way[UNFINISHED_MAX];
 static struct pool *pool;
+static struct sealkey *key; /* for SPEC */
+#define SPEC { .activation = 5, .uuid = "fuzz", .salt = 7 }
 
 static void content(uint32_t id, unsigned char *page)
 {
@@ -374,19 +378,19 @@ static void check_read(struct table *t, uint64_t page, const struct page_view *v
 {
 	unsigned char wanted[PAGE_BYTES];
 	const struct expected *x = page < w.pages ? &w.page[page] : NULL;
+	unsigned char stored[PAGE_BYTES] = "";
 	struct marker marker;
 
 	marker_init(&marker, t);
 	promise(v->state != PAGE_LOST, "page %u is lost and was read", (unsigned)page);
 	if (v->state == PAGE_WRITTEN) {
-		memset(wanted, 0, PAGE_BYTES);
-		promise(pread(w.file, wanted, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) >= 0, "the file cannot be read");
-		promise(mark_verify(&marker, page, m, data, NULL), "page %u does not match its mark", (unsigned)page);
+		promise(pread(w.file, stored, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) >= 0, "the file cannot be read");
+		promise(mark_verify(&marker, page, m, stored, wanted), "page %u does not match its mark", (unsigned)page);
 	} else {
 		page_fill_same(wanted, v->state == PAGE_SAME ? m->value : 0);
 	}
 	promise(memcmp(data, wanted, PAGE_BYTES) == 0, "page %u is not what its entry says", (unsigned)page);
-	if (!x || x->forged || (w.check == CHECK_NONE && (x->file_touched || x->now != x->under_way)))
+	if (!x || x->forged || (w.check == CHECK_NONE && !table_seal(t) && (x->file_touched || x->now != x->under_way)))
 		return;
 	content(x->now, wanted);
 	if (memcmp(data, wanted, PAGE_BYTES) == 0)
@@ -435,10 +439,22 @@ static bool any_busy(struct table *t)
 	return false;
 }
 
+/* As a worker does it that was handed the descriptor, and the key where pages are sealed. */
+static struct table *map(int fd, struct errbuf *e)
+{
+	struct table *t = table_map(fd, true, e);
+
+	if (t && table_spec(t)->seal != PAGE_SEAL_NONE && table_unlock_seal(t, key, e) < 0) {
+		table_free(t);
+		return NULL;
+	}
+	return t;
+}
+
 static void succeed(int fd)
 {
 	struct errbuf e = { .code = 0 };
-	struct table *t = table_map(fd, true, &e);
+	struct table *t = map(fd, &e);
 	struct table_totals n;
 	struct store *s;
 	bool slots_forged, busy;
@@ -466,22 +482,42 @@ static void succeed(int fd)
 	table_free(t);
 }
 
+static void make_once(const struct table_spec *spec)
+{
+	char path[128];
+	struct sealkey *master;
+	struct errbuf e;
+	FILE *f;
+
+	if (pool)
+		return;
+	pool = pool_create(64, true, &e);
+	promise(pool, "%s", e.text);
+	snprintf(path, sizeof(path), "%s/key", fuzz_dir());
+	f = fopen(path, "we");
+	promise(f && fputs("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", f) >= 0 && fclose(f) == 0 &&
+		chmod(path, 0600) == 0, "%s cannot be made", path);
+	master = sealkey_load(path, true, &e);
+	key = master ? sealkey_derive(master, spec->uuid, spec->activation, true, &e) : NULL;
+	promise(key, "%s", e.text);
+	sealkey_free(master);
+}
+
 static void begin(struct input *in)
 {
 	uint8_t first = input_byte(in);
-	struct table_spec spec = { .activation = 5, .uuid = "fuzz" };
+	struct table_spec spec = SPEC;
 	struct errbuf e;
 
 	memset(&w, 0, sizeof(w));
 	w.pages = spec.pages = 1 + first % PAGES_MAX;
 	spec.check = (uint8_t)(w.check = first >= 240 ? CHECK_NONE : CHECK_XXH3);
-	if (!pool)
-		pool = pool_create(64, true, &e);
-	promise(pool, "%s", e.text);
+	spec.seal = first >= 192 && first < 240 ? PAGE_SEAL_AES_256_GCM : PAGE_SEAL_NONE;
+	make_once(&spec);
 	w.file = memfd_create("fuzz", MFD_CLOEXEC);
 	promise(w.file >= 0 && ftruncate(w.file, (off_t)(w.pages * PAGE_BYTES)) == 0, "no file");
 	w.table = table_create(&spec, PAGE_FRESH, true, &e);
-	promise(w.table, "%s", e.text);
+	promise(w.table && (!spec.seal || table_unlock_seal(w.table, key, &e) == 0), "%s", e.text);
 	w.store = open_store(w.table, &e);
 	promise(w.store, "%s", e.text);
 }
@@ -498,14 +534,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	table = copy_of(table_fd(w.table));
 	then = copy_of(table_fd(w.table)); /* to compare with */
 	file = copy_of(w.file);
-	mapped = table_map(then, true, &e);
+	mapped = map(then, &e);
 	close(then);
 	promise(mapped, "%s", e.text);
 	end_original();
 	w.file = file;
 	dead = w.table;
 	w.table = mapped;
-	mapped = table_map(table, true, &e);
+	mapped = map(table, &e);
 	promise(mapped, "%s", e.text);
 	scribble(&in, mapped);
 	table_free(mapped);

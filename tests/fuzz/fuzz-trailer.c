@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The tail of a backing file: two header slots and the image of a page table.  The input is
- *   1 byte   pages of the export, less one
+ *   1 byte   pages of the export, less one, plus 12 times how it is opened: without a seal, with a key of its own, with a key file
  *   2 x TRAILER_ROOM bytes   the beginnings of the two slots
  *   the rest  the image
  * and is laid out as a file on tmpfs, which is read, activated, begun, ended and begun again.  The checks (XXH3) are put right by the
@@ -12,6 +12,7 @@
 
 #include "store/backing.h"
 #include "store/page.h"
+#include "store/sealkey.h"
 #include "store/trailer.h"
 #include "tests/setpage.h"
 
@@ -27,18 +28,25 @@
 
 #define TRAILER_ROOM 512u
 #define PAGES_MAX 12u
+#define SEED_PAGES 6u
 #define INPUT_MIN (1 + TRAILER_SLOTS * TRAILER_ROOM)
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 
 static int fd = -1; /* of the file, and its name */
-static char path[128];
+static char path[128], key_path[128];
 
 static void open_file(void)
 {
+	FILE *key;
+
 	if (fd >= 0)
 		return;
+	snprintf(key_path, sizeof(key_path), "%s/key", fuzz_dir());
+	key = fopen(key_path, "we");
+	promise(key && fputs("a key of thirty-two bytes, no more", key) >= 0 && fclose(key) == 0 && chmod(key_path, 0600) == 0 &&
+		truncate(key_path, SEALKEY_BYTES) == 0, "%s cannot be made", key_path);
 	snprintf(path, sizeof(path), "%s/file", fuzz_dir());
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	promise(fd >= 0, "%s cannot be made", path);
@@ -47,6 +55,27 @@ static void open_file(void)
 static uint64_t pages_of(const uint8_t *data)
 {
 	return 1 + data[0] % PAGES_MAX;
+}
+
+static enum trailer_seal seal_of(const uint8_t *data)
+{
+	return (enum trailer_seal)(data[0] / PAGES_MAX % 3);
+}
+
+static struct backing_options options(enum trailer_seal seal)
+{
+	return (struct backing_options){
+		.provision = PROVISION_NEVER,
+		.dirfd = AT_FDCWD,
+		.allow_unlocked = true,
+		.seal = seal == TRAILER_SEAL_NONE ? PAGE_SEAL_NONE : PAGE_SEAL_AES_256_GCM,
+		.key_file = seal == TRAILER_SEAL_KEY_FILE ? key_path : NULL,
+	};
+}
+
+static uint32_t stride_of(enum trailer_seal seal)
+{
+	return seal == TRAILER_SEAL_NONE ? ENTRY_BYTES : ENTRY_BYTES_SEALED;
 }
 
 /* Lays the input out; *bytes of the file are in the buffer that is returned (static). */
@@ -90,7 +119,7 @@ static void meant(struct trailer *t, uint64_t pages, unsigned *seed)
 	struct trailer layout;
 
 	trailer_layout(&layout, pages * PAGE_BYTES);
-	switch (dice(seed, 10)) {
+	switch (dice(seed, 11)) {
 	case 0:
 		t->state = dice(seed, 5);
 		break;
@@ -117,6 +146,9 @@ static void meant(struct trailer *t, uint64_t pages, unsigned *seed)
 		break;
 	case 7:
 		t->owner_since = (uint64_t)1 << dice(seed, 64);
+		break;
+	case 8:
+		t->seal = dice(seed, 4);
 		break;
 	default: /* all of it as it should be */
 		t->magic = TRAILER_MAGIC;
@@ -184,7 +216,7 @@ static void check_header(const struct trailer *t, uint64_t file_size)
 	promise(t->table_bytes / ENTRY_BYTES_SEALED >= t->data_size / PAGE_BYTES, "the image has no room for all entries");
 	promise(end <= file_size - TRAILER_SLOTS * PAGE_BYTES && t->file_size == file_size, "more than the file has");
 	promise(t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE, "state %u", t->state);
-	promise(t->table <= TRAILER_TABLE_IMAGE, "table %u", t->table);
+	promise(t->table <= TRAILER_TABLE_IMAGE && t->seal <= TRAILER_SEAL_KEY_FILE, "table %u, seal %u", t->table, t->seal);
 	promise(t->allocated % PAGE_BYTES == 0 && t->allocated <= end, "allocated up to %llu of %llu", (unsigned long long)t->allocated,
 		(unsigned long long)end);
 	promise(t->state == TRAILER_ALLOCATING || t->allocated == end, "in use before it is allocated");
@@ -204,12 +236,36 @@ static int read_trailer(struct trailer *t, uint64_t file_size)
 	return found;
 }
 
-/* Is the image what the header says, as far as it can be used? */
-static bool image_is_good(const struct trailer *t, const unsigned char *whole)
+/* May the file be opened so?  What was there may not be lost to a seal, nor lie open beside one. */
+static bool may_open(const struct trailer *t, enum trailer_seal seal)
 {
-	XXH128_hash_t h = XXH3_128bits(whole + t->table_offset, t->data_size / PAGE_BYTES * ENTRY_BYTES);
+	bool in_use = t->state == TRAILER_IN_USE;
+	struct sealkey *key;
+	uint8_t id[SEALKEY_ID_BYTES];
+	bool same;
 
-	return t->stride == ENTRY_BYTES && h.low64 == t->table_check[0] && h.high64 == t->table_check[1];
+	if (t->state == TRAILER_ALLOCATING)
+		return false;
+	if (!in_use && t->table != TRAILER_TABLE_IMAGE)
+		return true;
+	if (t->seal == TRAILER_SEAL_NONE && seal != TRAILER_SEAL_NONE)
+		return false;
+	if (in_use || t->seal != TRAILER_SEAL_KEY_FILE)
+		return true;
+	if (seal != TRAILER_SEAL_KEY_FILE)
+		return false;
+	key = sealkey_load(key_path, true, NULL);
+	same = sealkey_id(key, t->uuid, id, NULL) == 0 && memcmp(id, t->key_id, sizeof(id)) == 0;
+	sealkey_free(key);
+	return same;
+}
+
+/* Is the image what the header says, as far as it can be used?  Whether a sealed one opens is not asked. */
+static bool image_is_good(const struct trailer *t, enum trailer_seal seal, const unsigned char *whole)
+{
+	XXH128_hash_t h = XXH3_128bits(whole + t->table_offset, t->data_size / PAGE_BYTES * stride_of(seal));
+
+	return t->seal == seal && t->stride == stride_of(seal) && h.low64 == t->table_check[0] && h.high64 == t->table_check[1];
 }
 
 static bool same_data(const unsigned char *whole, uint64_t bytes)
@@ -220,10 +276,12 @@ static bool same_data(const unsigned char *whole, uint64_t bytes)
 }
 
 /* After backing_begin: was said what the trailer promised, and nothing of the pages themselves touched? */
-static void check_begun(const struct trailer *before, struct backing *b, struct table *t, const unsigned char *whole)
+static void check_begun(const struct trailer *before, enum trailer_seal seal, struct backing *b, struct table *t,
+			const unsigned char *whole)
 {
 	bool fresh = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_FRESH;
-	bool image = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_IMAGE && image_is_good(before, whole);
+	bool image = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_IMAGE &&
+		     image_is_good(before, seal, whole);
 	struct table_totals n;
 	struct trailer now;
 
@@ -232,11 +290,12 @@ static void check_begun(const struct trailer *before, struct backing *b, struct 
 	promise(n.fresh + n.same + n.written + n.lost == table_pages(t), "pages without a state");
 	if (fresh) {
 		promise(n.fresh == table_pages(t), "not all fresh after the allocation");
-	} else if (image) {
+	} else if (image && (seal != TRAILER_SEAL_KEY_FILE || backing_activation(b) == before->activation)) {
 		uint64_t bytes;
 		void *entries = table_image(t, &bytes);
 
-		promise(memcmp(entries, whole + before->table_offset, (size_t)bytes) == 0, "another table than the image");
+		promise(seal == TRAILER_SEAL_KEY_FILE || memcmp(entries, whole + before->table_offset, (size_t)bytes) == 0,
+			"another table than the image");
 	} else {
 		promise(n.lost == table_pages(t), "%llu pages of an unclean end are not lost",
 			(unsigned long long)(table_pages(t) - n.lost));
@@ -250,12 +309,13 @@ static void check_begun(const struct trailer *before, struct backing *b, struct 
 		memcmp(now.uuid, before->uuid, sizeof(now.uuid)) == 0, "the mark is of another content");
 }
 
-/* Begins, ends, and comes back to the same table. */
-static void use(struct backing *b, const struct trailer *before, const unsigned char *whole)
+/* Begins, ends, and comes back to the same table; with a key that is gone, to its pages being lost. */
+static void use(struct backing *b, const struct trailer *before, enum trailer_seal seal, const unsigned char *whole)
 {
 	static unsigned char entries[PAGES_MAX * ENTRY_BYTES_SEALED];
-	struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing_options opt = options(seal);
 	struct errbuf e = { .code = 0 };
+	struct table_totals was, is;
 	struct backing *again;
 	struct table *t;
 	uint64_t bytes, activation;
@@ -266,25 +326,35 @@ static void use(struct backing *b, const struct trailer *before, const unsigned 
 		backing_close(b);
 		return;
 	}
-	check_begun(before, b, t, whole);
-	promise(backing_end(b, t, &e) == 0, "it cannot be ended: %s", e.text);
+	check_begun(before, seal, b, t, whole);
 	image = table_image(t, &bytes);
 	memcpy(entries, image, (size_t)bytes);
+	table_count(t, &was);
 	activation = backing_activation(b);
+	promise(backing_end(b, t, &e) == 0, "it cannot be ended: %s", e.text);
 	table_free(t);
 	backing_close(b);
 	promise(backing_activate(path, &opt, &again, NULL, &e) == 0 && backing_begin(again, &t, &e) == 0,
 		"it cannot be used again: %s", e.text);
 	image = table_image(t, &bytes);
-	promise(memcmp(entries, image, (size_t)bytes) == 0 && !backing_was_unclean(again), "it comes back otherwise");
-	promise(backing_activation(again) == activation, "another generation");
+	table_count(t, &is);
+	promise(!backing_was_unclean(again), "it comes back as unclean");
+	promise((backing_activation(again) == activation) == (seal != TRAILER_SEAL_EPHEMERAL), "the generation of a key that is %s",
+		seal == TRAILER_SEAL_EPHEMERAL ? "gone" : "there");
+	if (seal == TRAILER_SEAL_EPHEMERAL)
+		promise(is.fresh == was.fresh && is.lost == table_pages(t) - was.fresh, "pages outlive their key");
+	else
+		promise(is.lost == was.lost && is.fresh == was.fresh && is.same == was.same && is.written == was.written,
+			"it comes back otherwise");
+	if (was.lost == 0 && seal != TRAILER_SEAL_EPHEMERAL)
+		promise(memcmp(entries, image, (size_t)bytes) == 0, "its table comes back otherwise");
 	table_free(t);
 	backing_close(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing_options opt;
 	static unsigned char now[(2 * PAGES_MAX + 8) * PAGE_BYTES];
 	static struct report report;
 	struct errbuf e = { .code = 0 };
@@ -297,6 +367,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < INPUT_MIN)
 		return -1;
 	whole = lay_out(data, size, &bytes);
+	opt = options(seal_of(data));
 	found = read_trailer(&t, bytes);
 	promise(backing_check(path, &report, &e) == 0, "%s", e.text);
 	if (backing_activate(path, &opt, &b, &report, &e) < 0) {
@@ -305,30 +376,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		b = NULL;
 	}
 	promise(pread(fd, now, sizeof(now), 0) == (ssize_t)bytes && memcmp(now, whole, bytes) == 0, "looking has changed it");
-	promise((b != NULL) == (found == 1 && t.state != TRAILER_ALLOCATING), "%s: %s", b ? "accepted" : "refused", b ? "" : e.text);
+	promise((b != NULL) == (found == 1 && may_open(&t, seal_of(data))), "%s: %s", b ? "accepted" : "refused", b ? "" : e.text);
 	if (b) {
 		promise(backing_data_size(b) == t.data_size && backing_was_unclean(b) == (t.state == TRAILER_IN_USE),
 			"not what the trailer says");
-		use(b, &t, whole);
+		use(b, &t, seal_of(data), whole);
 	}
 	return 0;
 }
 
 /* ---- seeds: the tails of real files ---- */
 
-static void keep(const char *dir, const char *name, uint64_t pages, int spoil)
+static void keep(const char *dir, const char *what, enum trailer_seal seal, int spoil)
 {
-	uint8_t data[INPUT_MIN + PAGES_MAX * ENTRY_BYTES_SEALED] = { (uint8_t)(pages - 1) };
+	static const char *const seals[] = { "plain", "ephemeral", "key-file" };
+	uint8_t data[INPUT_MIN + PAGES_MAX * ENTRY_BYTES_SEALED] = { (uint8_t)(SEED_PAGES - 1 + PAGES_MAX * seal) };
 	struct trailer t;
+	char name[64];
 
-	trailer_layout(&t, pages * PAGE_BYTES);
+	trailer_layout(&t, SEED_PAGES * PAGE_BYTES);
 	for (unsigned i = 0; i < TRAILER_SLOTS; i++)
 		promise(pread(fd, data + 1 + i * TRAILER_ROOM, TRAILER_ROOM,
 			      (off_t)(t.file_size - (TRAILER_SLOTS - i) * PAGE_BYTES)) == TRAILER_ROOM, "no slot");
-	promise(pread(fd, data + INPUT_MIN, pages * ENTRY_BYTES_SEALED, (off_t)t.table_offset) > 0, "no image");
+	promise(pread(fd, data + INPUT_MIN, SEED_PAGES * ENTRY_BYTES_SEALED, (off_t)t.table_offset) > 0, "no image");
 	if (spoil >= 0)
 		data[spoil] ^= 1;
-	seed(dir, name, data, INPUT_MIN + pages * ENTRY_BYTES_SEALED);
+	snprintf(name, sizeof(name), "%s-%s", seals[seal], what);
+	seed(dir, name, data, INPUT_MIN + SEED_PAGES * ENTRY_BYTES_SEALED);
 }
 
 static bool no_further(void *arg, uint64_t done, uint64_t total)
@@ -336,32 +410,39 @@ static bool no_further(void *arg, uint64_t done, uint64_t total)
 	return false;
 }
 
-void make_seeds(const char *dir)
+static void make_seeds_of(const char *dir, enum trailer_seal seal)
 {
-	struct backing_options opt = { .size = 6 * PAGE_BYTES, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing_options opt = options(seal);
 	struct backing *b;
 	struct table *t;
 	struct errbuf e;
 
-	open_file();
 	promise(ftruncate(fd, 0) == 0, "%s", path);
+	opt.size = SEED_PAGES * PAGE_BYTES;
+	opt.provision = PROVISION_CREATE;
 	opt.progress = no_further;
 	promise(backing_activate(path, &opt, &b, NULL, &e) < 0 && e.code == EINTR, "not interrupted");
-	keep(dir, "allocating", 6, -1);
+	keep(dir, "allocating", seal, -1);
 	opt.progress = NULL;
 	promise(backing_activate(path, &opt, &b, NULL, &e) == 0, "%s", e.text);
-	keep(dir, "fresh", 6, -1);
+	keep(dir, "fresh", seal, -1);
 	promise(backing_begin(b, &t, &e) == 0, "%s", e.text);
-	keep(dir, "in-use", 6, -1);
+	keep(dir, "in-use", seal, -1);
 	set_page(t, 0, PAGE_WRITTEN, false);
 	set_page(t, 1, PAGE_SAME, false);
-	set_page(t, 2, PAGE_LOST, false);
 	promise(backing_end(b, t, &e) == 0, "%s", e.text);
-	keep(dir, "clean", 6, -1);
-	keep(dir, "torn-slot-0", 6, 1 + 100);
-	keep(dir, "torn-slot-1", 6, 1 + TRAILER_ROOM + 100);
-	keep(dir, "damaged-image", 6, INPUT_MIN + 17);
-	keep(dir, "other-version", 6, 1 + offsetof(struct trailer, version));
+	keep(dir, "clean", seal, -1);
+	keep(dir, "torn-slot-0", seal, 1 + 100);
+	keep(dir, "torn-slot-1", seal, 1 + TRAILER_ROOM + 100);
+	keep(dir, "damaged-image", seal, INPUT_MIN + 17);
+	keep(dir, "other-version", seal, 1 + offsetof(struct trailer, version));
 	table_free(t);
 	backing_close(b);
+}
+
+void make_seeds(const char *dir)
+{
+	open_file();
+	for (unsigned seal = TRAILER_SEAL_NONE; seal <= TRAILER_SEAL_KEY_FILE; seal++)
+		make_seeds_of(dir, (enum trailer_seal)seal);
 }

@@ -13,6 +13,7 @@ countalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 PLUGIN_TESTS = \
 	tests/plugin/test-advertised.sh \
 	tests/plugin/test-allocation-shown.sh \
+	tests/plugin/test-backend-errors.sh \
 	tests/plugin/test-background.sh \
 	tests/plugin/test-check-can-be-turned-off.sh \
 	tests/plugin/test-clients.sh \
@@ -23,10 +24,16 @@ PLUGIN_TESTS = \
 	tests/plugin/test-memlock-refused.sh \
 	tests/plugin/test-never-rewritten.sh \
 	tests/plugin/test-no-malloc.sh \
+	tests/plugin/test-no-malloc-held.sh \
 	tests/plugin/test-no-page-io.sh \
 	tests/plugin/test-parameters.sh \
 	tests/plugin/test-plugin-docs.sh \
 	tests/plugin/test-requests.sh \
-	tests/plugin/test-second-client.sh
+	tests/plugin/test-sealed-damage.sh \
+	tests/plugin/test-sealed-keys.sh \
+	tests/plugin/test-sealed-memory.sh \
+	tests/plugin/test-sealed-noise.sh \
+	tests/plugin/test-second-client.sh \
+	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)
-EXTRA_DIST += tests/plugin/plugin-functions.sh $(PLUGIN_TESTS)
+EXTRA_DIST += tests/plugin/plugin-functions.sh tests/plugin/sealed.sh $(PLUGIN_TESTS)

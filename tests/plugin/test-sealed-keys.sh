@@ -83,6 +83,6 @@ start_nbdkit file="$disk/new" "${sealed[@]}" key-file="$tmp/key"
 "$nbdcmd" "$uri" text 0 1M 1 readtext 0 1M 1
 stop_nbdkit
 # In a directory, with one key file for all.
-start_nbdkit dir="$disk" "${sealed[@]}" key-file="$tmp/key"
 uri="nbd+unix:///new?socket=$sock"
+start_nbdkit dir="$disk" "${sealed[@]}" key-file="$tmp/key"
 "$nbdcmd" "$uri" readtext 0 1M 1 text 0 4k 2 readtext 0 4k 2

@@ -290,7 +290,7 @@ static void test_defaults(void **state)
 	assert_string_equal(c->server.listen[0].text, "0.0.0.0:10809");
 	assert_string_equal(c->server.listen[1].text, "[::]:10809");
 	assert_true(c->server.listen[1].optional);
-	assert_int_equal(c->server.threads, 16);
+	assert_int_equal(c->server.threads, 8);
 	assert_int_equal(c->server.allow, 0);
 	conf_free(c);
 	conf_errors_free(&errors);

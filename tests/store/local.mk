@@ -25,6 +25,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-rw-errors \
 	tests/store/test-scrub \
 	tests/store/test-seal \
+	tests/store/test-sealed-file \
 	tests/store/test-sealkey \
 	tests/store/test-settle \
 	tests/store/test-table \
@@ -55,6 +56,7 @@ tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 tests_store_test_seal_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS) -lpthread
+tests_store_test_sealed_file_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
 tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)

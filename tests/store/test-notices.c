@@ -72,9 +72,17 @@ static void one_per_minute(void **state)
 static void kinds_do_not_hide_each_other(void **state)
 {
 	(void)state;
-	for (unsigned kind = 0; kind < NOTICE_KINDS; kind++)
+	for (unsigned kind = 0; kind < NOTICE_REOPENED; kind++)
 		error(kind, kind == NOTICE_LOST_PAGE ? 0 : EIO, 1, 1, 0);
-	assert_int_equal(said.count, NOTICE_KINDS);
+	assert_int_equal(said.count, NOTICE_REOPENED);
+}
+
+static void a_handle_stale_for_ever(void **state)
+{
+	(void)state;
+	for (int64_t now = 0; now <= 60000; now += 100)
+		notices_reopened(&n, now);
+	expect(2, "opened anew and is the same (599 times more in 60 s)");
 }
 
 static void the_end_says_how_long(void **state)
@@ -136,7 +144,7 @@ static void the_longest_message_fits(void **state)
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
 	notices_init(&m, name, emit, NULL);
-	for (unsigned kind = 0; kind < NOTICE_KINDS; kind++) {
+	for (unsigned kind = 0; kind < NOTICE_REOPENED; kind++) {
 		struct notice_place at = { "discard", UINT64_MAX - 1, UINT64_MAX };
 
 		notices_error(&m, kind, EPROTONOSUPPORT, at, 0);
@@ -147,7 +155,7 @@ static void the_longest_message_fits(void **state)
 	}
 	notices_end(&m);
 	error(ERR_LASTING, 12345, 1, 1, 0);
-	expect(2 * NOTICE_KINDS + 1, "error 12345");
+	expect(2 * NOTICE_REOPENED + 1, "error 12345");
 }
 
 int main(void)
@@ -156,7 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(one_per_minute),	  T(kinds_do_not_hide_each_other), T(the_end_says_how_long),
 		T(given_up_is_said),	  T(a_flapping_backend_is_quiet),  T(a_blip_is_not_said),
-		T(the_longest_message_fits),
+		T(the_longest_message_fits), T(a_handle_stale_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,13 +25,15 @@
 static struct fixture f;
 static struct marker marker;
 static struct scrub *scrub;
+static enum backend_kind kind = BACKEND_EXT4;
 static struct scrub_control control;
 static struct scrub_totals totals;
 
 /* ---- the backend as the scrub sees it ---- */
 
 static uint64_t watched = UINT64_MAX;	      /* page; the first so many reads of it: */
-static int overtaken, flipped, failing;	      /* a client writes it just before; come back changed; fail */
+static _Atomic int overtaken, flipped, failing;      /* a client writes it just before; come back changed; fail with: */
+static int failure = EIO, failure_together; /* the latter of reads of several pages; 0: the same */
 static uint8_t next_content = 100;
 
 ssize_t __real_pread(int fd, void *buf, size_t n, off_t at);
@@ -54,7 +56,7 @@ ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
 	if (here && overtaken > 0 && overtaken--)
 		put(watched, next_content++);
 	if (here && failing > 0 && failing--) {
-		errno = EIO;
+		errno = n > PAGE_BYTES && failure_together ? failure_together : failure;
 		return -1;
 	}
 	r = __real_pread(fd, buf, n, at);
@@ -79,7 +81,7 @@ static void make(enum page_check check)
 	f.store = store_create(&(struct store_options){ .name = "unit", .fd = f.fd, .table = f.table, .pool = f.pool }, &e);
 	assert_non_null(f.store);
 	marker_init(&marker, f.table);
-	scrub = scrub_create(f.fd, f.table, &marker, true, &e);
+	scrub = scrub_create(f.fd, kind, f.table, &marker, true, &e);
 	assert_non_null(scrub);
 	memset(&totals, 0, sizeof(totals));
 	atomic_store(&control.rate, SCRUB_RATE_MAX);
@@ -235,6 +237,57 @@ static void test_errors_of_the_backend(void **state)
 	assert_int_equal(totals.verified, 100);
 	assert_int_equal(totals.unreadable, PAGES - 100);
 	unmake();
+}
+
+/* An error that passes is waited out, as long as a write would be held; cancelled meanwhile, the page is not counted. */
+static void *cancel_held(void *arg)
+{
+	while (failing > 900)
+		usleep(1000);
+	atomic_store(&control.cancel, true);
+	return NULL;
+}
+
+static void test_waits_for_the_backend(void **state)
+{
+	struct errbuf e;
+	pthread_t t;
+
+	kind = BACKEND_NFS;
+	failure = ETIMEDOUT;
+	make(CHECK_XXH3);
+	for (uint64_t i = 0; i < PAGES; i++)
+		put(i, 3);
+	table_set_retry_time(f.table, 60);
+	watched = 77;
+	failing = 4;
+	run();
+	assert_int_equal(failing, 0);
+	assert_int_equal(totals.verified, PAGES);
+	assert_int_equal(totals.unreadable, 0);
+	/* Its time is over. */
+	table_set_retry_time(f.table, 0);
+	failing = 1000000;
+	run();
+	assert_int_equal(totals.verified, PAGES - 1);
+	assert_int_equal(totals.unreadable, 1);
+	table_set_retry_time(f.table, 600);
+	failing = 905;
+	failure_together = EFBIG;
+	memset(&totals, 0, sizeof(totals));
+	assert_int_equal(pthread_create(&t, NULL, cancel_held, NULL), 0);
+	assert_int_equal(scrub_run(scrub, &control, &totals, NULL, NULL, &e), -1);
+	pthread_join(t, NULL);
+	assert_int_equal(totals.unreadable, 0);
+	assert_int_equal(totals.position, 77);
+	assert_int_equal(totals.verified, 77);
+	failing = failure_together = 0;
+	atomic_store(&control.cancel, false);
+	assert_int_equal(scrub_run(scrub, &control, &totals, NULL, NULL, &e), 0);
+	assert_int_equal(totals.verified, PAGES);
+	unmake();
+	kind = BACKEND_EXT4;
+	failure = EIO;
 }
 
 /* Only what is in the file is read. */
@@ -417,6 +470,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_finds_exactly), cmocka_unit_test(test_second_look),
 		cmocka_unit_test(test_overtaken_by_writes), cmocka_unit_test(test_errors_of_the_backend),
+		cmocka_unit_test(test_waits_for_the_backend),
 		cmocka_unit_test(test_reads_written_pages_only), cmocka_unit_test(test_without_check), cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_cancel_and_go_on), cmocka_unit_test(test_no_false_positive_under_writes),
 	};

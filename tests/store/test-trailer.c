@@ -172,7 +172,7 @@ static void other_size(void **state)
 static void contradictions(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 9; i++) {
 		struct file f = make();
 		struct trailer t;
 
@@ -201,6 +201,9 @@ static void contradictions(void **state)
 			break;
 		case 7:
 			f.t.data_size += PAGE_BYTES;
+			break;
+		case 8:
+			f.t.seal = TRAILER_SEAL_KEY_FILE + 1;
 			break;
 		}
 		assert_int_equal(trailer_write(f.fd, "f", &f.t, NULL), 0);
