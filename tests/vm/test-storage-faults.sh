@@ -12,7 +12,7 @@
 pages=2048
 
 vm_net server client
-vm_start server mem=448 disks="data:720"
+vm_start server mem=448 disks="data:820"
 vm_start client mem=128
 vm_wait server client
 vm_mkfs server data ext4 /srv/data
