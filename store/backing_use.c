@@ -173,6 +173,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	if (b->fresh && table_counters(table)->writes == 0) {
 		/* Nothing was ever written, so it may be sealed later, or otherwise. */
+		if (b->ephemeral)
+			trailer_renew(t); /* one key, one generation */
 		t->state = TRAILER_CLEAN;
 		t->table = TRAILER_TABLE_FRESH;
 		return trailer_write(b->fd, b->name, t, e);
