@@ -22,8 +22,10 @@ static const struct {
 					       "reflink, a punched hole, a thin device?); answered with an error" },
 	[ERR_LASTING] = { NOTICE_ERROR, "answered with an error" },
 	[NOTICE_GIVEN_UP] = { NOTICE_ERROR, "held for too long (retry-time), answered with an error" },
+	[NOTICE_MISMATCH] = { NOTICE_ERROR, "what was read, twice, is not what was written; the page is lost, answered with an error until "
+					    "it is written anew" },
 	[NOTICE_LOST_PAGE] = { NOTICE_ERROR, "a page is lost (its content is not known since an unclean end, a failed write or a failed "
-					     "check); answered with an error until it is written anew" },
+					     "check), answered with an error until it is written anew" },
 	[NOTICE_REOPENED] = { NOTICE_WARNING, "its handle was stale; the file was opened anew and is the same" },
 };
 
@@ -81,6 +83,20 @@ void notices_init(struct notices *n, const char *name, notices_emit *fn, void *a
 
 void notices_end(struct notices *n)
 {
+	for (unsigned kind = 0; kind < NOTICE_KINDS; kind++) {
+		const struct notice_line *l = &n->line[kind];
+		struct text t = { .used = 0 };
+
+		if (l->held_back == 0)
+			continue;
+		add(&t, "%s: %" PRIu64 " more since the last message of this kind", n->name, l->held_back);
+		if (kind != NOTICE_REOPENED) {
+			add(&t, ", ");
+			add_pages(&t, l->first, l->last);
+		}
+		add(&t, ": %s", kinds[kind].text);
+		emit(n, kinds[kind].priority, &t);
+	}
 	pthread_mutex_destroy(&n->lock);
 }
 

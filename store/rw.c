@@ -266,7 +266,7 @@ enum rw_next rw_begin(struct rw *rw)
 		if (next != RW_DONE)
 			break;
 		if (rw->error) {
-			rw_say_lost(rw, 0);
+			rw_say_lost(rw, NOTICE_LOST_PAGE);
 			return rw_done(rw, rw->error);
 		}
 		answered(rw, run);
@@ -348,7 +348,7 @@ static enum rw_next read_completed(struct rw *rw)
 	pthread_mutex_unlock(&s->lock);
 	if (current && failed) {
 		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
-		rw_say_lost(rw, EBADMSG);
+		rw_say_lost(rw, NOTICE_MISMATCH);
 		rw->cause = EBADMSG;
 		return rw_done(rw, EIO);
 	}
