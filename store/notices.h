@@ -26,8 +26,8 @@ typedef void notices_emit(void *arg, enum notice_priority priority, const char *
 /* The kinds are the classes of errclass.h and: */
 enum {
 	NOTICE_GIVEN_UP = ERR_CLASSES, /* held too long */
-	NOTICE_MISMATCH,	       /* a page read twice is not what was written */
 	NOTICE_LOST_PAGE,	       /* a request met a page whose content is not known */
+	NOTICE_BAD_PAGE,	       /* what was read did not match */
 	NOTICE_REOPENED,	       /* notices_reopened() */
 	NOTICE_KINDS,
 };

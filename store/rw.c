@@ -233,6 +233,8 @@ enum rw_next rw_begin(struct rw *rw)
 	if (!rw->started) {
 		if (!valid(rw))
 			return rw_done(rw, EINVAL);
+		/* A large table's entries are in no cache: what follows has something to do until this one is here. */
+		__builtin_prefetch(entry_at(s->entries, rw_first_page(rw)), 1);
 		count_start(rw);
 	}
 	if (rw->io_pages) /* after RW_LATER */
@@ -348,7 +350,7 @@ static enum rw_next read_completed(struct rw *rw)
 	pthread_mutex_unlock(&s->lock);
 	if (current && failed) {
 		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
-		rw_say_lost(rw, NOTICE_MISMATCH);
+		rw_say_lost(rw, NOTICE_BAD_PAGE);
 		rw->cause = EBADMSG;
 		return rw_done(rw, EIO);
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Whatever is done to the backing file of a sealed export behind the server's back, a client gets EIO and not a byte that is not its own:
-# single bits, pages exchanged, an older copy of a page, of all pages, a page of an earlier activation.  Each is counted in the log, once.
+# single bits, pages exchanged, an older copy of a page, of all pages, a page of an earlier activation.  It is said in
+# the log, where messages of one kind are held back for a while (the counts are the daemon's to show: tests/server/test-sealed.sh).
 . "${srcdir:-.}/tests/plugin/sealed.sh" || exit 1
 RANDOM=4711
 file=$disk/d
@@ -11,7 +12,6 @@ write_all() {
     "$nbdcmd" "$uri" text 0 4M "$1" readtext 0 4M "$1"
     : >"$log"
 }
-# lost FIRST LAST: these pages are lost, those beside them are not, and all is said once a page.
 # The log has one line a minute, and at the end how many more there were.
 count_reports() {
     stop_nbdkit

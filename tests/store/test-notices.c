@@ -73,7 +73,7 @@ static void kinds_do_not_hide_each_other(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < NOTICE_REOPENED; kind++)
-		error(kind, kind >= NOTICE_MISMATCH ? 0 : EIO, 1, 1, 0);
+		error(kind, kind >= NOTICE_LOST_PAGE ? 0 : EIO, 1, 1, 0);
 	assert_int_equal(said.count, NOTICE_REOPENED);
 }
 
@@ -139,7 +139,7 @@ static void the_rest_at_the_end(void **state)
 {
 	(void)state;
 	for (uint64_t page = 0; page < 40; page++)
-		error(NOTICE_MISMATCH, 0, page, page, 0);
+		error(NOTICE_BAD_PAGE, 0, page, page, 0);
 	expect(1, "ws1: write of page 0: what was read, twice, is not what was written");
 	notices_end(&n);
 	expect(2, "ws1: 39 more since the last message of this kind, pages 1 to 39: what was read");
