@@ -48,7 +48,8 @@ swap_serve() {
     vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --config /etc/nbdswapd.conf"
     wait_until 400 _swap_settled "$1"
     kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended"
-    jq -e '[.exports[].state] | all(. == "ready")' "$tmp/status" >"$tmp/out" || fail "an export is not ready: $(cat "$tmp/status")"
+    jq -e '[.exports[].state] | all(. == "ready")' "$tmp/status" >"$tmp/out" ||
+        fail "not ready: $(jq -c '.exports[] | select(.state != "ready") | {name, state, error}' "$tmp/status")"
 }
 
 # swap_serve_end: SIGTERM, and the daemon must end in order.

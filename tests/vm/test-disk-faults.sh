@@ -11,13 +11,13 @@
 pages=2048
 
 vm_net server client
-vm_start server mem=320 disks="data:416"
+vm_start server mem=320 disks="data:384"
 vm_start client mem=128
 vm_wait server client
 dm_create server data faulty
 vm_mkfs server faulty ext4 /srv/swap
 swap_configure server '[export model]' 'file = /srv/swap/model' 'size = 8M' \
-    '[export ws1]' 'file = /srv/swap/ws1' 'size = 336M'
+    '[export ws1]' 'file = /srv/swap/ws1' 'size = 304M'
 swap_serve server
 say "guests are up"
 
@@ -29,6 +29,10 @@ disk() {
 # model COMMAND...: sets a variable for each of nbdmodel's counts.
 model() {
     vm_model server nbd://localhost/model $pages "$@"
+}
+# lost: how many pages of the export the server lists.
+lost() {
+    vm_run server 30 "$nbdswapctl lost --socket /run/nbdswapd.sock --json model" | jq .pages
 }
 
 model write
@@ -48,6 +52,7 @@ model mix 400
 disk model 'linear @'
 model read
 ((old == 0 && unreadable == 0 && lost > 100)) || fail "after failed writes"
+[ "$(lost)" = "$lost" ] || fail "nbdswapctl lost lists $(lost) pages, and $lost are lost"
 say "failed writes: $lost pages are lost, none is guessed"
 
 disk model 'error'
@@ -77,9 +82,12 @@ disk model 'flakey @ 0 3600 1 drop_writes'
 model mix 300
 ((write_errors == 0)) || fail "dropped writes were told"
 disk model 'linear @'
+vm_run server 60 "$nbdswapctl scrub --socket /run/nbdswapd.sock --wait model" >"$tmp/scrub.log" 2>&1 || cat "$tmp/scrub.log"
+listed=$(lost)
 model read
 ((unreadable > 100)) || fail "no write was lost"
-say "lost writes: $unreadable pages are an error"
+((unreadable == listed)) || fail "the scrub found $listed pages, and $unreadable are an error"
+say "lost writes: $unreadable pages are an error, and the scrub found them"
 model write
 
 disk model 'flakey @ 0 3600 5 corrupt_bio_byte 200 w 147 0'
@@ -92,10 +100,11 @@ say "damage on the way: $unreadable pages are an error"
 model write
 model read
 ((right == pages)) || fail "not all right after every page was written anew"
+[ "$(lost)" = 0 ] || fail "pages are listed as lost after they were written anew"
 
 swap_attach client "nbd://$(vm_ip server)/ws1"
 # The swap is less than half full, so pages that were read in stay valid there and are not written again: each pass is reads.
-vm_spawn load client "$tmp/load.log" 600 "$swapload --size 160 --processes 2 --passes 2"
+vm_spawn load client "$tmp/load.log" 600 "$swapload --size 144 --processes 2 --passes 2"
 errors() {
     swap_count server ws1 errors
 }
