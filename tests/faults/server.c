@@ -217,6 +217,16 @@ static void unlock_table(const struct served *v, struct table *table)
 	sealkey_free(key);
 }
 
+#ifdef __SANITIZE_THREAD__
+const char *__tsan_default_options(void);
+
+/* A server that was stopped leaves its clients waiting: that is what it promises. */
+const char *__tsan_default_options(void)
+{
+	return "report_thread_leaks=0";
+}
+#endif
+
 /* The table as a process has it that was handed its descriptor. */
 static struct table *begin(const struct served *v, const char *rules)
 {
