@@ -18,6 +18,9 @@
  *        export and closes the second pair, until it is told to forget the export.
  *   {"id":N,"op":"close","session":S} -> {"id":N,"ok":true}
  *        sent when no request of the session is in flight any more
+ *   {"id":N,"op":"reopen","export":"NAME"}   the handle of its file is stale (ESTALE)
+ *     -> {"id":N,"ok":true} with one descriptor: a new description of the same file, its lock held
+ *     -> {"id":N,"ok":false,"again":BOOL,"error":"..."}   again: not now, ask once more in a second; else the file is lost
  *   {"id":N,"op":"list"} -> {"id":N,"ok":true,"exports":[{"name":"...","description":"..."}]}
  *        ("truncated":true when they do not fit one packet)
  *

@@ -145,6 +145,13 @@ static void on_settled(void *arg, struct export *x)
 	daemon_step(d);
 }
 
+static void on_reopened(void *arg, struct export *x)
+{
+	struct daemon *d = arg;
+
+	sessions_reopened(&d->sessions, x);
+}
+
 static void on_counted(void *arg)
 {
 	ops_counted(arg);
@@ -161,7 +168,7 @@ static void on_scrubbed(void *arg, struct export *x)
 }
 
 static const struct exports_ops exports_ops = {
-	on_progress, on_activated, on_released, on_settled, on_counted, on_scrub_progress, on_scrubbed,
+	on_progress, on_activated, on_released, on_settled, on_reopened, on_counted, on_scrub_progress, on_scrubbed,
 };
 
 /* The end of stopping: all exports have been released. */

@@ -89,7 +89,7 @@ static void activate_done(void *arg)
 	x->new_table = NULL;
 	x->dirty = false;
 	x->used = false;
-	x->alarm[0] = '\0';
+	x->alarm[0] = x->file_lost[0] = '\0';
 	atomic_store(&x->done, 0);
 	atomic_store(&x->total, 0);
 	x->state = x->backing ? EXPORT_READY : EXPORT_DOWN;
@@ -277,7 +277,7 @@ static const struct job_ops recheck_ops = { recheck_run, recheck_done, NULL };
 
 void export_recheck(struct export *x)
 {
-	if (x->state != EXPORT_READY || x->looking)
+	if (x->state != EXPORT_READY || x->looking || x->file_lost[0])
 		return;
 	x->looking = true;
 	export_borrow(x);

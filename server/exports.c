@@ -83,6 +83,9 @@ int export_refusal(const struct export *x, struct errbuf *e)
 
 	switch (x->state) {
 	case EXPORT_READY:
+		if (x->file_lost[0])
+			return err_set(e, EIO, "export \"%s\" is lost: %.560s; when that is mended: nbdswapctl activate %s", name,
+				       x->file_lost, name);
 		if (x->resetting)
 			return err_set(e, EAGAIN, "export \"%s\" is being reset; try again", name);
 		return 0;
@@ -108,7 +111,7 @@ const char *export_state_name(const struct export *x)
 {
 	switch (x->state) {
 	case EXPORT_READY:
-		return "ready";
+		return x->file_lost[0] ? "lost" : "ready";
 	case EXPORT_ACTIVATING:
 		return atomic_load(&x->total) ? "allocating" : "activating";
 	case EXPORT_SETTLING:

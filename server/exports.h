@@ -16,6 +16,7 @@
 #include "server/job.h"
 #include "server/scrubs.h"
 #include "store/backing.h"
+#include "store/reopen.h"
 #include "store/settle.h"
 
 #include <stdatomic.h>
@@ -49,6 +50,7 @@ struct export {
 	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */
+	char file_lost[640];	/* why its file is not to be had any more (reopen.c); "": it is */
 	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
 	bool again;		/* activate again once released, with: */
 	enum provision provision;
@@ -59,6 +61,10 @@ struct export {
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
+	bool reopening;	   /* its file is being opened anew, a job of its own */
+	uint64_t reopen_id; /* the worker's request for that; 0: it needs no answer */
+	enum reopened reopened;
+	struct errbuf reopen_error;
 	struct export_scrub scrub;
 	struct settled settled;	    /* what the last settling found */
 	struct table_totals totals; /* of pages, as counted last */
@@ -77,6 +83,7 @@ struct exports_ops {
 	void (*activated)(void *arg, struct export *x); /* ready, or down with x->why */
 	void (*released)(void *arg, struct export *x);	/* down; may remove it */
 	void (*settled)(void *arg, struct export *x);
+	void (*reopened)(void *arg, struct export *x); /* as x->reopened says */
 	void (*counted)(void *arg); /* after export_count returned true */
 	void (*scrub_progress)(void *arg, struct export *x);
 	void (*scrubbed)(void *arg, struct export *x); /* a scrub has ended, in whatever way */
@@ -120,6 +127,11 @@ void export_activate(struct export *x, enum provision provision, bool force);
 
 /* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
 void export_settle(struct export *x);
+
+/* Begins to open the file of a ready export anew, for its handle is stale; ops->reopened follows.  0, or -1 with *e: EAGAIN not now, else
+ * never.
+ */
+int export_reopen(struct export *x, struct errbuf *e);
 
 /* Ends the use and closes the file; ops->released follows.  No worker may have it any more. */
 void export_release(struct export *x);

@@ -13,6 +13,7 @@ libserver_la_SOURCES = \
 	server/ops.c server/ops.h \
 	server/ops_pages.c server/ops_pages.h \
 	server/reload.c server/reload.h \
+	server/reopen.c \
 	server/scrubs.c server/scrubs.h \
 	server/sessions.c server/sessions.h \
 	server/spawn.c server/spawn.h \

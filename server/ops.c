@@ -89,7 +89,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 		control_refuse(d->control, client, "%s", e.text);
 		return;
 	}
-	if (x->state == EXPORT_READY && !rewrite) {
+	if (x->state == EXPORT_READY && !rewrite && !x->file_lost[0]) {
 		answer_activated(d, client, x, true);
 		return;
 	}

@@ -161,6 +161,43 @@ static void do_list(struct sessions *s, json_int_t id)
 	worker_send(s->worker, answer, NULL, 0);
 }
 
+static void refuse_reopen(struct sessions *s, json_int_t id, const struct errbuf *e)
+{
+	worker_send(s->worker, json_pack("{s:I, s:b, s:b, s:o}", "id", id, "ok", 0, "again", e->code == EAGAIN, "error",
+					 json_text(e->text)), NULL, 0);
+}
+
+static void do_reopen(struct sessions *s, json_int_t id, const json_t *msg)
+{
+	const char *name = json_string_value(json_object_get(msg, "export"));
+	struct export *x = name ? exports_find(s->exports, name) : NULL;
+	struct errbuf e;
+
+	if (!x || !x->used)
+		err_set(&e, ENOENT, "this worker has no export \"%.64s\"", name ? name : "");
+	else if (export_reopen(x, &e) == 0) {
+		x->reopen_id = (uint64_t)id;
+		return;
+	}
+	refuse_reopen(s, id, &e);
+}
+
+void sessions_reopened(struct sessions *s, struct export *x)
+{
+	json_int_t id = (json_int_t)x->reopen_id;
+	int fd = backing_fd(x->backing);
+
+	if (id == 0)
+		return;
+	x->reopen_id = 0;
+	if (x->reopened == REOPEN_SAME) {
+		worker_send(s->worker, json_pack("{s:I, s:b}", "id", id, "ok", 1), &fd, 1);
+		return;
+	}
+	x->reopen_error.code = x->reopened == REOPEN_LATER ? EAGAIN : ESTALE;
+	refuse_reopen(s, id, &x->reopen_error);
+}
+
 static void forgotten(struct sessions *s, const json_t *msg)
 {
 	const char *name = json_string_value(json_object_get(msg, "export"));
@@ -182,6 +219,8 @@ void sessions_message(struct sessions *s, const json_t *msg)
 		do_open(s, id, msg);
 	else if (op && strcmp(op, "close") == 0)
 		do_close(s, id, msg);
+	else if (op && strcmp(op, "reopen") == 0)
+		do_reopen(s, id, msg);
 	else if (op && strcmp(op, "list") == 0)
 		do_list(s, id);
 	else if (op)
@@ -206,6 +245,7 @@ void sessions_worker_died(struct sessions *s, bool drained)
 
 		lease_end_all(&x->lease, &now, SESSIONS_KEEP_MS);
 		x->used = false;
+		x->reopen_id = 0;
 		x->dirty |= unsettled;
 		if (x->state == EXPORT_FORGETTING)
 			export_release(x);

@@ -35,6 +35,9 @@ void lease_clock_now(struct lease_clock *now);
 /* Answers a request of the worker; takes its events. */
 void sessions_message(struct sessions *s, const json_t *msg);
 
+/* Tells the worker what came of the file that it asked to have opened anew. */
+void sessions_reopened(struct sessions *s, struct export *x);
+
 /* The worker has been reaped: its sessions have ended; exports it used are settled (released ones go on being released).
  * drained: nothing was in flight.
  */

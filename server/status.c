@@ -69,6 +69,8 @@ static json_t *export_json(struct export *x)
 
 	if (x->why.code)
 		json_object_set_new(o, "error", json_text(x->why.text));
+	if (x->file_lost[0])
+		json_object_set_new(o, "error", json_text(x->file_lost));
 	if (x->alarm[0])
 		json_object_set_new(o, "alarm", json_text(x->alarm));
 	if (x->state == EXPORT_ACTIVATING && atomic_load(&x->total) > 0) {
@@ -134,8 +136,8 @@ void status_line(const struct daemon *d, char *out, size_t size)
 
 	for (const struct export *x = d->exports.first; x; x = x->next) {
 		total++;
-		ready += x->state == EXPORT_READY;
-		alarms += x->alarm[0] != '\0';
+		ready += x->state == EXPORT_READY && !x->file_lost[0];
+		alarms += x->alarm[0] || x->file_lost[0];
 	}
 	snprintf(out, size, "%sworker %s, %zu of %zu exports ready, %zu sessions%s", d->stopping ? "stopping; " : "",
 		 worker_state_name(d->worker.sup.state), ready, total, sessions_count(&d->sessions),

@@ -142,6 +142,8 @@ static bool hits(struct fault_rule *r, uint64_t *random)
 		return n == r->nth;
 	if (r->from)
 		return n >= r->from;
+	if (r->every)
+		return n % r->every == 0;
 	return r->always || mix(*random) < r->threshold;
 }
 
@@ -157,6 +159,7 @@ static const struct fault_rule *decide(struct fault *f)
 			f->kinds = chosen->kinds;
 			f->error = chosen->error;
 			f->flip_bytes = chosen->flip_bytes;
+			f->short_unit = chosen->short_unit;
 			f->random = random;
 		}
 	return chosen;

@@ -11,7 +11,8 @@
  * Words that say what happens:
  *   errno=NAME   the call fails with this error and is not made
  *   done         with errno or kill: it fails or dies after the call was made
- *   short        a read or write moves less than it was asked to, a multiple of 512 bytes and at least that
+ *   short[=UNIT] a read or write moves less than it was asked to, a multiple of UNIT bytes (512) and at least that; one of UNIT
+ *                or less is whole
  *   torn         of a write only the first multiple of 512 bytes, at most one sector less than all, reaches the file; it is
  *                acknowledged as whole (with errno: it fails)
  *   lost         a write or sync is acknowledged and not made
@@ -23,6 +24,7 @@
  * Words that say when (none: at each call):
  *   nth=N        at the Nth call that the rule matches, from 1
  *   from=N       at that and each later one
+ *   every=N      at each Nth
  *   rate=P       with this probability, 0 to 1, told by the seed and the count of calls alone
  *   seed=N       of the rate and of which bit, sector and page
  *   trigger=PATH only while this file exists; calls at other times are not counted
@@ -86,7 +88,7 @@ struct fault {
 	enum sys_point point;
 	uint32_t kinds; /* bits 1 << enum fault_kind; 0: none */
 	int error;
-	uint64_t flip_bytes;
+	uint64_t flip_bytes, short_unit;
 	uint64_t random;
 };
 

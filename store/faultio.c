@@ -52,10 +52,10 @@ static int cut(struct iovec *out, const struct iovec *iov, int count, size_t byt
 	return n;
 }
 
-/* Whole sectors, at least one and at least one less than all. */
-static size_t some_sectors(uint64_t random, size_t bytes)
+/* Whole units, at least one and at least one less than all. */
+static size_t some(uint64_t random, size_t bytes, size_t unit)
 {
-	return bytes <= SECTOR ? bytes : (1 + random % (bytes / SECTOR - 1)) * SECTOR;
+	return bytes < 2 * unit ? bytes : (1 + random % (bytes / unit - 1)) * unit;
 }
 
 /* Another place for it: a few pages earlier, or one later where there is nothing earlier. */
@@ -121,7 +121,7 @@ static int bounced(struct iovec *out, const struct iovec *iov, int count, uint64
 
 ssize_t fault_preadv(enum sys_point point, int fd, const struct iovec *iov, int count, off_t at)
 {
-	struct iovec some[MOST_IOV];
+	struct iovec part[MOST_IOV];
 	struct fault f;
 	ssize_t r = 0;
 
@@ -131,8 +131,8 @@ ssize_t fault_preadv(enum sys_point point, int fd, const struct iovec *iov, int 
 		if (has(&f, FAULT_MISDIRECT))
 			at = elsewhere(f.random >> 16, at);
 		if (has(&f, FAULT_SHORT)) {
-			count = cut(some, iov, count, some_sectors(f.random >> 32, total(iov, count)));
-			iov = some;
+			count = cut(part, iov, count, some(f.random >> 32, total(iov, count), f.short_unit));
+			iov = part;
 		}
 		r = preadv(fd, iov, count, at);
 		if (r > 0 && has(&f, FAULT_FLIP))
@@ -155,7 +155,7 @@ static ssize_t write_flipped(int fd, const struct iovec *iov, int count, off_t a
 
 ssize_t fault_pwritev(enum sys_point point, int fd, const struct iovec *iov, int count, off_t at)
 {
-	struct iovec some[MOST_IOV];
+	struct iovec part[MOST_IOV];
 	size_t all = total(iov, count);
 	struct fault f;
 	ssize_t r = (ssize_t)all; /* of a lost write */
@@ -166,8 +166,8 @@ ssize_t fault_pwritev(enum sys_point point, int fd, const struct iovec *iov, int
 		if (has(&f, FAULT_MISDIRECT))
 			at = elsewhere(f.random >> 16, at);
 		if (has(&f, FAULT_SHORT) || has(&f, FAULT_TORN)) {
-			count = cut(some, iov, count, some_sectors(f.random >> 32, all));
-			iov = some;
+			count = cut(part, iov, count, some(f.random >> 32, all, has(&f, FAULT_SHORT) ? f.short_unit : SECTOR));
+			iov = part;
 		}
 		r = has(&f, FAULT_FLIP) ? write_flipped(fd, iov, count, at, &f) : pwritev(fd, iov, count, at);
 		if (r >= 0 && has(&f, FAULT_TORN))

@@ -13,8 +13,9 @@
 
 #define BIT(kind) (1u << (kind))
 #define DATA_KINDS (BIT(FAULT_SHORT) | BIT(FAULT_MISDIRECT) | BIT(FAULT_FLIP))
+#define SECTOR_BYTES 512
 #define MOST_DELAY_MS 600000
-#define MOST_FLIP_BYTES (UINT64_C(1) << 40)
+#define MOST_BYTES (UINT64_C(1) << 40)
 
 static bool reads_data(enum sys_point p)
 {
@@ -114,12 +115,18 @@ static bool parse_word(char *word, struct fault_rule *r)
 	}
 	if (strcmp(word, "flip") == 0) {
 		r->kinds |= BIT(FAULT_FLIP);
-		return number(value, 1, MOST_FLIP_BYTES, &r->flip_bytes);
+		return number(value, 1, MOST_BYTES, &r->flip_bytes);
+	}
+	if (strcmp(word, "short") == 0) {
+		r->kinds |= BIT(FAULT_SHORT);
+		return number(value, 1, MOST_BYTES, &r->short_unit);
 	}
 	if (strcmp(word, "nth") == 0)
 		return number(value, 1, UINT64_MAX, &r->nth);
 	if (strcmp(word, "from") == 0)
 		return number(value, 1, UINT64_MAX, &r->from);
+	if (strcmp(word, "every") == 0)
+		return number(value, 1, UINT64_MAX, &r->every);
 	if (strcmp(word, "seed") == 0)
 		return number(value, 0, UINT64_MAX, &r->seed);
 	if (strcmp(word, "rate") == 0)
@@ -145,6 +152,7 @@ static int parse_rule(char *text, struct fault_rule *r, struct errbuf *e)
 	char *words = strchr(text, ':'), *word;
 
 	r->always = true;
+	r->short_unit = SECTOR_BYTES;
 	if (!words)
 		return err_set(e, EINVAL, "\"%s\" has no colon after its points", text);
 	*words++ = '\0';

@@ -19,7 +19,8 @@ struct fault_rule {
 	unsigned delay_ms;
 	bool always;
 	uint64_t flip_bytes; /* 0: any */
-	uint64_t nth, from, threshold, seed; /* threshold: of a random number of 64 bits */
+	uint64_t short_unit;
+	uint64_t nth, from, every, threshold, seed; /* threshold: of a random number of 64 bits */
 	_Atomic uint64_t calls;
 	char trigger[256];
 };

@@ -24,6 +24,8 @@ static const struct {
 	[NOTICE_GIVEN_UP] = { NOTICE_ERROR, "held for too long (retry-time), answered with an error" },
 	[NOTICE_LOST_PAGE] = { NOTICE_ERROR, "a page is lost (its content is not known since an unclean end, a failed write or a failed "
 					     "check); answered with an error until it is written anew" },
+	[NOTICE_BAD_PAGE] = { NOTICE_ERROR, "what was read, twice, is not what was written (did the storage lose a write, or did somebody "
+					    "else change the file?); the page is lost, answered with an error until it is written anew" },
 	[NOTICE_REOPENED] = { NOTICE_WARNING, "its handle was stale; the file was opened anew and is the same" },
 };
 

@@ -27,6 +27,7 @@ typedef void notices_emit(void *arg, enum notice_priority priority, const char *
 enum {
 	NOTICE_GIVEN_UP = ERR_CLASSES, /* held too long */
 	NOTICE_LOST_PAGE,	       /* a request met a page whose content is not known */
+	NOTICE_BAD_PAGE,	       /* what was read did not match */
 	NOTICE_REOPENED,	       /* notices_reopened() */
 	NOTICE_KINDS,
 };
@@ -60,7 +61,7 @@ struct notice_place {
 	uint64_t first, last;
 };
 
-/* An error of this class, or a NOTICE_LOST_PAGE (code 0).  code: errno value.  Says it or holds it back. */
+/* An error of this class, or NOTICE_LOST_PAGE or NOTICE_BAD_PAGE (code 0).  code: errno value.  Says it or holds it back. */
 void notices_error(struct notices *n, unsigned kind, int code, struct notice_place at, int64_t now_ms);
 
 /* A request begins to be held, ... */

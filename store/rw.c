@@ -233,6 +233,8 @@ enum rw_next rw_begin(struct rw *rw)
 	if (!rw->started) {
 		if (!valid(rw))
 			return rw_done(rw, EINVAL);
+		/* A large table's entries are in no cache: what follows has something to do until this one is here. */
+		__builtin_prefetch(entry_at(s->entries, rw_first_page(rw)), 1);
 		count_start(rw);
 	}
 	if (rw->io_pages) /* after RW_LATER */

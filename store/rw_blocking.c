@@ -84,9 +84,10 @@ static void init_cond(pthread_cond_t *cond)
 
 int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause)
 {
-	struct blocking b = { .woken = false };
+	struct blocking b; /* 2 KiB, which rw_init knows better than to clear */
 	enum rw_next next;
 
+	b.woken = false;
 	init_cond(&b.woken_cond);
 	rw_init(&b.rw, s, op, offset, length, data, wake);
 	next = rw_begin(&b.rw);

@@ -28,6 +28,7 @@ struct scrub {
 	unsigned char *buffer; /* STEP_PAGES */
 	const struct scrub_control *control;
 	struct scrub_totals *totals;
+	struct retry held; /* goes on from page to page until one can be read: the backend's absence is waited out once */
 	struct page_view view[STEP_PAGES];
 	struct page_mark mark[STEP_PAGES];
 };
@@ -94,7 +95,6 @@ enum outcome { READ_OK, READ_FAILED, READ_CANCELLED };
 static enum outcome read_pages(struct scrub *s, uint64_t page, uint32_t pages)
 {
 	size_t want = (size_t)pages * PAGE_BYTES, have = 0;
-	struct retry held = { .tries = 0 };
 
 	while (have < want) {
 		ssize_t n = sys_pread(POINT_SCRUB_READ, s->fd, s->buffer + have, want - have, (off_t)(page * PAGE_BYTES + have));
@@ -104,11 +104,15 @@ static enum outcome read_pages(struct scrub *s, uint64_t page, uint32_t pages)
 		if (n >= 0 && n < (ssize_t)PAGE_BYTES)
 			return READ_FAILED;
 		if (n > 0) {
+			s->held.tries = 0;
 			have += (size_t)n / PAGE_BYTES * PAGE_BYTES;
 			count(&s->totals->bytes, (uint64_t)n);
 			continue;
 		}
-		ms = retry_next(&held, errno, errclass_of(errno, s->kind), true, now_ns() / 1000000, table_retry_time(s->table));
+		/* A run is taken apart at once, so that only the page that it is about is waited for. */
+		if (pages > 1)
+			return READ_FAILED;
+		ms = retry_next(&s->held, errno, errclass_of(errno, s->kind), true, now_ns() / 1000000, table_retry_time(s->table));
 		if (ms < 0)
 			return READ_FAILED;
 		if (!nap(s, ms))

@@ -64,7 +64,7 @@ static bool restore_old(const struct settling *s, const struct slot *slot, uint3
 	v = entry_read(&old, page, &m);
 	if (!v.valid || v.in_flight || v.state == PAGE_LOST)
 		return false;
-	of_this_write = now->valid && now->change == v.change + 1;
+	of_this_write = now->change == v.change + 1;
 	if (!of_this_write || (v.state == PAGE_WRITTEN && atomic_load(&slot->use) == SLOT_IO))
 		if (v.state != PAGE_WRITTEN || !readable || !matches(s, page, &m))
 			return false;
@@ -82,7 +82,11 @@ static void settle_page(const struct settling *s, const struct slot *slot, uint3
 
 	if (v.valid && !v.in_flight)
 		return; /* not begun, or committed */
-	if (v.valid && v.state == PAGE_FRESH) {
+	if (!v.valid) {
+		lose(s, page, change); /* scribbled: it alone knew whether the page was discarded meanwhile */
+		return;
+	}
+	if (v.state == PAGE_FRESH) {
 		store(s, page, change, PAGE_FRESH, &no_mark); /* discarded while in flight */
 		return;
 	}

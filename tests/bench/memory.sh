@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What the plugin locks: idle, more for each connection under load, more for each GiB.  By Locked of smaps_rollup, which counts
-# pages and not promises.
+# What the plugin locks: idle, more for each connection under load, more for each GiB.
 # shellcheck shell=bash disable=SC2154
 
+# KiB resident in locked mappings.  Locked of smaps_rollup is the same, but counts what other processes map too only in part: it would
+# change with whatever nbdkit else runs.
 locked_kib() {
-    sed -n "s/^Locked: *\([0-9]*\) kB/\1/p" "/proc/$pid/smaps_rollup"
+    awk '/^Rss:/ { rss = $2 } /^VmFlags:.* lo( |$)/ { sum += rss } END { print sum + 0 }' "/proc/$pid/smaps"
 }
 
 # measure_memory BASE: adds a line of JSON to $tmp/memory.

@@ -2,6 +2,7 @@
 # Tests over the store's variant with faults.  The shared support is compiled in rather than linked: its library brings the normal store.
 FAULT_TESTS = \
 	tests/faults/test-fault-layer \
+	tests/faults/test-model \
 	tests/faults/test-sweep
 FAULT_TEST_SUPPORT = tests/store/support.c tests/store/support.h
 FAULT_TEST_CPPFLAGS = $(AM_CPPFLAGS) -DNBDSWAP_FAULTS
@@ -12,6 +13,10 @@ tests_faults_test_fault_layer_LDADD = $(FAULT_TEST_LDADD)
 tests_faults_test_sweep_SOURCES = tests/faults/test-sweep.c tests/faults/life.c tests/faults/life.h $(FAULT_TEST_SUPPORT)
 tests_faults_test_sweep_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
 tests_faults_test_sweep_LDADD = $(FAULT_TEST_LDADD)
+tests_faults_test_model_SOURCES = tests/faults/test-model.c tests/faults/model.c tests/faults/model.h \
+	tests/faults/server.c tests/faults/server.h $(FAULT_TEST_SUPPORT)
+tests_faults_test_model_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
+tests_faults_test_model_LDADD = $(FAULT_TEST_LDADD) -lpthread
 
 FAULT_SHELL_TESTS = \
 	tests/faults/test-calls-go-through-the-layer.sh \

@@ -198,12 +198,15 @@ static void a_flip_is_one_bit(void **state)
 	assert_int_equal(bits_that_differ(got, 0xbb, sizeof(got)), 1);
 }
 
-static void nth_and_from_count(void **state)
+static void nth_from_and_every_count(void **state)
 {
 	(void)state;
 	set("rw.write:errno=EIO,nth=3");
 	for (int i = 1; i <= 5; i++)
 		assert_int_equal(write_four(), i == 3 ? -1 : (int)sizeof(data));
+	set("rw.write:errno=EIO,every=3");
+	for (int i = 1; i <= 7; i++)
+		assert_int_equal(write_four(), i % 3 == 0 ? -1 : (int)sizeof(data));
 	set("rw.write:errno=EIO,from=3");
 	for (int i = 1; i <= 5; i++)
 		assert_int_equal(write_four(), i >= 3 ? -1 : (int)sizeof(data));
@@ -338,7 +341,7 @@ int main(void)
 		EACH(a_short_call_says_how_much),
 		EACH(a_misdirected_write_lands_on_another_page),
 		EACH(a_flip_is_one_bit),
-		EACH(nth_and_from_count),
+		EACH(nth_from_and_every_count),
 		EACH(a_rate_is_kept_and_told_by_the_seed),
 		EACH(a_trigger_file_switches),
 		EACH(a_hang_ends_with_its_trigger),

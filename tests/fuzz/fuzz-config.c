@@ -10,6 +10,7 @@
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "store/page.h"
+#include "store/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static void check_numbers(enum conf_section section, const void *base)
 		uint64_t value, again;
 		struct errbuf e;
 
-		if (k->section != section || k->list || !strcmp(k->name, "provision") || k->max <= 1)
+		if (k->section != section)
 			continue;
 		if (strcmp(k->arg, "SIZE") != 0 && strcmp(k->arg, "NUMBER") != 0 && strcmp(k->arg, "SECONDS") != 0)
 			continue;
@@ -72,7 +73,9 @@ static void check_export(const struct conf *c, size_t i)
 	promise(x->file[0] == '/', "file %s", x->file);
 	promise(memchr(x->description, '\0', sizeof(x->description)), "a description without an end");
 	promise(x->size % PAGE_BYTES == 0, "size %" PRIu64, x->size);
-	promise(x->create <= 1, "provision %" PRIu64, x->create);
+	promise(x->create <= 1 && x->check <= CHECK_NONE && x->seal <= PAGE_SEAL_AES_256_GCM && x->key == 0, "a word that is none");
+	promise(memchr(x->key_file, '\0', sizeof(x->key_file)) && (!x->key_file[0] || x->key_file[0] == '/'), "key-file %s",
+		x->key_file);
 	promise(x->line > 0, "[export %s] has no line", x->name);
 	for (size_t j = 0; j < i; j++)
 		promise(strcmp(c->exports[j].file, x->file) != 0, "%s is the file of two exports", x->file);

@@ -2,6 +2,7 @@
 /* The control socket and what stands behind it.  The input is a list of pieces with 0xff (which no JSON has) between them; the first byte of
  * a piece says what happens:
  *   1 2 3  the rest is sent to the control socket by this client       x    the rest's first byte, 1 2 3: this client goes
+ *   L      this client (1 2 3) sends a long line: so many bytes (0 to 9) about as may be, and an end of line if a third byte is there
  *   w W    the rest is a packet from the worker; W with descriptors    e    the worker ends       T  its timer runs out
  *   j k    a job is run; a run job is completed                        f F  no worker can be started; it can
  *   t l    a second passes; with all patience at its end               m    the minute's look at the files
@@ -9,11 +10,22 @@
  */
 #include "config.h"
 
+#include "server/control.h"
 #include "tests/fuzz/fakedaemon.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <signal.h>
 #include <string.h>
+
+static void long_line(unsigned client, unsigned about, bool end)
+{
+	static char line[CONTROL_LINE_MAX + 10];
+	size_t n = CONTROL_LINE_MAX - 5 + about % 10;
+
+	memset(line, 'x', sizeof(line));
+	line[n] = '\n';
+	fake_control_send(client, line, n + end);
+}
 
 static void piece(char what, const uint8_t *rest, size_t n)
 {
@@ -28,6 +40,10 @@ static void piece(char what, const uint8_t *rest, size_t n)
 	case 'x':
 		if (number >= '1' && number <= '3')
 			fake_control_close(number - '1');
+		break;
+	case 'L':
+		if (n >= 2 && number >= '1' && number <= '3')
+			long_line(number - '1', rest[1], n > 2);
 		break;
 	case 'w':
 	case 'W':

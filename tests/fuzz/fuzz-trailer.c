@@ -132,12 +132,17 @@ static void meant(struct trailer *t, uint64_t pages, unsigned *seed)
 	case 3:
 		t->allocated = dice(seed, 2) ? layout.table_offset + layout.table_bytes : dice(seed, 12) * PAGE_BYTES;
 		break;
-	case 4:
-		trailer_layout(&layout, (pages - dice(seed, (uint32_t)pages)) * PAGE_BYTES);
+	case 4: { /* smaller, no whole page, or so large that sums wrap around */
+		uint64_t sizes[] = { (pages - dice(seed, (uint32_t)pages)) * PAGE_BYTES, pages * PAGE_BYTES - 512,
+				     UINT64_MAX / PAGE_BYTES * PAGE_BYTES - dice(seed, 1000) * PAGE_BYTES };
+
+		trailer_layout(&layout, sizes[dice(seed, 3)]);
 		t->data_size = layout.data_size;
 		t->table_offset = layout.table_offset;
 		t->table_bytes = layout.table_bytes;
+		t->allocated = layout.table_offset + layout.table_bytes;
 		break;
+	}
 	case 5:
 		t->stride = 8u << dice(seed, 4);
 		break;

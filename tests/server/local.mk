@@ -65,6 +65,7 @@ server_shell_tests = \
 	tests/server/test-scrub.sh \
 	tests/server/test-sealed.sh \
 	tests/server/test-serve.sh \
+	tests/server/test-stale-handle.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-worker-fails.sh

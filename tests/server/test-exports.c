@@ -67,7 +67,7 @@ static void scrubbed(void *arg, struct export *x)
 		finished(arg, x);
 }
 
-static const struct exports_ops ops = { ignore, finished, finished, settled, counted, ignore, scrubbed };
+static const struct exports_ops ops = { ignore, finished, finished, settled, ignore, counted, ignore, scrubbed };
 
 static struct export *activate(struct export *x)
 {

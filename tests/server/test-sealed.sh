@@ -8,9 +8,7 @@ requires_worker
 requires_backing
 requires jq --version
 requires nbdcopy --version
-if [ "$(wc -l </proc/swaps)" -gt 1 ] && [ "$(cat "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/memory.swap.max" 2>/dev/null)" != 0 ]; then
-    skip "this machine has swap on"
-fi
+! could_swap || skip "this machine has swap on"
 
 key() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$tmp/$1" && chmod 600 "$tmp/$1"; }
 key key1

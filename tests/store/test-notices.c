@@ -73,7 +73,7 @@ static void kinds_do_not_hide_each_other(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < NOTICE_REOPENED; kind++)
-		error(kind, kind == NOTICE_LOST_PAGE ? 0 : EIO, 1, 1, 0);
+		error(kind, kind == NOTICE_LOST_PAGE || kind == NOTICE_BAD_PAGE ? 0 : EIO, 1, 1, 0);
 	assert_int_equal(said.count, NOTICE_REOPENED);
 }
 

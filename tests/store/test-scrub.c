@@ -33,7 +33,8 @@ static struct scrub_totals totals;
 
 static uint64_t watched = UINT64_MAX;	      /* page; the first so many reads of it: */
 static _Atomic int overtaken, flipped, failing;      /* a client writes it just before; come back changed; fail with: */
-static int failure = EIO, failure_together; /* the latter of reads of several pages; 0: the same */
+static int failure = EIO;
+#define EVERY_PAGE (UINT64_MAX - 1)
 static uint8_t next_content = 100;
 
 ssize_t __real_pread(int fd, void *buf, size_t n, off_t at);
@@ -50,13 +51,13 @@ static void put(uint64_t page, uint8_t value)
 ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
 {
 	uint64_t first = (uint64_t)at / PAGE_BYTES;
-	bool here = fd == f.fd && watched >= first && watched < first + n / PAGE_BYTES;
+	bool here = fd == f.fd && (watched == EVERY_PAGE || (watched >= first && watched < first + n / PAGE_BYTES));
 	ssize_t r;
 
 	if (here && overtaken > 0 && overtaken--)
 		put(watched, next_content++);
 	if (here && failing > 0 && failing--) {
-		errno = n > PAGE_BYTES && failure_together ? failure_together : failure;
+		errno = failure;
 		return -1;
 	}
 	r = __real_pread(fd, buf, n, at);
@@ -239,6 +240,14 @@ static void test_errors_of_the_backend(void **state)
 	unmake();
 }
 
+static double seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 /* An error that passes is waited out, as long as a write would be held; cancelled meanwhile, the page is not counted. */
 static void *cancel_held(void *arg)
 {
@@ -251,6 +260,7 @@ static void *cancel_held(void *arg)
 static void test_waits_for_the_backend(void **state)
 {
 	struct errbuf e;
+	double began;
 	pthread_t t;
 
 	kind = BACKEND_NFS;
@@ -273,7 +283,6 @@ static void test_waits_for_the_backend(void **state)
 	assert_int_equal(totals.unreadable, 1);
 	table_set_retry_time(f.table, 600);
 	failing = 905;
-	failure_together = EFBIG;
 	memset(&totals, 0, sizeof(totals));
 	assert_int_equal(pthread_create(&t, NULL, cancel_held, NULL), 0);
 	assert_int_equal(scrub_run(scrub, &control, &totals, NULL, NULL, &e), -1);
@@ -281,10 +290,18 @@ static void test_waits_for_the_backend(void **state)
 	assert_int_equal(totals.unreadable, 0);
 	assert_int_equal(totals.position, 77);
 	assert_int_equal(totals.verified, 77);
-	failing = failure_together = 0;
+	failing = 0;
 	atomic_store(&control.cancel, false);
 	assert_int_equal(scrub_run(scrub, &control, &totals, NULL, NULL, &e), 0);
 	assert_int_equal(totals.verified, PAGES);
+	/* It does not come back: that is waited for once, not for each page. */
+	table_set_retry_time(f.table, 1);
+	watched = EVERY_PAGE;
+	failing = 1000000;
+	began = seconds();
+	run();
+	assert_int_equal(totals.unreadable, PAGES);
+	assert_true(seconds() - began < 30);
 	unmake();
 	kind = BACKEND_EXT4;
 	failure = EIO;
@@ -322,14 +339,6 @@ static void test_without_check(void **state)
 	assert_int_equal(totals.bytes, 0);
 	assert_int_equal(totals.lost, 0);
 	unmake();
-}
-
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 /* 1 MiB at 1 MiB a second and at 4; upper limits are generous, the machine may be busy. */
