@@ -350,14 +350,14 @@ static void use(struct backing *b, const struct trailer *before, enum trailer_se
 	image = table_image(t, &bytes);
 	table_count(t, &is);
 	promise(!backing_was_unclean(again), "it comes back as unclean");
-	promise((backing_activation(again) == activation) == !forgotten, "the generation of a key that is %s",
-		forgotten ? "gone" : "there, or of nothing");
+	promise((backing_activation(again) == activation) == (seal != TRAILER_SEAL_EPHEMERAL), "the generation of a key that is %s",
+		seal == TRAILER_SEAL_EPHEMERAL ? "gone" : "there");
 	if (forgotten)
 		promise(is.fresh == was.fresh && is.lost == table_pages(t) - was.fresh, "pages outlive their key");
 	else
 		promise(is.lost == was.lost && is.fresh == was.fresh && is.same == was.same && is.written == was.written,
 			"it comes back otherwise");
-	if (was.lost == 0 && !forgotten)
+	if (was.lost == 0 && seal != TRAILER_SEAL_EPHEMERAL) /* whose entries are bound to the next generation */
 		promise(memcmp(entries, image, (size_t)bytes) == 0, "its table comes back otherwise");
 	table_free(t);
 	backing_close(again);
