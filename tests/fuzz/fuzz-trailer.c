@@ -418,6 +418,25 @@ static void keep(const char *dir, const char *what, enum trailer_seal seal, int 
 	seed(dir, name, data, INPUT_MIN + SEED_PAGES * ENTRY_BYTES_SEALED);
 }
 
+/* One whose headers contradict themselves, with right checks. */
+static void keep_contradiction(const char *dir, const char *what, enum trailer_seal seal, uint64_t data_size)
+{
+	struct trailer real, t;
+	unsigned char page[PAGE_BYTES] = "";
+
+	trailer_layout(&real, SEED_PAGES * PAGE_BYTES);
+	promise(read_trailer(&t, real.file_size) == 1, "no trailer");
+	trailer_layout(&t, data_size);
+	t.file_size = real.file_size;
+	t.state = TRAILER_ALLOCATING; /* then nothing else stands in the way */
+	t.allocated = 0;
+	t.check = header_check(&t);
+	memcpy(page, &t, sizeof(t));
+	for (unsigned i = 1; i <= TRAILER_SLOTS; i++)
+		promise(pwrite(fd, page, sizeof(page), (off_t)(real.file_size - i * PAGE_BYTES)) == PAGE_BYTES, "not written");
+	keep(dir, what, seal, -1);
+}
+
 static bool no_further(void *arg, uint64_t done, uint64_t total)
 {
 	return false;
@@ -453,6 +472,8 @@ static void make_seeds_of(const char *dir, enum trailer_seal seal)
 	keep(dir, "other-version", seal, 1 + offsetof(struct trailer, version));
 	table_free(t);
 	backing_close(b);
+	keep_contradiction(dir, "smaller", seal, PAGE_BYTES);
+	keep_contradiction(dir, "no-whole-page", seal, SEED_PAGES * PAGE_BYTES - 512);
 }
 
 void make_seeds(const char *dir)
