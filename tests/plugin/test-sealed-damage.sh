@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Whatever is done to the backing file of a sealed export behind the server's back, a client gets EIO and not a byte that is not its own:
 # single bits, pages exchanged, an older copy of a page, of all pages, a page of an earlier activation.  It is said in
-# the log, where messages of one kind are held back for a while (the counts are the daemon's to show: tests/server/test-sealed.sh).
+# the log, where messages of one kind are held back for a while (the counts are the daemon's to show: tests/server/test-sealed-counts.sh).
 . "${srcdir:-.}/tests/plugin/sealed.sh" || exit 1
 RANDOM=4711
 file=$disk/d

@@ -12,7 +12,7 @@
 pages=2048
 
 vm_net server client
-vm_start server mem=448 disks="data:820"
+vm_start server mem=448 disks="data:700"
 vm_start client mem=128
 vm_wait server client
 vm_mkfs server data ext4 /srv/data
@@ -26,8 +26,8 @@ sections=()
 section() {
     sections+=("[export $1]" "file = /mnt/$2/$1" "size = $3")
 }
-section swapnfs nfs 304M
-section swapsmb smb 304M
+section swapnfs nfs 264M
+section swapsmb smb 264M
 section rolled nfs 8M
 section truncated nfs 8M
 section replaced nfs 8M
@@ -54,7 +54,7 @@ named() {
 # read in are not written again.
 swapping() {
     swap_attach client "nbd://$(vm_ip server)/$1"
-    vm_spawn load client "$tmp/load.log" 600 "$swapload --size 144 --processes 2 --rounds 0"
+    vm_spawn load client "$tmp/load.log" 600 "$swapload --size 128 --processes 2 --rounds 0"
     wait_until 120 grep -qE 'out [0-9]{4,},' "$tmp/load.log"
     "$2"
     # shellcheck disable=SC2154 # set by vm_spawn
