@@ -3,7 +3,8 @@
  * time, every answer compared with a model.  The parent owns what outlives a server: the table, the file, the key; after a death it
  * settles the table as the daemon does, looks at every page, and starts the next server on the same table.
  *
- * NBDSWAP_MODEL_OPERATIONS and NBDSWAP_MODEL_SEED in the environment change how many and which.
+ * NBDSWAP_MODEL_OPERATIONS and NBDSWAP_MODEL_SEED in the environment change how many and which; NBDSWAP_MODEL_DIR names a directory
+ * in which the file is made and used with direct I/O, in place of one in memory.
  */
 #include "config.h"
 
@@ -14,6 +15,7 @@
 #include "store/settle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -90,6 +92,21 @@ static uint64_t roll(uint64_t sides)
 	return (seed >> 33) % sides;
 }
 
+/* Every block is there before direct I/O begins, as in a file that was activated. */
+static int make_file(void)
+{
+	static const unsigned char zeros[PAGE_BYTES];
+	int fd = scratch_file(MODEL_PAGES * PAGE_BYTES);
+
+	if (!getenv("NBDSWAP_MODEL_DIR"))
+		return fd;
+	for (off_t page = 0; page < MODEL_PAGES; page++)
+		assert_int_equal(pwrite(fd, zeros, PAGE_BYTES, page * PAGE_BYTES), PAGE_BYTES);
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT), 0);
+	return fd;
+}
+
 static void own(struct owned *o, const struct phase *p)
 {
 	struct table_spec spec = { .pages = MODEL_PAGES, .check = (uint8_t)p->check, .seal = (uint8_t)p->seal, .activation = roll(1000),
@@ -98,7 +115,7 @@ static void own(struct owned *o, const struct phase *p)
 
 	memset(o, 0, sizeof(*o));
 	o->phase = p;
-	o->served = (struct served){ .arena = arena, .fd = scratch_file(MODEL_PAGES * PAGE_BYTES), .key_fd = -1, .kind = p->kind,
+	o->served = (struct served){ .arena = arena, .fd = make_file(), .key_fd = -1, .kind = p->kind,
 				     .strict = p->strict };
 	o->table = table_create(&spec, PAGE_FRESH, true, &e);
 	o->pool = pool_create(64, true, &e);
@@ -374,7 +391,9 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(every_answer_is_right) };
 
 	/* Nothing here cuts the power, so a file system in memory is as good, and faster. */
-	if (!getenv("TMPDIR") && access("/dev/shm", W_OK) == 0)
+	if (getenv("NBDSWAP_MODEL_DIR"))
+		setenv("TMPDIR", getenv("NBDSWAP_MODEL_DIR"), 1);
+	else if (!getenv("TMPDIR") && access("/dev/shm", W_OK) == 0)
 		setenv("TMPDIR", "/dev/shm", 1);
 	arena = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (arena == MAP_FAILED)

@@ -54,7 +54,8 @@ done
 nbdcopy "$tmp/data" "$(uri kept)"
 
 # Over a stop.
-ctl stop || fail "stop"
+stopped() { ctl stop; } # once the session of the client before has ended
+wait_until 30 stopped
 wait_server || fail "stop: exit status $?"
 start_server
 wait_until 60 export_is kept ready
