@@ -177,6 +177,19 @@ int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 	return trailer_write_both(b->fd, b->name, &b->trailer, r < 0 ? NULL : e) < 0 ? -1 : r;
 }
 
+/* Was nothing ever written?  The counter lies in memory that another process writes, so the entries are asked too: no page that is
+ * not fresh may become so by what a counter says.
+ */
+static bool is_untouched(const struct backing *b, struct table *table)
+{
+	struct table_totals n;
+
+	if (!b->fresh || table_counters(table)->writes > 0)
+		return false;
+	table_count(table, &n);
+	return n.fresh == table_pages(table);
+}
+
 int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
@@ -189,8 +202,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 		return -1;
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
-	if (b->fresh && table_counters(table)->writes == 0) {
-		/* Nothing was ever written, so it may be sealed later, or otherwise. */
+	if (is_untouched(b, table)) {
+		/* So it may be sealed later, or otherwise. */
+		if (b->ephemeral)
+			trailer_renew(t); /* one key, one generation */
 		t->state = TRAILER_CLEAN;
 		t->table = TRAILER_TABLE_FRESH;
 		return trailer_write(b->fd, b->name, t, e);

@@ -83,6 +83,20 @@ void notices_init(struct notices *n, const char *name, notices_emit *fn, void *a
 
 void notices_end(struct notices *n)
 {
+	for (unsigned kind = 0; kind < NOTICE_KINDS; kind++) {
+		const struct notice_line *l = &n->line[kind];
+		struct text t = { .used = 0 };
+
+		if (l->held_back == 0)
+			continue;
+		add(&t, "%s: %" PRIu64 " more since the last message of this kind", n->name, l->held_back);
+		if (kind != NOTICE_REOPENED) {
+			add(&t, ", ");
+			add_pages(&t, l->first, l->last);
+		}
+		add(&t, ": %s", kinds[kind].text);
+		emit(n, kinds[kind].priority, &t);
+	}
 	pthread_mutex_destroy(&n->lock);
 }
 

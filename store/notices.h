@@ -53,6 +53,7 @@ struct notices {
 
 /* emit may be NULL: nothing is said. name is copied. */
 void notices_init(struct notices *n, const char *name, notices_emit *emit, void *arg);
+/* Says how many were held back last. */
 void notices_end(struct notices *n);
 
 /* Where a request met an error: what ("read", "write"), which pages (last included). */
@@ -61,7 +62,7 @@ struct notice_place {
 	uint64_t first, last;
 };
 
-/* An error of this class, or NOTICE_LOST_PAGE or NOTICE_BAD_PAGE (code 0).  code: errno value.  Says it or holds it back. */
+/* An error of this class, or one of the other kinds (code 0: they say it all).  code: errno value.  Says it or holds it back. */
 void notices_error(struct notices *n, unsigned kind, int code, struct notice_place at, int64_t now_ms);
 
 /* A request begins to be held, ... */

@@ -268,7 +268,7 @@ enum rw_next rw_begin(struct rw *rw)
 		if (next != RW_DONE)
 			break;
 		if (rw->error) {
-			rw_say_lost(rw, 0);
+			rw_say_lost(rw, NOTICE_LOST_PAGE);
 			return rw_done(rw, rw->error);
 		}
 		answered(rw, run);
@@ -350,7 +350,7 @@ static enum rw_next read_completed(struct rw *rw)
 	pthread_mutex_unlock(&s->lock);
 	if (current && failed) {
 		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
-		rw_say_lost(rw, EBADMSG);
+		rw_say_lost(rw, NOTICE_BAD_PAGE);
 		rw->cause = EBADMSG;
 		return rw_done(rw, EIO);
 	}
