@@ -63,8 +63,8 @@ int noswap_check_below(const char *root, struct errbuf *e)
 
 	if (!swap_is_on(root, name) || group_may_not_swap(root))
 		return 0;
-	return err_set(e, EPERM, "swap is on here (%s) and keys could be written to it; set MemorySwapMax=0 for the service (systemd), start "
-		       "it in a control group with memory.swap.max = 0, or switch swap off", name);
+	return err_set(e, EPERM, "swap is on here (%s) and keys could be written to it; set MemorySwapMax=0 for the service "
+		       "(systemd), start it in a control group with memory.swap.max = 0, or switch swap off", name);
 }
 
 int noswap_check(struct errbuf *e)

@@ -35,6 +35,7 @@ struct exports {
 	struct pool *pool;
 	bool allow_unlocked;
 	int (*sleep)(int ms);
+	void (*say)(enum notice_priority priority, const char *text);
 	struct attendant *attendant;
 	struct export *first;
 };
@@ -126,7 +127,10 @@ static void on_message(void *arg, enum notice_priority priority, const char *tex
 {
 	struct export *p = arg;
 
-	attendant_say(p->set->attendant, priority, text);
+	if (p->set->attendant)
+		attendant_say(p->set->attendant, priority, text);
+	else
+		p->set->say(priority, text); /* no request is under way any more */
 }
 
 struct exports *exports_create(const struct exports_options *o, struct errbuf *e)
@@ -143,6 +147,7 @@ struct exports *exports_create(const struct exports_options *o, struct errbuf *e
 	x->pool = o->pool;
 	x->allow_unlocked = o->allow_unlocked;
 	x->sleep = o->sleep;
+	x->say = o->say;
 	x->attendant = attendant_create(&ops, e);
 	if (!x->attendant) {
 		pthread_mutex_destroy(&x->lock);
@@ -334,6 +339,7 @@ void exports_free(struct exports *x)
 	if (!x)
 		return;
 	attendant_free(x->attendant);
+	x->attendant = NULL;
 	while (x->first)
 		remove_export(x, x->first);
 	pthread_mutex_destroy(&x->lock);

@@ -111,6 +111,7 @@ static int here(const struct ctl_command *cmd, const struct request *r, struct b
 		.provision = r->no_rewrite ? PROVISION_CREATE : r->rewrite ? PROVISION_RENEW : PROVISION_REWRITE,
 		.dirfd = AT_FDCWD,
 		.force = r->force,
+		.prepare = true,
 		.progress = on_progress,
 		.progress_arg = bar,
 	};

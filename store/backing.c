@@ -103,7 +103,7 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 	if (found < 0)
 		return -1;
 	b->has_trailer = found == 1;
-	if (provide_content(b, opt, r, e) < 0 || backing_seal_match(b, e) < 0)
+	if (provide_content(b, opt, r, e) < 0 || (!opt->prepare && backing_seal_match(b, e) < 0))
 		return -1;
 	b->unclean = b->trailer.state == TRAILER_IN_USE;
 	return 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The seal of a backing file: which keys it takes, which files may be opened with them, and its table's image on disk.
  *
- * What lies in the file of a sealed export tells nothing of a page: pages are sealed, and so is the image of the table, in which
- * same-value pages have their values and which, unsealed, would also let somebody put an old entry beside an old page.  An ephemeral key is gone
- * with the use, so its image says of every page only whether it was in use; it is not sealed.
+ * What lies in the file of a sealed export tells nothing of a page: pages are sealed, and so is the image of the
+ * table, in which same-value pages have their values and which, unsealed, would also let somebody put an old entry
+ * beside an old page.  An ephemeral key is gone with the use, so its image says of every page only whether it was in
+ * use; it is not sealed.
  */
 #include "config.h"
 
@@ -54,12 +55,13 @@ int backing_seal_match(const struct backing *b, struct errbuf *e)
 	if (t->seal != TRAILER_SEAL_KEY_FILE || in_use)
 		return 0;
 	if (!b->master)
-		return err_set(e, EINVAL, "%s: its pages are sealed with the key of a key file; give that key-file, or " MAKE_ANEW, b->name);
+		return err_set(e, EINVAL, "%s: its pages are sealed with the key of a key file; give that key-file, or "
+			       MAKE_ANEW, b->name);
 	if (sealkey_id(b->master, t->uuid, id, e) < 0)
 		return err_prefix(e, "%s", b->name);
 	if (memcmp(id, t->key_id, sizeof(id)) != 0)
-		return err_set(e, EINVAL, "%s: its pages are sealed with another key than the one in the key file; give the key file that it was "
-			       "last used with, or " MAKE_ANEW, b->name);
+		return err_set(e, EINVAL, "%s: its pages are sealed with another key than the one in the key file; give the key "
+			       "file that it was last used with, or " MAKE_ANEW, b->name);
 	return 0;
 }
 

@@ -98,15 +98,16 @@ static inline uint64_t entry_self(const struct entries *x, uint64_t page, uint64
 	return h >> ENTRY_SELF_SHIFT;
 }
 
+/* Acquiring, so that a word that is read after it was not read before it. */
 static inline void entry_load_mark(const struct entries *x, uint64_t page, struct page_mark *m)
 {
 	struct page_entry *p = entry_at(x, page);
 
-	m->value = atomic_load_explicit(&p->value, memory_order_relaxed);
+	m->value = atomic_load_explicit(&p->value, memory_order_acquire);
 	m->more[0] = m->more[1] = 0;
 	if (x->stride == ENTRY_BYTES_SEALED) {
-		m->more[0] = atomic_load_explicit(&p->more[0], memory_order_relaxed);
-		m->more[1] = atomic_load_explicit(&p->more[1], memory_order_relaxed);
+		m->more[0] = atomic_load_explicit(&p->more[0], memory_order_acquire);
+		m->more[1] = atomic_load_explicit(&p->more[1], memory_order_acquire);
 	}
 }
 
@@ -160,7 +161,6 @@ static inline struct page_view entry_read(const struct entries *x, uint64_t page
 
 		entry_load_mark(x, page, m);
 		v = entry_decode(x, page, word, m);
-		atomic_thread_fence(memory_order_acquire);
 		if (v.valid || atomic_load_explicit(&p->word, memory_order_relaxed) == word)
 			return v;
 	}

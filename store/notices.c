@@ -26,6 +26,7 @@ static const struct {
 					     "check); answered with an error until it is written anew" },
 	[NOTICE_BAD_PAGE] = { NOTICE_ERROR, "what was read, twice, is not what was written (did the storage lose a write, or did somebody "
 					    "else change the file?); the page is lost, answered with an error until it is written anew" },
+	[NOTICE_LOST_FILE] = { NOTICE_ERROR, "THE EXPORT IS LOST, its file is not to be had any more; answered with an error" },
 	[NOTICE_REOPENED] = { NOTICE_WARNING, "its handle was stale; the file was opened anew and is the same" },
 };
 
@@ -83,6 +84,20 @@ void notices_init(struct notices *n, const char *name, notices_emit *fn, void *a
 
 void notices_end(struct notices *n)
 {
+	for (unsigned kind = 0; kind < NOTICE_KINDS; kind++) {
+		const struct notice_line *l = &n->line[kind];
+		struct text t = { .used = 0 };
+
+		if (l->held_back == 0)
+			continue;
+		add(&t, "%s: %" PRIu64 " more since the last message of this kind", n->name, l->held_back);
+		if (kind != NOTICE_REOPENED) {
+			add(&t, ", ");
+			add_pages(&t, l->first, l->last);
+		}
+		add(&t, ": %s", kinds[kind].text);
+		emit(n, kinds[kind].priority, &t);
+	}
 	pthread_mutex_destroy(&n->lock);
 }
 

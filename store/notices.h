@@ -28,6 +28,7 @@ enum {
 	NOTICE_GIVEN_UP = ERR_CLASSES, /* held too long */
 	NOTICE_LOST_PAGE,	       /* a request met a page whose content is not known */
 	NOTICE_BAD_PAGE,	       /* what was read did not match */
+	NOTICE_LOST_FILE,	       /* a request of an export that has no file any more */
 	NOTICE_REOPENED,	       /* notices_reopened() */
 	NOTICE_KINDS,
 };
@@ -53,6 +54,7 @@ struct notices {
 
 /* emit may be NULL: nothing is said. name is copied. */
 void notices_init(struct notices *n, const char *name, notices_emit *emit, void *arg);
+/* Says how many were held back last. */
 void notices_end(struct notices *n);
 
 /* Where a request met an error: what ("read", "write"), which pages (last included). */
@@ -61,7 +63,7 @@ struct notice_place {
 	uint64_t first, last;
 };
 
-/* An error of this class, or NOTICE_LOST_PAGE or NOTICE_BAD_PAGE (code 0).  code: errno value.  Says it or holds it back. */
+/* An error of this class, or one of the other kinds (code 0: they say it all).  code: errno value.  Says it or holds it back. */
 void notices_error(struct notices *n, unsigned kind, int code, struct notice_place at, int64_t now_ms);
 
 /* A request begins to be held, ... */

@@ -156,8 +156,8 @@ static int check_key_file(int fd, const char *path, struct errbuf *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "key file %s: it is not a regular file; name a file that holds the key", path);
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return err_set(e, EACCES, "key file %s: it belongs to user %u, who could replace the key; it must be root's or user %u's (chown)",
-			       path, (unsigned)st.st_uid, (unsigned)geteuid());
+		return err_set(e, EACCES, "key file %s: it belongs to user %u, who could replace the key; it must be root's or "
+			       "user %u's (chown)", path, (unsigned)st.st_uid, (unsigned)geteuid());
 	if (st.st_mode & 077)
 		return err_set(e, EACCES, "key file %s: its mode %04o lets others at the key; use chmod 600 and a new key", path,
 			       (unsigned)st.st_mode & 07777);
@@ -176,7 +176,8 @@ struct sealkey *sealkey_load(const char *path, bool allow_unlocked, struct errbu
 
 	if (fd < 0) {
 		if (errno == ENOENT)
-			err_set(e, ENOENT, "key file %s: it does not exist; make one: (umask 077; head -c 32 /dev/urandom > %s)", path, path);
+			err_set(e, ENOENT, "key file %s: it does not exist; make one: (umask 077; "
+				"head -c 32 /dev/urandom > %s)", path, path);
 		else
 			err_errno(e, "key file %s: cannot open it", path);
 		return NULL;
@@ -195,8 +196,8 @@ struct sealkey *sealkey_load(const char *path, bool allow_unlocked, struct errbu
 	if (r < 0)
 		err_errno(e, "key file %s: cannot read it", path);
 	else
-		err_set(e, EINVAL, "key file %s: it must hold a random key of 32 bytes, or 64 hexadecimal digits, and nothing else; make "
-			"one: (umask 077; head -c 32 /dev/urandom > %s)", path, path);
+		err_set(e, EINVAL, "key file %s: it must hold a random key of 32 bytes, or 64 hexadecimal digits, and "
+			"nothing else; make one: (umask 077; head -c 32 /dev/urandom > %s)", path, path);
 	sealkey_free(k);
 	return NULL;
 }
@@ -218,7 +219,8 @@ static int hkdf(const uint8_t key[SEALKEY_BYTES], const void *info, size_t info_
 
 	EVP_KDF_CTX_free(ctx); /* wipes its copy of the key */
 	EVP_KDF_free(kdf);
-	return done ? 0 : err_set(e, ENOTSUP, "OpenSSL cannot derive a key (HKDF with SHA256); see that its default provider is active");
+	return done ? 0 : err_set(e, ENOTSUP, "OpenSSL cannot derive a key (HKDF with SHA256); see that its default "
+				  "provider is active");
 }
 
 static size_t make_info(uint8_t out[INFO_MAX], const char *label, const uint8_t uuid[16], const uint64_t *activation)

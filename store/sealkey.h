@@ -2,14 +2,16 @@
 /* A key of 256 bits in one locked page of a memfd, so that it can be handed to another process as a descriptor without ever
  * being in a message, a file or an argument.
  *
- * There are two kinds.  A master is what an export's key is made of: random and kept nowhere (ephemeral), or the content of the
- * administrator's key file.  It stays with the process that activates.  A subkey is made from it for one activation of one
- * file, so no two activations encrypt under the same key, and the worker that is handed a subkey learns nothing of others.
+ * There are two kinds.  A master is what an export's key is made of: random and kept nowhere (ephemeral), or the
+ * content of the administrator's key file.  It stays with the process that activates.  A subkey is made from it for
+ * one activation of one file, so no two activations encrypt under the same key, and the worker that is handed a
+ * subkey learns nothing of others.
  *
- * The page is locked, left out of core dumps and wiped by its owner (the process that made it) at sealkey_free().  The memory
- * is shared, so a fork copies nothing, and wiping it wipes it for every process that has it; MADV_WIPEONFORK exists for private
- * memory alone, and a program that goes into the background must keep its key.  A process that was handed the descriptor can
- * only read it: the memfd is sealed against other sizes and against new writers.
+ * The page is locked, left out of core dumps and wiped by its owner (the process that made it) at sealkey_free().
+ * The memory is shared, so a fork copies nothing, and wiping it wipes it for every process that has it;
+ * MADV_WIPEONFORK exists for private memory alone, and a program that goes into the background must keep its key.  A
+ * process that was handed the descriptor can only read it: the memfd is sealed against other sizes and against new
+ * writers.
  *
  * No locks: a struct sealkey does not change after it was made.
  */
@@ -26,20 +28,21 @@
 
 struct sealkey;
 
-/* All functions that make one return NULL with *e on failure; release with sealkey_free().  allow_unlocked: go on when the page
- * cannot be locked in memory.
+/* All functions that make one return NULL with *e on failure; release with sealkey_free().  allow_unlocked: go on
+ * when the page cannot be locked in memory.
  */
 
 /* A random master. */
 struct sealkey *sealkey_create_ephemeral(bool allow_unlocked, struct errbuf *e);
 
-/* The master in a key file: 32 bytes, or 64 hexadecimal digits with or without a newline.  Links are followed; it must be a regular
- * file of root or of the process's user, closed to group and others (EACCES), and of this form (EINVAL).
+/* The master in a key file: 32 bytes, or 64 hexadecimal digits with or without a newline.  Links are followed; it
+ * must be a regular file of root or of the process's user, closed to group and others (EACCES), and of this form
+ * (EINVAL).
  */
 struct sealkey *sealkey_load(const char *path, bool allow_unlocked, struct errbuf *e);
 
-/* The subkey for one activation of the file with this uuid: HKDF-SHA256 of the master, info "nbdswap seal v1", uuid, and activation as 8 bytes
- * little-endian.  EINVAL when key is no master.
+/* The subkey for one activation of the file with this uuid: HKDF-SHA256 of the master, info "nbdswap seal v1", uuid,
+ * and activation as 8 bytes little-endian.  EINVAL when key is no master.
  */
 struct sealkey *sealkey_derive(const struct sealkey *master, const uint8_t uuid[16], uint64_t activation, bool allow_unlocked,
 			       struct errbuf *e);
@@ -55,8 +58,8 @@ bool sealkey_is_for(const struct sealkey *k, const uint8_t uuid[16], uint64_t ac
 const uint8_t *sealkey_uuid(const struct sealkey *k); /* 16 bytes */
 uint64_t sealkey_activation(const struct sealkey *k);
 
-/* By which a master is known again when the file comes back: HKDF-SHA256 with an info of its own, so that it tells nothing about the
- * key; it may lie in the file.  0, or -1 with *e.
+/* By which a master is known again when the file comes back: HKDF-SHA256 with an info of its own, so that it tells
+ * nothing about the key; it may lie in the file.  0, or -1 with *e.
  */
 int sealkey_id(const struct sealkey *master, const uint8_t uuid[16], uint8_t id[SEALKEY_ID_BYTES], struct errbuf *e);
 

@@ -20,7 +20,8 @@
 #define SIZE (LIFE_PAGES * (uint64_t)PAGE_BYTES)
 #define FILE_MOST (SIZE + 64 * PAGE_BYTES)
 
-static char *dir, path[300];
+static char *dir, path[300], key_file[300];
+static bool sealed;
 static struct life_told *told;
 static struct fault_counters *shared;
 
@@ -66,15 +67,25 @@ const char *life_spec_name(const struct life_spec *spec)
 	static const char *const provisions[] = { "never", "create", "rewrite", "renew" };
 	static char name[100];
 
-	snprintf(name, sizeof(name), "%s, provision %s", starts[spec->start], provisions[spec->provision]);
+	snprintf(name, sizeof(name), "%s%s, provision %s%s", sealed ? "sealed, " : "", starts[spec->start], provisions[spec->provision],
+		 spec->loses ? ", given up" : "");
 	return name;
 }
 
 /* ---- a life ---- */
 
+static struct backing_options options(enum provision provision)
+{
+	return (struct backing_options){
+		.size = SIZE, .provision = provision, .dirfd = AT_FDCWD, .allow_unlocked = true,
+		.seal = sealed ? PAGE_SEAL_AES_256_GCM : PAGE_SEAL_NONE, .key_file = sealed ? key_file : NULL,
+	};
+}
+
 /* Is the error one that a person can do something with? */
 static void check_error(const char *what, const struct errbuf *e)
 {
+	told->said = true;
 	if (e->code == 0 || !strstr(e->text, path))
 		snprintf(told->unnamed, sizeof(told->unnamed), "%s: (%d) %s", what, e->code, e->text);
 }
@@ -178,8 +189,30 @@ static bool progress(void *arg, uint64_t done, uint64_t total)
 	return true;
 }
 
+/* Gives the content up, as the daemon does when a dead worker's writes cannot be waited for. */
+static void give_up(struct backing *b, struct table *t)
+{
+	struct errbuf e = { .code = 0 };
+	struct pool *pool;
+	struct store *s;
+	unsigned lost = 0;
+
+	if (backing_lost(b, t, &e) < 0)
+		check_error("lost", &e);
+	else
+		told->generation = backing_activation(b);
+	lose_pages();
+	s = make_store(b, t, &pool);
+	for (unsigned page = 0; page < LIFE_PAGES; page++)
+		read_page(s, page, told->wrong, sizeof(told->wrong), &lost);
+	write_pages(s, 3, 2, 200);
+	store_drain(s, 1000);
+	store_free(s);
+	pool_free(pool);
+}
+
 /* Uses it from begin to end.  half: it is left in use. */
-static int use(struct backing *b, uint8_t value, bool half)
+static int use(struct backing *b, uint8_t value, bool half, bool loses)
 {
 	struct errbuf e = { .code = 0 };
 	struct table *t;
@@ -208,6 +241,8 @@ static int use(struct backing *b, uint8_t value, bool half)
 	store_drain(s, 1000);
 	store_free(s);
 	pool_free(pool);
+	if (loses)
+		give_up(b, t);
 	if (half) {
 		table_free(t);
 		return 0;
@@ -221,14 +256,14 @@ static int use(struct backing *b, uint8_t value, bool half)
 	return r;
 }
 
-static int live(enum provision provision, uint8_t value, bool half)
+static int live(enum provision provision, uint8_t value, bool half, bool loses)
 {
-	struct backing_options opt = { .size = SIZE, .provision = provision, .dirfd = AT_FDCWD, .allow_unlocked = true,
-				       .progress = progress };
+	struct backing_options opt = options(provision);
 	struct errbuf e = { .code = 0 };
 	struct backing *b;
 	int r;
 
+	opt.progress = progress;
 	told->anew = provision == PROVISION_RENEW;
 	if (backing_activate(path, &opt, &b, NULL, &e) < 0) {
 		check_error("activate", &e);
@@ -238,7 +273,7 @@ static int live(enum provision provision, uint8_t value, bool half)
 	if (told->filled)
 		forget_pages();
 	told->anew = false;
-	r = use(b, value, half);
+	r = use(b, value, half, loses);
 	backing_close(b);
 	return r;
 }
@@ -269,7 +304,7 @@ bool life_live(const struct life_spec *spec, const char *rules)
 			fprintf(stderr, "%s\n", e.text);
 			_exit(2);
 		}
-		live(spec->provision, 100, false);
+		live(spec->provision, 100, false, spec->loses);
 		told->descriptors_left = count_descriptors() - before;
 		_exit(0);
 	}
@@ -308,7 +343,7 @@ static bool interrupt(void *arg, uint64_t done, uint64_t total)
 /* Every state is made once, in one and the same inode, for a half allocated file is trusted only in its own. */
 static void make_stages(void)
 {
-	struct backing_options opt = { .size = SIZE, .provision = PROVISION_RENEW, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing_options opt = options(PROVISION_RENEW);
 	struct errbuf e;
 	struct backing *b;
 
@@ -316,11 +351,11 @@ static void make_stages(void)
 	backing_close(b);
 	memset(told, 0, sizeof(*told));
 	keep(START_FRESH);
-	assert_int_equal(live(PROVISION_NEVER, 10, false), 0);
+	assert_int_equal(live(PROVISION_NEVER, 10, false, false), 0);
 	assert_int_equal(told->wrong[0], 0);
 	keep(START_USED);
 	keep(START_HOLED);
-	assert_int_equal(live(PROVISION_NEVER, 50, true), 0);
+	assert_int_equal(live(PROVISION_NEVER, 50, true, false), 0);
 	keep(START_UNCLEAN);
 	opt.progress = interrupt;
 	assert_int_equal(backing_activate(path, &opt, &b, NULL, &e), -1);
@@ -329,11 +364,20 @@ static void make_stages(void)
 	keep(START_ALLOCATING);
 }
 
-int life_setup(void **state)
+static void make_key_file(void)
 {
-	(void)state;
+	int fd = open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, "a key of 32 bytes, for this test", 32), 32);
+	close(fd);
+}
+
+static int setup(void)
+{
 	dir = scratch_dir();
 	snprintf(path, sizeof(path), "%s/file", dir);
+	snprintf(key_file, sizeof(key_file), "%s/key", dir);
+	make_key_file();
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	fault_count_in(shared);
@@ -342,6 +386,20 @@ int life_setup(void **state)
 		staged[i] = calloc(1, sizeof(*staged[i]));
 	make_stages();
 	return 0;
+}
+
+int life_setup(void **state)
+{
+	(void)state;
+	sealed = false;
+	return setup();
+}
+
+int life_setup_sealed(void **state)
+{
+	(void)state;
+	sealed = true;
+	return setup();
 }
 
 int life_teardown(void **state)
@@ -375,14 +433,14 @@ void life_stage(const struct life_spec *spec)
 	fsync(fd);
 	close(fd);
 	*told = s->told;
-	told->activated = told->began = told->ended = false;
+	told->activated = told->began = told->ended = told->said = false;
 }
 
 /* ---- after it ---- */
 
 static bool inspect(enum provision provision, struct life_found *found)
 {
-	struct backing_options opt = { .size = SIZE, .provision = provision, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing_options opt = options(provision);
 	struct errbuf e = { .code = 0 };
 	struct backing *b;
 	struct table *t;

@@ -24,6 +24,7 @@ enum life_start {
 struct life_spec {
 	enum life_start start;
 	enum provision provision;
+	bool loses; /* in the midst of it the content is given up (backing_lost) */
 };
 
 /* What the child says, in memory that outlives it. */
@@ -38,6 +39,7 @@ struct life_told {
 	bool activated, began, ended;
 	bool filled;	/* this life wrote every page itself */
 	uint64_t generation; /* 0: none was ever handed out */
+	bool said; /* that something failed */
 	int descriptors_left;
 	char unnamed[800], wrong[200];
 };
@@ -53,6 +55,7 @@ struct life_found {
 bool life_place(bool on_disk);
 
 int life_setup(void **state); /* after life_place() */
+int life_setup_sealed(void **state); /* all of it with pages sealed by a key file */
 int life_teardown(void **state);
 
 /* Puts the file into the state that the spec begins with. */

@@ -2,8 +2,11 @@
 # Tests over the store's variant with faults.  The shared support is compiled in rather than linked: its library brings the normal store.
 FAULT_TESTS = \
 	tests/faults/test-fault-layer \
-	tests/faults/test-model \
-	tests/faults/test-sweep
+	tests/faults/test-model
+if !SANITIZERS
+# A process for each of thousands of faults, which takes the better part of an hour under a sanitizer.
+FAULT_TESTS += tests/faults/test-sweep
+endif
 FAULT_TEST_SUPPORT = tests/store/support.c tests/store/support.h
 FAULT_TEST_CPPFLAGS = $(AM_CPPFLAGS) -DNBDSWAP_FAULTS
 FAULT_TEST_LDADD = libstore-fault.la $(CMOCKA_LIBS)
@@ -20,6 +23,7 @@ tests_faults_test_model_LDADD = $(FAULT_TEST_LDADD) -lpthread
 
 FAULT_SHELL_TESTS = \
 	tests/faults/test-calls-go-through-the-layer.sh \
+	tests/faults/test-lying-storage.sh \
 	tests/faults/test-release-has-no-faults.sh
 
 check_PROGRAMS += $(FAULT_TESTS)

@@ -30,9 +30,12 @@ struct served {
 	bool strict;
 	const char *rules, *scrub_rules;
 	uint64_t seed;
+	unsigned drain_us; /* after so long the server stops in order, as for a reload; 0: it goes on */
 };
 
-/* Never returns: exits 0 when the target is reached, or something was wrong. */
+#define SERVER_DRAINED 4
+
+/* Never returns: exits 0 when the target is reached, or something was wrong, SERVER_DRAINED when it was to stop. */
 _Noreturn void serve(const struct served *v);
 
 /* As the daemon does meanwhile, in another process: reads all pages and compares them, over and over.  Never returns. */

@@ -51,15 +51,15 @@ static const struct sweep sweeps[] = {
 	{ "kill in a torn allocation", "alloc.write:torn,kill,done", true, 4 },
 	{ "torn trailer write", "trailer.write:torn", false, 2 },
 	{ "lost trailer write", "trailer.write:lost", false, 1 },
-	{ "flipped trailer write", "trailer.write:flip=304", false, 12 },
-	{ "flipped trailer read", "trailer.read:flip=304", false, 12 },
+	{ "flipped trailer write", "trailer.write:flip=304", false, 6 },
+	{ "flipped trailer read", "trailer.read:flip=304", false, 6 },
 	{ "flipped trailer write, killed later", "rw.write:kill,nth=3;trailer.write:flip=304", false, 4 },
 	{ "lost trailer write, killed later", "rw.write:kill,nth=3;trailer.write:lost", false, 1 },
 	{ "misdirected trailer read", "trailer.read:misdirect", false, 4 },
 	{ "torn image write", "image.write:torn", false, 4 },
 	{ "lost image write", "image.write:lost", false, 1 },
-	{ "flipped image write", "image.write:flip", false, 12 },
-	{ "flipped image read", "image.read:flip", false, 12 },
+	{ "flipped image write", "image.write:flip", false, 6 },
+	{ "flipped image read", "image.read:flip", false, 6 },
 	{ "misdirected image read", "image.read:misdirect", false, 4 },
 	{ "torn allocation", "alloc.write:torn", false, 4 },
 	{ "lost allocation", "alloc.write:lost", false, 1 },
@@ -95,7 +95,7 @@ static void judge(const struct life_spec *spec, const struct sweep *s, const cha
 		fail_msg("%s: %d descriptors are left open", where, told->descriptors_left);
 	if (spec->start == START_HOLED && told->activated && !told->filled)
 		fail_msg("%s: a file with a hole was activated", where);
-	for (size_t i = 0; told->ended && !may_go_on(s) && i < sizeof(must_tell) / sizeof(must_tell[0]); i++)
+	for (size_t i = 0; told->ended && !told->said && !may_go_on(s) && i < sizeof(must_tell) / sizeof(must_tell[0]); i++)
 		if (fault_hits_at(must_tell[i]))
 			fail_msg("%s: %s failed and nobody said so", where, fault_point_name(must_tell[i]));
 	life_inspect(spec, &found);
@@ -112,6 +112,21 @@ static void judge(const struct life_spec *spec, const struct sweep *s, const cha
 		fail_msg("%s: ended without an error, but %u pages are lost", where, found.lost);
 }
 
+/* A child is ten times as slow under a sanitizer, and what it looks for it finds at the first seed and in few states. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SEEDS(s) 1u
+#define FIRST_PROVISION PROVISION_CREATE
+#define LAST_PROVISION PROVISION_CREATE
+#define STARTS(s) ((s) == START_NONE || (s) == START_USED)
+#define SOME_OF(specs) 1u
+#else
+#define SEEDS(s) ((s)->seeds)
+#define FIRST_PROVISION PROVISION_NEVER
+#define LAST_PROVISION PROVISION_RENEW
+#define STARTS(s) true
+#define SOME_OF(specs) (sizeof(specs) / sizeof((specs)[0]))
+#endif
+
 /* One way to fail, at every call. */
 static void sweep_one(const struct life_spec *spec, const struct sweep *s)
 {
@@ -123,7 +138,7 @@ static void sweep_one(const struct life_spec *spec, const struct sweep *s)
 		/* A rule of two has a hit in each life; the file has no more than these calls of one kind. */
 		if (strchr(s->rule, ';') && n > 12)
 			return;
-		for (unsigned seed = 1; seed <= s->seeds; seed++) {
+		for (unsigned seed = 1; seed <= SEEDS(s); seed++) {
 			snprintf(when, sizeof(when), "nth=%u,seed=%u", n, seed);
 			snprintf(rule, sizeof(rule), "%s,%s", s->rule, when);
 			snprintf(where, sizeof(where), "%s, %s at call %u, seed %u", life_spec_name(spec), s->name, n, seed);
@@ -146,21 +161,53 @@ static void every_call(void **state)
 
 	(void)state;
 	for (int start = 0; start < START_COUNT; start++)
-		for (int provision = PROVISION_NEVER; provision <= PROVISION_RENEW; provision++) {
+		for (int provision = FIRST_PROVISION; STARTS(start) && provision <= LAST_PROVISION; provision++) {
 			spec = (struct life_spec){ .start = (enum life_start)start, .provision = (enum provision)provision };
 			for (size_t i = 0; i < sizeof(sweeps) / sizeof(sweeps[0]); i++)
 				sweep_one(&spec, &sweeps[i]);
 		}
 	print_message("%u lives, %u faults, %u refused afterwards, %u pages lost\n", lives, hits, refusals, lost_pages);
-	assert_true(hits > 3000);
+	assert_true(hits > 500);
+}
+
+static void every_call_of(const struct life_spec *specs, size_t count)
+{
+	unsigned before = hits;
+
+	for (size_t k = 0; k < count; k++)
+		for (size_t i = 0; i < sizeof(sweeps) / sizeof(sweeps[0]); i++)
+			sweep_one(&specs[k], &sweeps[i]);
+	print_message("%u faults\n", hits - before);
+	assert_true(hits - before > 300);
+}
+
+static void every_call_sealed(void **state)
+{
+	static const struct life_spec specs[] = {
+		{ START_USED, PROVISION_NEVER, false }, { START_NONE, PROVISION_CREATE, false }, { START_UNCLEAN, PROVISION_NEVER, false },
+		{ START_USED, PROVISION_RENEW, false }, { START_USED, PROVISION_NEVER, true },
+	};
+
+	(void)state;
+	every_call_of(specs, SOME_OF(specs));
+}
+
+static void every_call_when_given_up(void **state)
+{
+	static const struct life_spec specs[] = {
+		{ START_USED, PROVISION_NEVER, true }, { START_FRESH, PROVISION_NEVER, true }, { START_UNCLEAN, PROVISION_NEVER, true },
+	};
+
+	(void)state;
+	every_call_of(specs, SOME_OF(specs));
 }
 
 /* Where the file system tells more about the file, and can be asked for more. */
 static void every_call_on_disk(void **state)
 {
 	static const struct life_spec specs[] = {
-		{ START_NONE, PROVISION_CREATE }, { START_USED, PROVISION_NEVER }, { START_HOLED, PROVISION_NEVER },
-		{ START_HOLED, PROVISION_RENEW },
+		{ START_NONE, PROVISION_CREATE, false }, { START_USED, PROVISION_NEVER, false },
+		{ START_HOLED, PROVISION_NEVER, false }, { START_HOLED, PROVISION_RENEW, false },
 	};
 	unsigned before = hits;
 
@@ -190,7 +237,7 @@ static void from_every_call_on(void **state)
 
 	(void)state;
 	for (int start = 0; start < START_COUNT; start++)
-		for (int provision = PROVISION_NEVER; provision <= PROVISION_RENEW; provision++)
+		for (int provision = FIRST_PROVISION; STARTS(start) && provision <= LAST_PROVISION; provision++)
 			for (size_t i = 0; i < sizeof(lasting) / sizeof(lasting[0]); i++) {
 				bool hit = true;
 
@@ -207,13 +254,15 @@ static void from_every_call_on(void **state)
 				}
 			}
 	print_message("%u faults for good\n", hits - before);
-	assert_true(hits - before > 300);
+	assert_true(hits - before > 100);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(every_call, life_setup, life_teardown),
+		cmocka_unit_test_setup_teardown(every_call_sealed, life_setup_sealed, life_teardown),
+		cmocka_unit_test_setup_teardown(every_call_when_given_up, life_setup, life_teardown),
 		cmocka_unit_test_setup_teardown(from_every_call_on, life_setup, life_teardown),
 		cmocka_unit_test_setup_teardown(every_call_on_disk, setup_on_disk, life_teardown),
 	};

@@ -4,16 +4,12 @@
 #include "tests/fuzz/fakedaemon.h"
 
 #include "common/fdmsg.h"
-#include "server/spawn.h"
-#include "store/page.h"
+#include "tests/fuzz/fakeparts.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <ev.h>
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 /* Its parts are static: setup, begin and teardown are to be those of the daemon. */
 static bool ended;
@@ -26,21 +22,7 @@ static void note_break(void)
 #undef ev_break
 
 #define CLIENTS 3
-#define WORKER_PID 0x7ffffff0 /* no process can have it */
-#define SIZE (64u << 10)      /* the smallest that the configuration takes */
 #define ANSWERS_MAX (1u << 20)
-
-struct job_runner {
-	struct ev_loop *loop;
-};
-
-struct job {
-	struct job *next;
-	struct job_runner *runner;
-	const struct job_ops *ops;
-	void *arg;
-	bool was_run;
-};
 
 static struct client_end {
 	int fd; /* -1: not connected */
@@ -53,132 +35,7 @@ static struct client_end {
 } ends[CLIENTS];
 
 static struct daemon *d;
-static struct job *jobs;
-static int worker_end = -1;
 static size_t worker_requests, worker_answers;
-static bool spawn_fails;
-
-/* In place of job.c, spawn.c, memlock.c, procself.c. */
-struct job_runner *job_runner_create(struct ev_loop *loop, unsigned max_running, struct errbuf *e)
-{
-	struct job_runner *r = calloc(1, sizeof(*r));
-
-	r->loop = loop;
-	return r;
-}
-
-void job_runner_free(struct job_runner *r)
-{
-	promise(!r || job_runner_idle(r), "a runner is freed while jobs run");
-	free(r);
-}
-
-bool job_runner_idle(const struct job_runner *r)
-{
-	for (const struct job *j = jobs; j; j = j->next)
-		if (j->runner == r)
-			return false;
-	return true;
-}
-
-int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct errbuf *e)
-{
-	struct job *j = calloc(1, sizeof(*j)), **p;
-
-	for (p = &jobs; *p; p = &(*p)->next)
-		promise((*p)->runner != r || (*p)->arg != arg, "two jobs of a kind for one export");
-	j->runner = r;
-	j->ops = ops;
-	j->arg = arg;
-	*p = j;
-	return 0;
-}
-
-void job_poke(struct job *j)
-{
-	if (j->ops->progress) /* really some time later; it only reads counters */
-		j->ops->progress(j->arg);
-}
-
-bool fake_job_run(void)
-{
-	for (struct job *j = jobs; j; j = j->next)
-		if (!j->was_run) {
-			j->ops->run(j, j->arg);
-			j->was_run = true;
-			return true;
-		}
-	return false;
-}
-
-bool fake_job_done(void)
-{
-	for (struct job **p = &jobs; *p; p = &(*p)->next)
-		if ((*p)->was_run) {
-			struct job *j = *p;
-
-			*p = j->next;
-			j->ops->done(j->arg);
-			free(j);
-			return true;
-		}
-	return false;
-}
-
-pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e)
-{
-	promise(worker_end < 0, "a second worker is started");
-	if (spawn_fails)
-		return err_set(e, EAGAIN, "no process");
-	worker_end = dup(sock);
-	fcntl(worker_end, F_SETFL, O_NONBLOCK);
-	worker_requests = worker_answers = 0;
-	return WORKER_PID;
-}
-
-/* Killed, it is dead when the target lets the daemon hear of it. */
-int kill(pid_t pid, int sig)
-{
-	if (pid == WORKER_PID)
-		return 0;
-	return (int)syscall(SYS_kill, pid, sig);
-}
-
-int memlock_process(struct errbuf *e)
-{
-	return 0;
-}
-
-int memlock_verify(uint64_t *locked_kib, struct errbuf *e)
-{
-	return 0;
-}
-
-int memlock_populate_future(struct errbuf *e)
-{
-	return 0;
-}
-
-int procself_undumpable(struct errbuf *e)
-{
-	return 0;
-}
-
-/* A scrub's rate: nothing is waited for. */
-int nanosleep(const struct timespec *wanted, struct timespec *left)
-{
-	return 0;
-}
-
-int procself_oom_score(int score, struct errbuf *e)
-{
-	return 0;
-}
-
-int procself_io_flusher(struct errbuf *e)
-{
-	return 0;
-}
 
 /* An answer on the control socket, or progress. */
 static void take_line(struct client_end *c, const char *line, size_t n)
@@ -213,7 +70,7 @@ static void take_answers(struct client_end *c)
 	}
 }
 
-/* A packet to the worker: a command, or an answer, which has descriptors exactly when it grants an export. */
+/* A packet to the worker: a command, or an answer, which has descriptors when it grants an export, or a file that was opened anew. */
 static void take_packet(const char *text, size_t n, size_t nfds)
 {
 	json_t *o = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL), *ok = json_object_get(o, "ok");
@@ -225,8 +82,8 @@ static void take_packet(const char *text, size_t n, size_t nfds)
 	} else {
 		promise(json_is_boolean(ok) && json_is_integer(json_object_get(o, "id")), "the worker gets \"%.*s\"", (int)n, text);
 		promise(json_is_true(ok) || json_is_string(json_object_get(o, "error")), "refused without a reason");
-		promise(json_object_get(o, "session") ? nfds == 2 || nfds == 3 : nfds == 0, "%zu descriptors", nfds);
-		promise(nfds == 0 || (name && exports_find(&d->exports, name)), "an export that is none is granted");
+		promise(json_object_get(o, "session") ? nfds == 2 || nfds == 3 : nfds <= json_is_true(ok), "%zu descriptors", nfds);
+		promise(nfds < 2 || (name && exports_find(&d->exports, name)), "an export that is none is granted");
 		worker_answers++;
 	}
 	json_decref(o);
@@ -237,16 +94,18 @@ static void take_packets(void)
 	static char text[FDMSG_MAX + 1];
 	int fds[FDMSG_FDS];
 	struct errbuf e;
-	size_t nfds;
+	size_t nfds, later = 0;
 	ssize_t n;
 
-	while (worker_end >= 0 && (n = fdmsg_recv(worker_end, text, fds, &nfds, &e)) > 0) {
+	while (fake_worker_end >= 0 && (n = fdmsg_recv(fake_worker_end, text, fds, &nfds, &e)) > 0) {
 		for (size_t i = 0; i < nfds; i++)
 			close(fds[i]);
 		take_packet(text, (size_t)n, nfds);
 	}
-	promise(worker_end < 0 || d->worker.sock < 0 || worker_answers == worker_requests, "%zu answers to %zu requests of the worker",
-		worker_answers, worker_requests);
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		later += x->reopen_id != 0;
+	promise(fake_worker_end < 0 || d->worker.sock < 0 || worker_answers + later == worker_requests,
+		"%zu answers to %zu requests of the worker, %zu to come", worker_answers, worker_requests, later);
 }
 
 /* Who has a session has an export that is served, and the lease counts it. */
@@ -337,8 +196,8 @@ void fake_control_close(unsigned client)
 	ends[client].fd = -1;
 }
 
-/* Is it one that is to be answered, as common/broker.h has it? */
-static bool is_request(const void *bytes, size_t n)
+/* Is it one that is to be answered, as common/broker.h has it?  *bad: it has no id, so it need not be. */
+static bool is_request(const void *bytes, size_t n, bool *bad)
 {
 	static const char *const events[] = { "ready", "drained", "log", "forgotten" };
 	json_t *o = json_loadb(bytes, n, 0, NULL);
@@ -348,6 +207,7 @@ static bool is_request(const void *bytes, size_t n)
 	for (size_t i = 0; event && i < sizeof(events) / sizeof(events[0]); i++)
 		known |= strcmp(event, events[i]) == 0;
 	is = !known && json_is_string(json_object_get(o, "op"));
+	*bad = is && json_integer_value(json_object_get(o, "id")) == 0;
 	json_decref(o);
 	return is;
 }
@@ -355,10 +215,11 @@ static bool is_request(const void *bytes, size_t n)
 void fake_worker_send(const void *bytes, size_t n, size_t nfds)
 {
 	int fds[FDMSG_FDS] = { 0, 0, 0, 0 };
+	bool bad, request = is_request(bytes, n, &bad);
 
-	if (worker_end < 0 || fdmsg_send(worker_end, bytes, n, fds, nfds, NULL) < 0)
+	if (bad || fake_worker_end < 0 || fdmsg_send(fake_worker_end, bytes, n, fds, nfds, NULL) < 0)
 		return;
-	worker_requests += is_request(bytes, n);
+	worker_requests += request;
 	fake_run();
 }
 
@@ -366,10 +227,11 @@ void fake_worker_exit(int status)
 {
 	struct worker *w = &d->worker;
 
-	if (w->pid != WORKER_PID)
+	if (w->pid != FAKE_WORKER_PID)
 		return;
-	close(worker_end);
-	worker_end = -1;
+	close(fake_worker_end);
+	fake_worker_end = -1;
+	worker_requests = worker_answers = 0;
 	w->child.rstatus = status;
 	ev_feed_event(d->loop, &w->child, EV_CHILD);
 	fake_run();
@@ -388,7 +250,7 @@ void fake_worker_timer(void)
 
 void fake_spawn_fails(bool fails)
 {
-	spawn_fails = fails;
+	fake_spawn_refused = fails;
 }
 
 void fake_tick(bool late)
@@ -413,77 +275,6 @@ void fake_term(void)
 	ev_invoke(d->loop, &d->sigterm, EV_SIGNAL);
 }
 
-static void put_text(const char *name, const char *text)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", fuzz_dir(), name);
-	f = fopen(path, "we");
-	promise(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s cannot be written", path);
-}
-
-void fake_config(unsigned which)
-{
-	static const char listen_[] = "listen = unix:%D/listen\n";
-	static const struct {
-		const char *server, *exports;
-	} configs[FAKE_CONFIGS] = {
-		{ listen_, "[export a]\nfile = %D/a\ndescription = first\n[export b]\nfile = %D/b\nsize = 64K\n"
-			   "[export m]\nfile = %D/m\nprovision = never\n" },
-		{ listen_, "[export a]\nfile = %D/a\nretry-time = 5\n" }, /* two removed, a description changed */
-		{ listen_, "[export a]\nfile = %D/b\nsize = 64K\n[export b]\nfile = %D/a\n" },  /* exchanged */
-		{ listen_, "[export n]\nfile = %D/a\n[export b]\nfile = %D/b\nsize = 64K\n" }, /* renamed */
-		{ listen_, "[export a]\nfile = %D/a\nsize = 68K\n[export \xe4]\nfile = %D/\xe4\ndescription = \xe4\n" },
-		{ "listen = unix:%D/elsewhere\n", "[export a]\nfile = %D/a\n[export b]\nfile = %D/b\nsize = 64K\nseal = aes-256-gcm\n" },
-		{ "threads = 3\n", "[export a]\nfile = %D/a\n" }, /* needs a restart */
-		{ listen_, "[export a\n" }, { listen_, "[\xe4]\n" },
-	};
-	const char *parts[] = { "[server]\ncontrol = %D/control\nnbdkit = /bin/false\n", configs[which].server, configs[which].exports };
-	char text[2048], *out = text;
-
-	for (unsigned i = 0; i < 3; i++)
-		for (const char *s = parts[i]; *s; s++)
-			if (*s == '%')
-				out += sprintf(out, "%s", fuzz_dir()), s++;
-			else
-				*out++ = *s;
-	*out = '\0';
-	put_text("conf", text);
-}
-
-/* Files as they are to be at the beginning: "a" activated once and ended cleanly. */
-static void put_files(void)
-{
-	static char *image;
-	static size_t size;
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/m", fuzz_dir());
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/b", fuzz_dir());
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/a", fuzz_dir());
-	if (!image) {
-		struct backing_options opt = { .size = SIZE, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
-		struct backing *b;
-		struct table *t;
-		struct errbuf e;
-
-		promise(backing_activate(path, &opt, &b, NULL, &e) == 0 && backing_begin(b, &t, &e) == 0 &&
-			backing_end(b, t, &e) == 0, "%s: %s", path, e.text);
-		table_free(t);
-		backing_close(b);
-		f = fopen(path, "re");
-		image = malloc(2 * SIZE);
-		size = fread(image, 1, 2 * SIZE, f);
-		fclose(f);
-	}
-	f = fopen(path, "r+e"); /* the same inode, which its trailer names */
-	promise(f && fwrite(image, 1, size, f) == size && fclose(f) == 0 && truncate(path, (off_t)size) == 0, "%s", path);
-}
-
 void fake_begin(void)
 {
 	struct conf_errors errors;
@@ -491,11 +282,12 @@ void fake_begin(void)
 	struct errbuf e;
 
 	fuzz_dir();
-	put_files();
+	fake_files();
 	fake_config(0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		ends[i].fd = -1;
-	ended = spawn_fails = false;
+	ended = fake_spawn_refused = false;
+	worker_requests = worker_answers = 0;
 	d = calloc(1, sizeof(*d));
 	snprintf(path, sizeof(path), "%s/conf", fuzz_dir());
 	d->conf = conf_load(path, &errors);
@@ -526,12 +318,7 @@ static void settle_all(void)
 /* What the process's end does away with when it is in too much of a hurry to do it itself. */
 static void bury(void)
 {
-	struct job *j;
-
-	while ((j = jobs)) {
-		jobs = j->next;
-		free(j);
-	}
+	fake_jobs_drop();
 	while (d->exports.first) {
 		struct export *x = d->exports.first;
 
@@ -573,9 +360,9 @@ void fake_end(void)
 	ev_child_stop(d->loop, &d->worker.child);
 	if (d->worker.sock >= 0)
 		close(d->worker.sock);
-	if (worker_end >= 0)
-		close(worker_end);
-	worker_end = -1;
+	if (fake_worker_end >= 0)
+		close(fake_worker_end);
+	fake_worker_end = -1;
 	while (d->sessions.first) {
 		struct session *s = d->sessions.first;
 

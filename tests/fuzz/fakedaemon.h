@@ -24,7 +24,7 @@ void fake_run(void);
 void fake_control_send(unsigned client, const void *bytes, size_t n);
 void fake_control_close(unsigned client);
 
-/* The worker: a packet with nfds descriptors, its end (it is also killed in earnest then), its timer, whether the next one can be started. */
+/* The worker: a packet with nfds descriptors, its end, its timer, whether the next one can be started. */
 void fake_worker_send(const void *bytes, size_t n, size_t nfds);
 void fake_worker_exit(int status);
 void fake_worker_timer(void);

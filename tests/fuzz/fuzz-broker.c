@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's end of the broker (fuzz-control has the daemon's).  The input is a list of pieces with 0xff between them; the first byte of
  * a piece says what happens:
- *   o c l  the worker opens the export that the rest names, closes it, lists
+ *   o c l r the worker opens the export that the rest names, closes it, lists, has its file opened anew
  *   0 to 4 the daemon's next packet, with so many descriptors: a file, a table, more files;  5: two files, no table;
  *   6 7    a file, a sealed table, its key;  without the key
  *   n      what follows are the packets to the next request;  g  the daemon goes away instead of answering
@@ -130,6 +130,19 @@ static void check_grant(const struct grant *g)
 	table_free(g->table);
 }
 
+static void reopen(struct broker *b, const char *name)
+{
+	struct errbuf e = { .code = 0 };
+	int fd = -1;
+
+	if (b->reopen(b->self, name, &fd, &e) == REOPEN_SAME) {
+		promise(fcntl(fd, F_GETFD) & FD_CLOEXEC, "the file's descriptor is handed on to children");
+		close(fd);
+	} else {
+		promise(e.code && fd < 0, "refused without a reason");
+	}
+}
+
 static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 {
 	static const struct peer peer = { .address = "10.0.0.1:5" };
@@ -152,7 +165,9 @@ static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 			b->close(b->self, &g);
 		else if (what == 'l' && b->list(b->self, listed, NULL, &e) < 0)
 			promise(e.code, "refused without a reason");
-		made += what == 'o' || what == 'c' || what == 'l';
+		else if (what == 'r')
+			reopen(b, name);
+		made += strchr("oclr", what) != NULL;
 		free(name);
 	}
 }

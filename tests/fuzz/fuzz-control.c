@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The control socket and what stands behind it.  The input is a list of pieces with 0xff (which no JSON has) between them; the first byte of
- * a piece says what happens:
+/* The control socket and what stands behind it.  The input is a list of pieces with 0xff (which no JSON has) between them; the first
+ * byte of a piece says what happens:
  *   1 2 3  the rest is sent to the control socket by this client       x    the rest's first byte, 1 2 3: this client goes
  *   L      this client (1 2 3) sends a long line: so many bytes (0 to 9) about as may be, and an end of line if a third byte is there
  *   w W    the rest is a packet from the worker; W with descriptors    e    the worker ends       T  its timer runs out

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The tail of a backing file: two header slots and the image of a page table.  The input is
- *   1 byte   pages of the export, less one, plus 12 times how it is opened: without a seal, with a key of its own, with a key file
+ *   1 byte   pages of the export, less one, plus 12 times how it is opened: without a seal, with a key of its own, with a key file,
+ *            plus 36 if a page is lost while it is in use
  *   2 x TRAILER_ROOM bytes   the beginnings of the two slots
  *   the rest  the image
  * and is laid out as a file on tmpfs, which is read, activated, begun, ended and begun again.  The checks (XXH3) are put right by the
@@ -315,7 +316,7 @@ static void check_begun(const struct trailer *before, enum trailer_seal seal, st
 }
 
 /* Begins, ends, and comes back to the same table; with a key that is gone, to its pages being lost. */
-static void use(struct backing *b, const struct trailer *before, enum trailer_seal seal, const unsigned char *whole)
+static void use(struct backing *b, const struct trailer *before, enum trailer_seal seal, bool lose, const unsigned char *whole)
 {
 	static unsigned char entries[PAGES_MAX * ENTRY_BYTES_SEALED];
 	struct backing_options opt = options(seal);
@@ -324,6 +325,7 @@ static void use(struct backing *b, const struct trailer *before, enum trailer_se
 	struct backing *again;
 	struct table *t;
 	uint64_t bytes, activation;
+	bool fresh = before->state == TRAILER_CLEAN && before->table == TRAILER_TABLE_FRESH, forgotten;
 	void *image;
 
 	if (backing_begin(b, &t, &e) < 0) {
@@ -332,9 +334,13 @@ static void use(struct backing *b, const struct trailer *before, enum trailer_se
 		return;
 	}
 	check_begun(before, seal, b, t, whole);
+	if (lose)
+		set_page(t, 0, PAGE_LOST, false);
 	image = table_image(t, &bytes);
 	memcpy(entries, image, (size_t)bytes);
 	table_count(t, &was);
+	/* Where nothing was written there is nothing to forget. */
+	forgotten = seal == TRAILER_SEAL_EPHEMERAL && !(fresh && was.fresh == table_pages(t));
 	activation = backing_activation(b);
 	promise(backing_end(b, t, &e) == 0, "it cannot be ended: %s", e.text);
 	table_free(t);
@@ -346,12 +352,12 @@ static void use(struct backing *b, const struct trailer *before, enum trailer_se
 	promise(!backing_was_unclean(again), "it comes back as unclean");
 	promise((backing_activation(again) == activation) == (seal != TRAILER_SEAL_EPHEMERAL), "the generation of a key that is %s",
 		seal == TRAILER_SEAL_EPHEMERAL ? "gone" : "there");
-	if (seal == TRAILER_SEAL_EPHEMERAL)
+	if (forgotten)
 		promise(is.fresh == was.fresh && is.lost == table_pages(t) - was.fresh, "pages outlive their key");
 	else
 		promise(is.lost == was.lost && is.fresh == was.fresh && is.same == was.same && is.written == was.written,
 			"it comes back otherwise");
-	if (was.lost == 0 && seal != TRAILER_SEAL_EPHEMERAL)
+	if (was.lost == 0 && seal != TRAILER_SEAL_EPHEMERAL) /* whose entries are bound to the next generation */
 		promise(memcmp(entries, image, (size_t)bytes) == 0, "its table comes back otherwise");
 	table_free(t);
 	backing_close(again);
@@ -385,7 +391,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (b) {
 		promise(backing_data_size(b) == t.data_size && backing_was_unclean(b) == (t.state == TRAILER_IN_USE),
 			"not what the trailer says");
-		use(b, &t, seal_of(data), whole);
+		use(b, &t, seal_of(data), data[0] / (3 * PAGES_MAX) % 2, whole);
 	}
 	return 0;
 }
@@ -404,10 +410,31 @@ static void keep(const char *dir, const char *what, enum trailer_seal seal, int 
 		promise(pread(fd, data + 1 + i * TRAILER_ROOM, TRAILER_ROOM,
 			      (off_t)(t.file_size - (TRAILER_SLOTS - i) * PAGE_BYTES)) == TRAILER_ROOM, "no slot");
 	promise(pread(fd, data + INPUT_MIN, SEED_PAGES * ENTRY_BYTES_SEALED, (off_t)t.table_offset) > 0, "no image");
-	if (spoil >= 0)
+	if (spoil == 0)
+		data[0] = (uint8_t)(data[0] + 3 * PAGES_MAX);
+	else if (spoil > 0)
 		data[spoil] ^= 1;
 	snprintf(name, sizeof(name), "%s-%s", seals[seal], what);
 	seed(dir, name, data, INPUT_MIN + SEED_PAGES * ENTRY_BYTES_SEALED);
+}
+
+/* One whose headers contradict themselves, with right checks. */
+static void keep_contradiction(const char *dir, const char *what, enum trailer_seal seal, uint64_t data_size)
+{
+	struct trailer real, t;
+	unsigned char page[PAGE_BYTES] = "";
+
+	trailer_layout(&real, SEED_PAGES * PAGE_BYTES);
+	promise(read_trailer(&t, real.file_size) == 1, "no trailer");
+	trailer_layout(&t, data_size);
+	t.file_size = real.file_size;
+	t.state = TRAILER_ALLOCATING; /* then nothing else stands in the way */
+	t.allocated = 0;
+	t.check = header_check(&t);
+	memcpy(page, &t, sizeof(t));
+	for (unsigned i = 1; i <= TRAILER_SLOTS; i++)
+		promise(pwrite(fd, page, sizeof(page), (off_t)(real.file_size - i * PAGE_BYTES)) == PAGE_BYTES, "not written");
+	keep(dir, what, seal, -1);
 }
 
 static bool no_further(void *arg, uint64_t done, uint64_t total)
@@ -431,10 +458,12 @@ static void make_seeds_of(const char *dir, enum trailer_seal seal)
 	opt.progress = NULL;
 	promise(backing_activate(path, &opt, &b, NULL, &e) == 0, "%s", e.text);
 	keep(dir, "fresh", seal, -1);
+	keep(dir, "fresh-and-lost", seal, 0);
 	promise(backing_begin(b, &t, &e) == 0, "%s", e.text);
 	keep(dir, "in-use", seal, -1);
 	set_page(t, 0, PAGE_WRITTEN, false);
 	set_page(t, 1, PAGE_SAME, false);
+	atomic_store(&table_counters(t)->writes, 2);
 	promise(backing_end(b, t, &e) == 0, "%s", e.text);
 	keep(dir, "clean", seal, -1);
 	keep(dir, "torn-slot-0", seal, 1 + 100);
@@ -443,6 +472,8 @@ static void make_seeds_of(const char *dir, enum trailer_seal seal)
 	keep(dir, "other-version", seal, 1 + offsetof(struct trailer, version));
 	table_free(t);
 	backing_close(b);
+	keep_contradiction(dir, "smaller", seal, PAGE_BYTES);
+	keep_contradiction(dir, "no-whole-page", seal, SEED_PAGES * PAGE_BYTES - 512);
 }
 
 void make_seeds(const char *dir)

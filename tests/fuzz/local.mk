@@ -23,7 +23,9 @@ fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIB
 # Of the client and the plugin, what reads from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
 	client/nbddev.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c plugin/broker_remote.c
-fuzz_shared = tests/fuzz/fuzz.c tests/fuzz/fakedaemon.c
+fuzz_daemon = tests/fuzz/fakedaemon.c tests/fuzz/fakefiles.c tests/fuzz/fakeparts.c
+fuzz_table = tests/fuzz/tableworld.c
+fuzz_shared = tests/fuzz/fuzz.c $(fuzz_daemon) $(fuzz_table)
 fuzz_objects = $(fuzz_tested:%.c=tests/fuzz/obj/%.o)
 fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
 fuzz_programs = $(FUZZ_TARGETS:%=tests/fuzz/%)
@@ -35,7 +37,8 @@ tests/fuzz/libtested.a: $(fuzz_objects)
 	$(AM_V_GEN)rm -f $@ && $(AR) cr $@ $(fuzz_objects)
 $(fuzz_programs): tests/fuzz/%: tests/fuzz/obj/tests/fuzz/%.o tests/fuzz/obj/tests/fuzz/fuzz.o tests/fuzz/libtested.a
 	$(AM_V_CCLD)$(CLANG) -fsanitize=fuzzer,$(fuzz_sanitize) -o $@ $(filter %.o,$^) tests/fuzz/libtested.a $(fuzz_libs)
-tests/fuzz/fuzz-control: tests/fuzz/obj/tests/fuzz/fakedaemon.o
+tests/fuzz/fuzz-control: $(fuzz_daemon:%.c=tests/fuzz/obj/%.o)
+tests/fuzz/fuzz-table: $(fuzz_table:%.c=tests/fuzz/obj/%.o)
 -include $(fuzz_objects:.o=.d) $(fuzz_own_objects:.o=.d)
 
 fuzz-programs: $(fuzz_programs)
@@ -51,4 +54,4 @@ CLEANFILES += $(fuzz_programs) tests/fuzz/libtested.a
 
 TESTS += tests/fuzz/test-fuzz-short.sh
 EXTRA_DIST += tests/fuzz/run.sh tests/fuzz/test-fuzz-short.sh tests/fuzz/corpus tests/fuzz/dict tests/fuzz/fuzz.h \
-	tests/fuzz/fakedaemon.h $(fuzz_shared) $(FUZZ_TARGETS:%=tests/fuzz/%.c)
+	tests/fuzz/fakedaemon.h tests/fuzz/fakeparts.h tests/fuzz/tableworld.h $(fuzz_shared) $(FUZZ_TARGETS:%=tests/fuzz/%.c)

@@ -36,4 +36,4 @@ PLUGIN_TESTS = \
 	tests/plugin/test-second-client.sh \
 	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)
-EXTRA_DIST += tests/plugin/plugin-functions.sh tests/plugin/sealed.sh $(PLUGIN_TESTS)
+EXTRA_DIST += tests/plugin/plugin-functions.sh tests/plugin/damage.sh tests/plugin/sealed.sh $(PLUGIN_TESTS)

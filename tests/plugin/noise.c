@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Can part of a file be told from random bytes?   noise FILE OFFSET LENGTH   (bytes, whole pages of 4096)
  *
- * Looks at how often each byte value comes in each page and in all of them (chi-square), at how often a byte equals the one 1, 8, 16, 64 and
- * 512 before it, and for blocks of 16 bytes that occur twice anywhere.  Random bytes fail one of these less than once in a million runs.  Ends
- * with 0 when nothing was found, 1 with a sentence on stdout when something was, 2 when the file cannot be read.
+ * Looks at how often each byte value comes in each page and in all of them (chi-square), at how often a byte equals
+ * the one 1, 8, 16, 64 and 512 before it, and for blocks of 16 bytes that occur twice anywhere.  Random bytes fail
+ * one of these less than once in a million runs.  Ends with 0 when nothing was found, 1 with a sentence on stdout
+ * when something was, 2 when the file cannot be read.
  */
 #include "config.h"
 

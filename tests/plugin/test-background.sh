@@ -28,3 +28,22 @@ wait_until 60 not_running "$pid"
 # It ended cleanly, and the lock is gone with it.
 start_nbdkit file="$file"
 "$nbdcmd" "$uri" read 0 64k 1
+stop_nbdkit
+
+# A key that was loaded before the fork is there after it, and locked.
+(umask 077 && head -c 32 /dev/urandom >"$tmp/key")
+sealed=(file="$disk/s.swap" size=1M seal=aes-256-gcm key-file="$tmp/key")
+rm -f "$sock" "$tmp/pid"
+env ${preload:+LD_PRELOAD="$preload"} "$nbdkit" -U "$sock" -P "$tmp/pid" "$plugin" "${sealed[@]}" "allow=$allow" \
+    >"$log" 2>&1 || fail "nbdkit: $(cat "$log")"
+wait_until 60 test -s "$tmp/pid"
+pid=$(cat "$tmp/pid")
+cleanup_fn end_process "$pid"
+wait_until 60 "$nbdcmd" "$uri" text 0 64k 1 readtext 0 64k 1
+keys=$(awk '/^[0-9a-f]+-[0-9a-f]+ / { mine = index($0, "memfd:nbdswap-key") } mine && /^VmFlags:/ { print }' "/proc/$pid/smaps")
+[ "$(wc -l <<<"$keys")" -ge 2 ] || fail "key and activation's key are not there: $keys"
+[ -n "${sanitized:-}" ] || ! grep -qv ' lo' <<<"$keys" || fail "a key is not locked in the background: $keys"
+kill -TERM "$pid"
+wait_until 60 not_running "$pid"
+start_nbdkit "${sealed[@]}"
+"$nbdcmd" "$uri" readtext 0 64k 1

@@ -86,3 +86,13 @@ stop_nbdkit
 uri="nbd+unix:///new?socket=$sock"
 start_nbdkit dir="$disk" "${sealed[@]}" key-file="$tmp/key"
 "$nbdcmd" "$uri" readtext 0 1M 1 text 0 4k 2 readtext 0 4k 2
+stop_nbdkit
+
+# To make a file ready does not depend on how it was sealed, and takes nothing from it; only the express word makes it anew.
+"$builddir/server/nbdswapctl" activate --file "$disk/new" --size 1M >"$tmp/out" 2>&1 || fail "activate --file: $(cat "$tmp/out")"
+start_nbdkit dir="$disk" "${sealed[@]}" key-file="$tmp/key"
+"$nbdcmd" "$uri" readtext 0 4k 2 readtext 4k 1020k 1
+stop_nbdkit
+"$builddir/server/nbdswapctl" activate --file "$disk/new" --size 1M --rewrite >"$tmp/out" 2>&1 || fail "--rewrite: $(cat "$tmp/out")"
+start_nbdkit dir="$disk" "${sealed[@]}" key-file="$tmp/other"
+"$nbdcmd" "$uri" read 0 1M 0 text 0 4k 2 readtext 0 4k 2

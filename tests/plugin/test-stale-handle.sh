@@ -22,7 +22,7 @@ file=$disk/s.swap
 start_nbdkit file="$file" size=16M
 "$nbdcmd" "$uri" write 0 1M 7
 on
-client read 0 1M 7 write 1M 1M 8
+client flush read 0 1M 7 write 1M 1M 8 flush
 wait_until 30 said 's.swap: its handle was stale; the file was opened anew and is the same'
 off
 good "requests over a stale handle"

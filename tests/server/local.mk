@@ -63,7 +63,9 @@ server_shell_tests = \
 	tests/server/test-reload.sh \
 	tests/server/test-scrub-control.sh \
 	tests/server/test-scrub.sh \
+	tests/server/test-sealed-swap.sh \
 	tests/server/test-sealed.sh \
+	tests/server/test-sealed-counts.sh \
 	tests/server/test-serve.sh \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-tcp.sh \

@@ -59,7 +59,8 @@ for seal in "${seals[@]}"; do
         cmp "$tmp/copy" "$([ "$e" = busy ] && echo "$tmp/data" || echo "$tmp/$e")" || fail "$e is not what was written"
     done
     [ "$(field '[.exports[].pages.lost]|add')" = 0 ] || fail "pages are lost though all were written again"
-    ctl stop || fail "stop"
+    stopped() { ctl stop; } # once the sessions have ended
+    wait_until 30 stopped
     wait_server || fail "stop: exit status $?"
     : >"$log"
 done

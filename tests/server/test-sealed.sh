@@ -54,7 +54,8 @@ done
 nbdcopy "$tmp/data" "$(uri kept)"
 
 # Over a stop.
-ctl stop || fail "stop"
+stopped() { ctl stop; } # once the session of the client before has ended
+wait_until 30 stopped
 wait_server || fail "stop: exit status $?"
 start_server
 wait_until 60 export_is kept ready
@@ -62,7 +63,8 @@ wait_until 60 export_is gone ready
 same || fail "pages under a key file are gone after a clean stop: $(cat "$tmp/err")"
 [ "$(field '.exports[1].pages.lost')" = 1024 ] || fail "pages under an ephemeral key: $(field '.exports[1].pages')"
 if nbdcopy "$(uri gone)" "$tmp/copy" >"$tmp/out" 2>&1; then fail "pages were read under a key that is gone"; fi
-ctl reset gone >"$tmp/out"
+reset_gone() { ctl reset gone >"$tmp/out"; } # once the session of the client before has ended
+wait_until 30 reset_gone
 nbdcopy "$(uri gone)" "$tmp/copy"
 
 # Another key, a key that others can read, and no seal any more: refused with the reason, and nothing is changed by that.

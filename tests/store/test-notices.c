@@ -73,7 +73,7 @@ static void kinds_do_not_hide_each_other(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < NOTICE_REOPENED; kind++)
-		error(kind, kind == NOTICE_LOST_PAGE || kind == NOTICE_BAD_PAGE ? 0 : EIO, 1, 1, 0);
+		error(kind, kind >= NOTICE_LOST_PAGE ? 0 : EIO, 1, 1, 0);
 	assert_int_equal(said.count, NOTICE_REOPENED);
 }
 
@@ -135,6 +135,17 @@ static void a_blip_is_not_said(void **state)
 	assert_int_equal(said.count, 0);
 }
 
+static void the_rest_at_the_end(void **state)
+{
+	(void)state;
+	for (uint64_t page = 0; page < 40; page++)
+		error(NOTICE_BAD_PAGE, 0, page, page, 0);
+	expect(1, "ws1: write of page 0: what was read, twice, is not what was written");
+	notices_end(&n);
+	expect(2, "ws1: 39 more since the last message of this kind, pages 1 to 39: what was read");
+	notices_init(&n, "ws1", emit, NULL);
+}
+
 static void the_longest_message_fits(void **state)
 {
 	char name[4096];
@@ -164,7 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(one_per_minute),	  T(kinds_do_not_hide_each_other), T(the_end_says_how_long),
 		T(given_up_is_said),	  T(a_flapping_backend_is_quiet),  T(a_blip_is_not_said),
-		T(the_longest_message_fits), T(a_handle_stale_for_ever),
+		T(the_rest_at_the_end),	  T(the_longest_message_fits), T(a_handle_stale_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

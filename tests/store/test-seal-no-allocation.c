@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sealing and unsealing ask for no memory, whichever thread does it and also when a page does not verify: the calls that OpenSSL makes are
- * counted, for this program's malloc stands in front of the C library's.
+/* Sealing and unsealing ask for no memory, whichever thread does it and also when a page does not verify: the calls
+ * that OpenSSL makes are counted, for this program's malloc stands in front of the C library's.
  */
 #include "config.h"
 

@@ -87,7 +87,8 @@ static void write_pages(struct use *u, uint64_t page, uint64_t pages, uint8_t va
 {
 	struct errbuf e;
 	struct pool *pool = pool_create(64, true, &e);
-	struct store *s = store_create(&(struct store_options){ .name = "u", .fd = backing_fd(u->b), .table = u->t, .pool = pool }, &e);
+	struct store_options o = { .name = "u", .fd = backing_fd(u->b), .table = u->t, .pool = pool };
+	struct store *s = store_create(&o, &e);
 	unsigned char data[64 * PAGE_BYTES];
 
 	assert_non_null(s);
@@ -102,7 +103,8 @@ static void expect(struct use *u, uint64_t page, int value)
 {
 	struct errbuf e;
 	struct pool *pool = pool_create(64, true, &e);
-	struct store *s = store_create(&(struct store_options){ .name = "u", .fd = backing_fd(u->b), .table = u->t, .pool = pool }, &e);
+	struct store_options o = { .name = "u", .fd = backing_fd(u->b), .table = u->t, .pool = pool };
+	struct store *s = store_create(&o, &e);
 	unsigned char data[PAGE_BYTES];
 
 	assert_non_null(s);

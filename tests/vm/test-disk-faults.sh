@@ -11,13 +11,13 @@
 pages=2048
 
 vm_net server client
-vm_start server mem=320 disks="data:384"
+vm_start server mem=320 disks="data:352"
 vm_start client mem=128
 vm_wait server client
 dm_create server data faulty
 vm_mkfs server faulty ext4 /srv/swap
 swap_configure server '[export model]' 'file = /srv/swap/model' 'size = 8M' \
-    '[export ws1]' 'file = /srv/swap/ws1' 'size = 304M'
+    '[export ws1]' 'file = /srv/swap/ws1' 'size = 264M'
 swap_serve server
 say "guests are up"
 
@@ -104,7 +104,7 @@ model read
 
 swap_attach client "nbd://$(vm_ip server)/ws1"
 # The swap is less than half full, so pages that were read in stay valid there and are not written again: each pass is reads.
-vm_spawn load client "$tmp/load.log" 600 "$swapload --size 144 --processes 2 --passes 2"
+vm_spawn load client "$tmp/load.log" 600 "$swapload --size 128 --processes 2 --passes 2"
 errors() {
     swap_count server ws1 errors
 }

@@ -100,7 +100,7 @@ vm_start() {
 
     local args=(
         -nodefaults -no-user-config -display none -no-reboot
-        -machine q35,accel=tcg -cpu max,la57=off -smp "$smp" -m "$mem"
+        -machine q35,accel=tcg -cpu max,la57=off,erms=off -smp "$smp" -m "$mem"
         -kernel "$vm_kernel/vmlinux" -initrd "$vm_dir/initramfs"
         -serial "file:$dir/console"
         -device virtio-rng-pci
@@ -125,9 +125,11 @@ vm_start() {
             -device "virtio-net-pci,netdev=net$n,mac=$(printf '52:54:77:00:%02x:%02x' "$self" "$n")")
     done
     [ "$user" = 0 ] || args+=(-netdev user,id=user -device "virtio-net-pci,netdev=user,mac=52:54:77:ff:00:01")
-    args+=(-append "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on \
+    args+=(-append "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable init_on_alloc=0 random.trust_cpu=on \
 vm.name=$name vm.net=$(IFS=,; echo "${_vm_names[*]}") vm.modules=$vm_kernel $append")
 
+    # erms and init_on_alloc: clearing a page byte by byte is slow on an emulated processor, and was seen to take a minute (soft
+    # lockups in clear_page_erms) when the page had held code.
     qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 8>&- &
     _vm_pid[$name]=$!
     wait_until 30 test -S "$dir/ctl5"
