@@ -285,7 +285,7 @@ static int setup(struct daemon *d, struct errbuf *e)
 	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK };
 	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
-	d->exports.scrubs = job_runner_create(d->loop, CONF_EXPORTS_MAX, e);
+	d->exports.scrubs = job_runner_create(d->loop, 2 * CONF_EXPORTS_MAX, e);
 	return d->control && d->exports.slow && d->exports.quick && d->exports.scrubs ? 0 : -1;
 }
 

@@ -93,7 +93,7 @@ struct exports {
 	struct export *first;
 	struct job_runner *slow;  /* activations: may take hours */
 	struct job_runner *quick; /* everything else, but: */
-	struct job_runner *scrubs; /* as many at once as there are exports: none may wait for another's end */
+	struct job_runner *scrubs; /* and files opened anew: as many at once as there can be, none may wait for another's end */
 	const struct exports_ops *ops;
 	void *arg;
 	bool allow_unlocked;

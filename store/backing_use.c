@@ -12,6 +12,7 @@
 #include "store/sys.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -152,12 +153,27 @@ static int refuse_lost(const struct backing *b, struct errbuf *e)
 	return err_set(e, ESTALE, "%s: the file was lost while it was in use, so nothing is written to it", b->name);
 }
 
+/* Writing to the trailer of a file that somebody cut would make it as long as it was, with holes, and say that it is whole. */
+static int refuse_cut(const struct backing *b, struct errbuf *e)
+{
+	struct backing now = *b;
+
+	if (backing_refresh(&now, e) < 0)
+		return -1;
+	if (now.size == b->size)
+		return 0;
+	return err_set(e, EIO, "%s: had %" PRIu64 " bytes when it was activated and has %" PRIu64 " now, so its trailer is not written; make it "
+		       "anew (`nbdswapctl activate --rewrite`)", b->name, b->size, now.size);
+}
+
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e)
 {
 	int r = renew(b, table, e); /* without a key the pages are lost all the same, and no worker can have the table */
 
 	if (b->file_lost)
 		return refuse_lost(b, e);
+	if (refuse_cut(b, r < 0 ? NULL : e) < 0)
+		return -1;
 	return trailer_write_both(b->fd, b->name, &b->trailer, r < 0 ? NULL : e) < 0 ? -1 : r;
 }
 
@@ -182,6 +198,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 
 	if (b->file_lost)
 		return refuse_lost(b, e);
+	if (refuse_cut(b, e) < 0)
+		return -1;
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
 	if (is_untouched(b, table)) {

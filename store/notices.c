@@ -26,6 +26,7 @@ static const struct {
 					     "check); answered with an error until it is written anew" },
 	[NOTICE_BAD_PAGE] = { NOTICE_ERROR, "what was read, twice, is not what was written (did the storage lose a write, or did somebody "
 					    "else change the file?); the page is lost, answered with an error until it is written anew" },
+	[NOTICE_LOST_FILE] = { NOTICE_ERROR, "THE EXPORT IS LOST, its file is not to be had any more; answered with an error" },
 	[NOTICE_REOPENED] = { NOTICE_WARNING, "its handle was stale; the file was opened anew and is the same" },
 };
 

@@ -28,6 +28,7 @@ enum {
 	NOTICE_GIVEN_UP = ERR_CLASSES, /* held too long */
 	NOTICE_LOST_PAGE,	       /* a request met a page whose content is not known */
 	NOTICE_BAD_PAGE,	       /* what was read did not match */
+	NOTICE_LOST_FILE,	       /* a request of an export that has no file any more */
 	NOTICE_REOPENED,	       /* notices_reopened() */
 	NOTICE_KINDS,
 };

@@ -244,6 +244,7 @@ enum rw_next rw_begin(struct rw *rw)
 		pthread_mutex_lock(&s->lock);
 		rw_dequeue(rw);
 		pthread_mutex_unlock(&s->lock);
+		rw_say(rw, NOTICE_LOST_FILE, 0);
 		rw->cause = ESTALE;
 		return rw_done(rw, EIO);
 	}
@@ -268,7 +269,7 @@ enum rw_next rw_begin(struct rw *rw)
 		if (next != RW_DONE)
 			break;
 		if (rw->error) {
-			rw_say_lost(rw, NOTICE_LOST_PAGE);
+			rw_say(rw, NOTICE_LOST_PAGE, 0);
 			return rw_done(rw, rw->error);
 		}
 		answered(rw, run);
@@ -277,8 +278,10 @@ enum rw_next rw_begin(struct rw *rw)
 		return rw_done(rw, 0);
 	if (next == RW_WAIT)
 		return next;
-	if (rw->op == RW_WRITE && !prepare_write(rw))
+	if (rw->op == RW_WRITE && !prepare_write(rw)) {
+		rw_say(rw, ERR_LASTING, ENOKEY);
 		return rw_fail(rw, ENOKEY);
+	}
 	return describe_io(rw);
 }
 
@@ -350,7 +353,7 @@ static enum rw_next read_completed(struct rw *rw)
 	pthread_mutex_unlock(&s->lock);
 	if (current && failed) {
 		atomic_fetch_add_explicit(&s->counters->checks_failed, failed, memory_order_relaxed);
-		rw_say_lost(rw, NOTICE_BAD_PAGE);
+		rw_say(rw, NOTICE_BAD_PAGE, 0);
 		rw->cause = EBADMSG;
 		return rw_done(rw, EIO);
 	}

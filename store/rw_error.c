@@ -33,9 +33,9 @@ static void count_class(struct table_counters *c, enum err_class class)
 		count(&c->errors_passing);
 }
 
-void rw_say_lost(struct rw *rw, unsigned kind)
+void rw_say(struct rw *rw, unsigned kind, int code)
 {
-	notices_error(&rw->store->notices, kind, 0, place_of(rw), rw->store->now_ms());
+	notices_error(&rw->store->notices, kind, code, place_of(rw), rw->store->now_ms());
 }
 
 void rw_not_held(struct rw *rw, bool good)

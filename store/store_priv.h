@@ -98,7 +98,7 @@ void rw_ask_to_reopen(struct store *s, uint32_t file);
 bool rw_resume(struct rw *rw, enum rw_next *next);
 /* The bite was held and is no more: good when the backend took some of it, else it is given up. */
 void rw_not_held(struct rw *rw, bool good);
-/* Says, not too often, that a request met a lost page, or found that one is (NOTICE_LOST_PAGE, NOTICE_BAD_PAGE). */
-void rw_say_lost(struct rw *rw, unsigned kind);
+/* Says, not too often, why the request fails: kind and errno value as in notices.h. */
+void rw_say(struct rw *rw, unsigned kind, int code);
 
 #endif

@@ -19,6 +19,7 @@ include $(top_srcdir)/tests/fuzz/local.mk
 
 # tests/test-sanitizers.sh builds the tree once more with sanitizers and runs in there the tests that are programs, and these:
 SANITIZER_TESTS = \
+	tests/plugin/test-backend-errors.sh \
 	tests/plugin/test-clients.sh \
 	tests/plugin/test-directory.sh \
 	tests/plugin/test-lost-pages.sh \

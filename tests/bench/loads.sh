@@ -87,6 +87,9 @@ measure() {
     plain/data | checked/data | sealed/data) ;;
     plain/* | checked/* | sealed/*) how=none ;;
     esac
+    # What libnbd says comes first.  Not by a process substitution: bash remembers the process numbers of those, and was seen to wait for ever in
+    # a long run, once the numbers had come round.
+    sed -n '/^{/,$p' "$tmp/fio.json" >"$tmp/fio.object"
     jq -ce --arg load "$name" --arg server "$server" --arg transport "$transport" --argjson round "$round" --argjson cpu "$cpu" \
         --argjson moved "$moved" --arg rw "$rw" '
         (.jobs | if length == 1 and .[0].error == 0 then .[0] else error("fio reports an error") end) as $j
@@ -97,7 +100,7 @@ measure() {
            mib_s: (($j.read.bw_bytes + $j.write.bw_bytes) / 1048576),
            p50_us: ($p["50.000000"] / 1000), p99_us: ($p["99.000000"] / 1000), p999_us: ($p["99.900000"] / 1000),
            ops: $ops, bytes: ($j.read.io_bytes + $j.write.io_bytes), cpu_ticks: $cpu, device_bytes: $moved}' \
-        <(sed -n '/^{/,$p' "$tmp/fio.json") >"$tmp/run" || fail "$server, $name: fio's figures cannot be read: $(head -c 500 "$tmp/fio.json")"
+        "$tmp/fio.object" >"$tmp/run" || fail "$server, $name: fio's figures cannot be read: $(head -c 500 "$tmp/fio.json")"
     if [ "$base" != storage ]; then
         said=$(prove_io "$how" "$moved" "$(jq .bytes "$tmp/run")") || fail "$server, $name over $transport: $said"
     fi

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 TESTS += tests/bench/test-bench-proves-what-it-measures.sh
 EXTRA_DIST += \
+	docs/PERFORMANCE.md \
+	docs/bench \
 	tests/bench/test-bench-proves-what-it-measures.sh \
 	tests/bench/bench.sh \
 	tests/bench/loads.sh \

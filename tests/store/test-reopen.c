@@ -193,12 +193,26 @@ static void locked_by_another(void **state)
 	close(other);
 }
 
+/* Not a matter of opening it anew, but of the same kind: the file was changed behind our back, and the end must not hide it. */
+static void cut_while_in_use(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(truncate(f.path, SIZE / 2), 0);
+	assert_int_equal(backing_end(f.b, f.table, &f.e), -1);
+	assert_non_null(strstr(f.e.text, "has 131072 now"));
+	assert_int_equal(backing_lost(f.b, f.table, &f.e), -1);
+	assert_int_equal(stat(f.path, &st), 0);
+	assert_int_equal(st.st_size, SIZE / 2);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(the_same_file),     T(replaced_by_a_copy), T(of_another_size),   T(used_by_another),
-		T(without_a_trailer), T(away_for_a_while),   T(locked_by_another),
+		T(without_a_trailer), T(away_for_a_while),   T(locked_by_another), T(cut_while_in_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

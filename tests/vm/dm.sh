@@ -2,6 +2,8 @@
 # Disks that fail on demand, by the kernel's device mapper; source it after vm.sh.
 # shellcheck shell=bash
 
+command -v dmsetup >/dev/null || skip "dmsetup is not installed"
+
 # dm_create NAME DISK DM: the guest's disk as the device DM, which vm_mkfs takes as a disk.
 dm_create() {
     vm_run "$1" 60 "
