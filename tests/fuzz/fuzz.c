@@ -68,7 +68,7 @@ void memory_file(int *fd, const void *data, size_t size, char *path)
 	snprintf(path, FUZZ_PATH, "/proc/self/fd/%d", *fd);
 }
 
-static char scratch[] = "/dev/shm/nbdswap-fuzz.XXXXXX";
+static char scratch[64];
 
 static void remove_dir(void)
 {
@@ -84,8 +84,10 @@ static void remove_dir(void)
 const char *fuzz_dir(void)
 {
 	static int made;
+	const char *parent = getenv("FUZZ_TMP");
 
 	if (!made++) {
+		snprintf(scratch, sizeof(scratch), "%.40s/fuzz.XXXXXX", parent ? parent : "/dev/shm");
 		if (!mkdtemp(scratch)) {
 			perror(scratch);
 			exit(1);

@@ -34,7 +34,7 @@ void input_bytes(struct input *in, void *to, size_t n);
 #define FUZZ_PATH 64
 void memory_file(int *fd, const void *data, size_t size, char *path);
 
-/* A directory of this process on tmpfs, made at the first call, removed at the end. */
+/* A directory of this process on tmpfs, below FUZZ_TMP (/dev/shm), made at the first call, removed at the end. */
 const char *fuzz_dir(void);
 
 /* A target whose seeds are best made by what it tests has this function, which writes them below dir with seed(); `FUZZ_SEEDS=DIR TARGET`

@@ -7,6 +7,10 @@ set -u
 seconds=$1 found=$2
 shift 2
 here=$builddir/tests/fuzz
+# What a target leaves behind that ends in the middle goes with it.
+FUZZ_TMP=$(mktemp -d /dev/shm/nbdswap-fuzz.XXXXXX) || exit 1
+export FUZZ_TMP
+trap 'rm -rf "$FUZZ_TMP"' EXIT
 # shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(make -s --no-print-directory -C "$builddir" print-fuzz-targets)
 
