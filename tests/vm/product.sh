@@ -21,7 +21,7 @@ swap_configure() {
 
 # swap_status NAME [--json]
 swap_status() {
-    vm_run "$1" 20 "$nbdswapctl status --socket /run/nbdswapd.sock ${2:-}"
+    vm_run "$1" 60 "$nbdswapctl status --socket /run/nbdswapd.sock ${2:-}"
 }
 
 # swap_count NAME EXPORT COUNTER: a counter of the status.

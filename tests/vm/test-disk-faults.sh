@@ -119,7 +119,8 @@ wait_until 240 grep -qE 'round 1 of .* in [0-9]{4,},' "$tmp/load.log"
 disk ws1 'error'
 wait_until 60 swap_count_reaches server ws1 errors $((failed + 100))
 disk ws1 'linear @'
-say "$(($(errors) - failed)) swap reads have failed"
+now=$(errors)
+say "$((now - failed)) swap reads have failed"
 # shellcheck disable=SC2154 # set by vm_spawn
 wait "$load" || fail "$(tail -n 5 "$tmp/load.log")"
 grep -v ' s, ' "$tmp/load.log"
