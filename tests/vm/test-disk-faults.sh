@@ -3,6 +3,7 @@
 # The server's disk fails, below ext4, by dm-error, dm-flakey and dm-delay: writes and reads fail, writes get lost, what is
 # read is damaged, all is slow. A client that knows every page reads what was acknowledged, or an error; a machine that swaps
 # loses nothing to failed writes, gets SIGBUS and no wrong word from failed reads, and has the rest when the disk is well again.
+# shellcheck disable=SC2154,SC2016 # the counts are set by vm_model; quoted commands are for the guest
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/vm/vm.sh"
 . "$srcdir/tests/vm/storage.sh"

@@ -5,6 +5,7 @@
 # rolls one back, truncates one, replaces one: errors and a message that names the file, never a wrong page.
 #
 # The storage server and nbdswapd are one guest with mounts over its loopback interface, because emulated guests are slow.
+# shellcheck disable=SC2154,SC2016 # the counts are set by vm_model; quoted commands are for the guest
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/vm/vm.sh"
 . "$srcdir/tests/vm/storage.sh"
