@@ -72,8 +72,9 @@ wait "$nbdkit" || true
 
 vm_dmesg_clean client
 vm_dmesg_clean storage
-vm_run client 60 'umount /mnt/nfs42 /mnt/nfs3 /mnt/smb3'
-vm_run storage 60 'umount /mnt/smb3'
+# (Who held a lock above holds it for its 30 s.)
+wait_until 60 vm_run client 60 'for m in nfs42 nfs3 smb3; do ! mountpoint -q /mnt/$m || umount /mnt/$m || exit 1; done'
+wait_until 60 vm_run storage 60 '! mountpoint -q /mnt/smb3 || umount /mnt/smb3'
 vm_stop client
 vm_stop storage
 say "done"
