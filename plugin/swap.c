@@ -22,6 +22,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -193,6 +194,7 @@ static int swap_get_ready(void)
 
 static int swap_after_fork(void)
 {
+	static const int ending[] = { SIGTERM, SIGINT, SIGQUIT };
 	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned };
 	uint64_t locked_kib;
 	struct errbuf e;
@@ -208,6 +210,12 @@ static int swap_after_fork(void)
 	/* Again, now that pool and lists are there: what is reported is what a worker at rest holds. */
 	if (lock_memory(&locked_kib, &e) < 0 || broker.ready(broker.self, locked_kib, &e) < 0)
 		goto failed;
+	/* nbdkit's own way to end answers what is under way with errors, which a swapping client does not survive; under the daemon it
+	 * is cut instead, as by SIGKILL, and ridden through.
+	 */
+	if (params.broker_fd >= 0)
+		for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+			signal(ending[i], SIG_DFL);
 	return 0;
 failed:
 	nbdkit_error("%s", e.text);

@@ -8,12 +8,15 @@
 
 #include "common/noswap.h"
 #include "server/log.h"
+#include "store/errclass.h"
+#include "store/retry.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Starts a job, or calls its completion with the error when it cannot be. */
 static void start(struct export *x, struct job_runner *r, const struct job_ops *ops)
@@ -123,12 +126,47 @@ void export_activate(struct export *x, enum provision provision, bool force)
 	start(x, x->set->slow, &activate_ops);
 }
 
+/* Waits for what the dead worker left at the backend.  An error that may pass is held like a write's (contract 9): it says nothing of the
+ * pages.  A stale handle is opened anew first, for the dead worker's own request for that was lost with it.
+ */
+static int pass_barrier(struct export *x, struct errbuf *e)
+{
+	const struct backend *b = backing_backend(x->backing);
+	uint32_t patience = table_retry_time(x->table);
+	struct retry held = { .tries = 0 };
+
+	for (;;) {
+		enum err_class class;
+		struct timespec t;
+		struct errbuf why;
+		int ms;
+
+		if (backend_barrier(b, backing_fd(x->backing), backing_path(x->backing), e) == 0)
+			return 0;
+		class = errclass_of(e->code, b->kind);
+		if (class == ERR_STALE) {
+			enum reopened r = backing_reopen(x->backing, patience, &why);
+
+			if (r == REOPEN_LOST)
+				*e = why;
+			if (r == REOPEN_LOST || r == REOPEN_SAME)
+				class = r == REOPEN_SAME ? ERR_PASSING : ERR_LASTING;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		ms = retry_next(&held, e->code, class, true, (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, patience);
+		if (ms < 0 || atomic_load(&x->interrupt))
+			return -1;
+		t = (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+		nanosleep(&t, NULL);
+	}
+}
+
 /* No write of a dead worker may land later than this. Where that cannot be known, no page's content is known either. */
 static void wait_for_orphans(struct export *x)
 {
 	struct errbuf e, failed;
 
-	if (backend_barrier(backing_backend(x->backing), backing_fd(x->backing), backing_path(x->backing), &e) == 0)
+	if (pass_barrier(x, &e) == 0)
 		return;
 	if (backing_lost(x->backing, x->table, &failed) < 0)
 		e = failed;
@@ -260,9 +298,13 @@ static void recheck_run(struct job *job, void *arg)
 static void recheck_done(void *arg)
 {
 	struct export *x = arg;
-	const struct finding *f = x->error.code ? NULL : report_first(&x->new_report, VERDICT_FAIL);
+	/* A look for which there was no thread says nothing. */
+	bool looked = !x->error.code;
+	const struct finding *f = looked ? report_first(&x->new_report, VERDICT_FAIL) : NULL;
 
-	if (!f) {
+	if (!looked) {
+		log_line(LOG_WARN, "export %s: not checked again this time: %s", x->conf.name, x->error.text);
+	} else if (!f) {
 		if (x->alarm[0])
 			log_line(LOG_NOTE, "export %s: the alarm is over", x->conf.name);
 		x->alarm[0] = '\0';

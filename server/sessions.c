@@ -229,6 +229,15 @@ void sessions_message(struct sessions *s, const json_t *msg)
 		log_line(LOG_ERROR, "the worker sent a message with neither a known event nor an op");
 }
 
+/* A write that was held, or begun by a session granted while the worker drained, is not in what "drained" says. */
+static bool has_unfinished(struct table *t)
+{
+	for (uint32_t i = 0; i < SLOTS; i++)
+		if (atomic_load(&table_slot(t, i)->use) != SLOT_FREE)
+			return true;
+	return false;
+}
+
 void sessions_worker_died(struct sessions *s, bool drained)
 {
 	struct lease_clock now;
@@ -241,7 +250,7 @@ void sessions_worker_died(struct sessions *s, bool drained)
 		free(i);
 	}
 	for (struct export *x = s->exports->first; x; x = x->next) {
-		bool unsettled = x->used && !drained;
+		bool unsettled = x->used && (!drained || (x->table && has_unfinished(x->table)));
 
 		lease_end_all(&x->lease, &now, SESSIONS_KEEP_MS);
 		x->used = false;

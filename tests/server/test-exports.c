@@ -26,7 +26,7 @@
 
 static char dir[] = "/tmp/nbdswap-test-exports.XXXXXX";
 static struct exports set;
-static int barriers, barrier_error;
+static int barriers, barrier_error, barrier_errors; /* how many times it is an error; 0: always */
 static const struct export *last_settled;
 
 int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e);
@@ -34,6 +34,8 @@ int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, st
 int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e)
 {
 	barriers++;
+	if (barrier_errors && barriers > barrier_errors)
+		return 0;
 	return barrier_error ? err_set(e, barrier_error, "no barrier here") : 0;
 }
 
@@ -175,6 +177,34 @@ static void test_no_barrier_loses_all(void **state)
 	assert_non_null(strstr(x->note, "EVERY PAGE IS LOST"));
 	release(x);
 	end(x);
+}
+
+/* A backend that is away for a moment says nothing of the pages: it is asked again. */
+static void test_barrier_that_fails_in_passing(void **state)
+{
+	static const int codes[] = { ETIMEDOUT, ENOMEM, ESTALE };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		struct table_totals n;
+		struct export *x;
+
+		begin();
+		x = activate(NULL);
+		table_set_retry_time(x->table, 300);
+		write_two(x);
+		barrier_error = codes[i];
+		barrier_errors = 2;
+		export_settle(x);
+		ev_run(set.arg, 0);
+		assert_int_equal(barriers, 3);
+		table_count(x->table, &n);
+		assert_int_equal(n.written, 1);
+		assert_int_equal(n.lost, 1); /* the one in flight, which has no mark to be known by */
+		barrier_error = barrier_errors = 0;
+		release(x);
+		end(x);
+	}
 }
 
 static void test_release_after_unsettled_death(void **state)
@@ -358,6 +388,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
+		cmocka_unit_test(test_barrier_that_fails_in_passing),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
