@@ -106,37 +106,43 @@ int memlock_populate_future(struct errbuf *e)
 	return 0;
 }
 
-/* The value in KiB of a line "Key:   123 kB" in a file of /proc; -1 when it is not there. */
-static int read_kib(const char *path, const char *key, uint64_t *kib)
+/* Values in KiB of lines "Key:   123 kB" in a file of /proc, all of one look; -1 when one of the n is not there. */
+static int read_kib(const char *path, const char *const keys[], size_t n, uint64_t kib[])
 {
 	CLEANUP_FCLOSE FILE *f = fopen(path, "re");
-	size_t n = strlen(key);
+	size_t found = 0;
 	char line[256];
 
 	if (!f)
 		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long long v;
+	while (found < n && fgets(line, sizeof(line), f))
+		for (size_t i = 0; i < n; i++) {
+			size_t len = strlen(keys[i]);
+			unsigned long long v;
 
-		if (strncmp(line, key, n) == 0 && line[n] == ':' && sscanf(line + n + 1, "%llu", &v) == 1) {
-			*kib = v;
-			return 0;
+			if (strncmp(line, keys[i], len) == 0 && line[len] == ':' && sscanf(line + len + 1, "%llu", &v) == 1) {
+				kib[i] = v;
+				found++;
+			}
 		}
-	}
 	errno = ENODATA;
-	return -1;
+	return found == n ? 0 : -1;
 }
 
 int memlock_verify(uint64_t *locked_kib, struct errbuf *e)
 {
 	static const char rollup[] = "/proc/self/smaps_rollup";
-	uint64_t vmlck, locked, pss;
+	uint64_t vmlck, lp[2], locked, pss;
 
-	if (read_kib("/proc/self/status", "VmLck", &vmlck) < 0)
+	if (read_kib("/proc/self/status", (const char *const[]){ "VmLck" }, 1, &vmlck) < 0)
 		return err_errno(e, "VmLck in /proc/self/status cannot be read");
-	/* Locked is counted as Pss is: pages shared with other processes in proportion. */
-	if (read_kib(rollup, "Locked", &locked) < 0 || read_kib(rollup, "Pss", &pss) < 0)
+	/* Locked is counted as Pss is: pages shared with other processes in proportion, which changes when one of those ends.  So both
+	 * are of one look.
+	 */
+	if (read_kib(rollup, (const char *const[]){ "Locked", "Pss" }, 2, lp) < 0)
 		return err_errno(e, "Locked in %s cannot be read", rollup);
+	locked = lp[0];
+	pss = lp[1];
 	if (locked_kib)
 		*locked_kib = locked;
 	if (vmlck == 0 || locked == 0)
