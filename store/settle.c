@@ -4,12 +4,17 @@
 #include "store/settle.h"
 
 #include "common/cleanup.h"
+#include "store/errclass.h"
 #include "store/fullio.h"
 #include "store/mark.h"
 #include "store/page.h"
+#include "store/retry.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
+
+#define PATIENCE_MS 10000 /* for errors that pass, over the whole settling: nobody is served meanwhile */
 
 struct settling {
 	struct table *table;
@@ -17,14 +22,29 @@ struct settling {
 	struct marker marker;
 	int fd;
 	void *buffer;
+	int waited_ms;
 	struct settled *out;
 };
 
 static const struct page_mark no_mark;
 
-static bool read_page(const struct settling *s, uint64_t page)
+/* Of what kind the backend is does not matter to the errors that are waited for here: those that say nothing of the page anywhere. */
+static bool read_page(struct settling *s, uint64_t page)
 {
-	return s->fd >= 0 && full_pread(POINT_SETTLE_READ, s->fd, s->buffer, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) == 0;
+	int ms = RETRY_FIRST_MS;
+
+	if (s->fd < 0)
+		return false;
+	while (full_pread(POINT_SETTLE_READ, s->fd, s->buffer, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) < 0) {
+		struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+		if (errclass_of(errno, BACKEND_NFS) != ERR_PASSING || s->waited_ms >= PATIENCE_MS)
+			return false;
+		nanosleep(&t, NULL);
+		s->waited_ms += ms;
+		ms = 2 * ms < RETRY_MOST_MS ? 2 * ms : RETRY_MOST_MS;
+	}
+	return true;
 }
 
 /* No mark without a check can say that a content is its own. */
@@ -72,13 +92,13 @@ static bool restore_old(const struct settling *s, const struct slot *slot, uint3
 	return true;
 }
 
-static void settle_page(const struct settling *s, const struct slot *slot, uint32_t index)
+static void settle_page(struct settling *s, const struct slot *slot, uint32_t index)
 {
 	uint64_t page = slot->first_page + index;
 	struct page_mark m;
 	struct page_view v = entry_read(s->entries, page, &m);
 	uint32_t change = v.change + 1; /* a predecessor's commit, did it still come, would find that it is too late */
-	bool readable;
+	bool at_backend = atomic_load(&slot->use) == SLOT_IO;
 
 	if (v.valid && !v.in_flight)
 		return; /* not begun, or committed */
@@ -91,15 +111,20 @@ static void settle_page(const struct settling *s, const struct slot *slot, uint3
 		return;
 	}
 	/* Before the backend gets a page its entry may still have a mark of long ago, which the file may match. */
-	readable = atomic_load(&slot->use) == SLOT_IO && read_page(s, page);
-	if (readable && matches(s, page, &m)) {
-		store(s, page, change, PAGE_WRITTEN, &m);
-		s->out->kept_new++;
-	} else if (restore_old(s, slot, index, &v, readable)) {
-		s->out->kept_old++;
-	} else {
-		lose(s, page, change);
+	for (int look = 0; look < 2; look++) { /* as for a read: what the storage says twice it means */
+		bool readable = at_backend && read_page(s, page);
+
+		if (readable && matches(s, page, &m)) {
+			store(s, page, change, PAGE_WRITTEN, &m);
+			s->out->kept_new++;
+			return;
+		}
+		if (restore_old(s, slot, index, &v, readable)) {
+			s->out->kept_old++;
+			return;
+		}
 	}
+	lose(s, page, change);
 }
 
 /* What a slot says is believed only as far as it can be true. */

@@ -21,7 +21,8 @@ struct settled {
 
 /* Settles every write under way.  Only when no other process uses the table and no orphan write can land any more (backend_barrier).
  * fd: the backing file, O_DIRECT or not; reads of at most 8192 pages, which block as long as the backend does.  -1: it cannot be asked,
- * what would have to be compared is lost.  A page that cannot be read is lost.  *out (may be NULL) is added up.
+ * what would have to be compared is lost.  Errors that pass are waited for, 10 s in all; a page that cannot be read, or
+ * matches nothing, at a second look either is lost.  *out (may be NULL) is added up.
  * Returns 0; -1 with *e when there is no memory for a buffer (nothing was changed).
  */
 int table_settle(struct table *t, int fd, struct settled *out, struct errbuf *e);

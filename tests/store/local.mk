@@ -43,6 +43,7 @@ tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_settle_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_rw_errors_LDADD = $(STORE_TEST_LDADD)
