@@ -2,6 +2,7 @@
 check_LTLIBRARIES += tests/store/libsupport.la
 tests_store_libsupport_la_SOURCES = \
 	tests/store/byhand.c tests/store/byhand.h \
+	tests/countmalloc.h \
 	tests/setpage.h \
 	tests/store/support.c tests/store/support.h
 tests_store_libsupport_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

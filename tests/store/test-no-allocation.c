@@ -2,6 +2,7 @@
 /* After warm-up 100,000 requests ask the system for no memory: malloc and its kin, mmap, brk are counted, and so are page faults. */
 #include "config.h"
 
+#include "tests/countmalloc.h"
 #include "tests/store/support.h"
 
 #include <dlfcn.h>
@@ -23,43 +24,6 @@ static void count(void)
 {
 	if (counting)
 		atomic_fetch_add(&calls, 1);
-}
-
-/* In front of the C library's: every caller in this program comes through these. */
-extern void *__libc_malloc(size_t n);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t n);
-extern void *__libc_memalign(size_t align, size_t n);
-
-void *malloc(size_t n)
-{
-	count();
-	return __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	count();
-	return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-	count();
-	return __libc_realloc(p, n);
-}
-
-int posix_memalign(void **out, size_t align, size_t n)
-{
-	count();
-	*out = __libc_memalign(align, n);
-	return *out ? 0 : ENOMEM;
-}
-
-void *aligned_alloc(size_t align, size_t n)
-{
-	count();
-	return __libc_memalign(align, n);
 }
 
 void *mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset)

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "tests/countmalloc.h"
 #include "tests/store/support.h"
 
 #include "store/page.h"
@@ -22,36 +23,6 @@ static void count(void)
 {
 	if (counting)
 		atomic_fetch_add(&calls, 1);
-}
-
-extern void *__libc_malloc(size_t n);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t n);
-extern void *__libc_memalign(size_t align, size_t n);
-
-void *malloc(size_t n)
-{
-	count();
-	return __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	count();
-	return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-	count();
-	return __libc_realloc(p, n);
-}
-
-int posix_memalign(void **out, size_t align, size_t n)
-{
-	count();
-	*out = __libc_memalign(align, n);
-	return *out ? 0 : ENOMEM;
 }
 
 static void work(struct seal *s)
