@@ -3,7 +3,7 @@
 #ifndef NBDSWAP_PLUGIN_BROKER_LOCAL_H
 #define NBDSWAP_PLUGIN_BROKER_LOCAL_H
 
-#include "plugin/broker.h"
+#include "worker/broker.h"
 #include "store/table.h"
 
 struct local_options {

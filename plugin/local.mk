@@ -2,15 +2,11 @@
 nbdkitplugindir = $(NBDKIT_PLUGINDIR)
 nbdkitplugin_LTLIBRARIES = nbdkit-swap-plugin.la
 nbdkit_swap_plugin_la_SOURCES = \
-	plugin/attendant.c plugin/attendant.h \
-	plugin/broker.h \
 	plugin/broker_local.c plugin/broker_local.h \
-	plugin/broker_remote.c plugin/broker_remote.h \
-	plugin/exports.c plugin/exports.h \
 	plugin/params.c plugin/params.h \
 	plugin/swap.c
 nbdkit_swap_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS) $(JANSSON_CFLAGS)
-nbdkit_swap_plugin_la_LIBADD = libstore.la $(JANSSON_LIBS)
+nbdkit_swap_plugin_la_LIBADD = libworker.la libstore.la $(JANSSON_LIBS)
 nbdkit_swap_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -no-undefined \
 	-export-symbols-regex '^plugin_init$$'
 
@@ -18,7 +14,7 @@ nbdkit_swap_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -no
 check_LTLIBRARIES += nbdkit-swapfault-plugin.la
 nbdkit_swapfault_plugin_la_SOURCES = $(nbdkit_swap_plugin_la_SOURCES)
 nbdkit_swapfault_plugin_la_CFLAGS = $(nbdkit_swap_plugin_la_CFLAGS)
-nbdkit_swapfault_plugin_la_LIBADD = libstore-fault.la $(JANSSON_LIBS)
+nbdkit_swapfault_plugin_la_LIBADD = libworker.la libstore-fault.la $(JANSSON_LIBS)
 nbdkit_swapfault_plugin_la_LDFLAGS = $(nbdkit_swap_plugin_la_LDFLAGS) -rpath /nowhere
 
 man_MANS += plugin/nbdkit-swap-plugin.1

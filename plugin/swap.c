@@ -10,8 +10,8 @@
 #include "common/memlock.h"
 #include "common/procself.h"
 #include "plugin/broker_local.h"
-#include "plugin/broker_remote.h"
-#include "plugin/exports.h"
+#include "worker/broker_remote.h"
+#include "worker/exports.h"
 #include "plugin/params.h"
 #include "store/page.h"
 

@@ -12,7 +12,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "common/broker.h"
-#include "plugin/broker_remote.h"
+#include "worker/broker_remote.h"
 #include "store/sealkey.h"
 #include "store/table.h"
 

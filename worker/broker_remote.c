@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "plugin/broker_remote.h"
+#include "worker/broker_remote.h"
 
 #include "common/broker.h"
 #include "common/cleanup.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "config.h"
 
-#include "plugin/attendant.h"
+#include "worker/attendant.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -3,8 +3,8 @@
  * alone and under the daemon: broker_local.c activates files in this process (file=, dir=), broker_remote.c asks nbdswapd
  * (broker=FD).
  */
-#ifndef NBDSWAP_PLUGIN_BROKER_H
-#define NBDSWAP_PLUGIN_BROKER_H
+#ifndef NBDSWAP_WORKER_BROKER_H
+#define NBDSWAP_WORKER_BROKER_H
 
 #include "common/errbuf.h"
 #include "common/exportname.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "config.h"
 
-#include "plugin/exports.h"
+#include "worker/exports.h"
 
 #include "store/table.h"
 

@@ -2,8 +2,8 @@
 /* A thread for what the threads of requests must not do, because it allocates or blocks: writing messages, and having files
  * opened anew.  Requests leave it a message in fixed memory, or a poke.
  */
-#ifndef NBDSWAP_PLUGIN_ATTENDANT_H
-#define NBDSWAP_PLUGIN_ATTENDANT_H
+#ifndef NBDSWAP_WORKER_ATTENDANT_H
+#define NBDSWAP_WORKER_ATTENDANT_H
 
 #include "common/errbuf.h"
 #include "store/notices.h"

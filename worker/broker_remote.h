@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The broker of a worker under nbdswapd: see common/broker.h for the protocol. */
-#ifndef NBDSWAP_PLUGIN_BROKER_REMOTE_H
-#define NBDSWAP_PLUGIN_BROKER_REMOTE_H
+#ifndef NBDSWAP_WORKER_BROKER_REMOTE_H
+#define NBDSWAP_WORKER_BROKER_REMOTE_H
 
-#include "plugin/broker.h"
+#include "worker/broker.h"
 
 #include <stddef.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The exports that this worker has open, each with its store, and the sessions on them. */
-#ifndef NBDSWAP_PLUGIN_EXPORTS_H
-#define NBDSWAP_PLUGIN_EXPORTS_H
+#ifndef NBDSWAP_WORKER_EXPORTS_H
+#define NBDSWAP_WORKER_EXPORTS_H
 
 #include "common/errbuf.h"
-#include "plugin/attendant.h"
-#include "plugin/broker.h"
+#include "worker/attendant.h"
+#include "worker/broker.h"
 #include "store/pool.h"
 #include "store/store.h"
 
