@@ -45,6 +45,10 @@ struct store_options {
 	/* These are borrowed and must outlive the store.  O_DIRECT is not demanded here (tmpfs has none on old kernels). */
 	int fd;
 	struct table *table;
+	/* NULL: the data of every request is page-aligned and nobody touches it until the request is answered, so it goes to and from the
+	 * backend as it is.  Not for sealed pages, and not for memory that another process goes on to use where backend_barrier() does
+	 * not hold back an orphan read.
+	 */
 	struct pool *pool;
 	enum backend_kind kind; /* what holds fd: says what its errors mean */
 
@@ -101,6 +105,11 @@ struct rw {
 	 * queue.  rw_begin may then say RW_WAIT again.
 	 */
 	void (*wake)(struct rw *rw);
+	/* Optional, set after rw_init: so many more pages of a write or discard, from its beginning on, are dealt with for good.  Called with the
+	 * store's lock held, before another request can change these pages: who does the request again, in another process, must not
+	 * begin with them.
+	 */
+	void (*record)(struct rw *rw, uint32_t pages);
 
 	/* The I/O in hand, valid after RW_IO: */
 	int fd;
@@ -131,7 +140,7 @@ struct rw {
 	struct page_mark mark[RW_BITE_PAGES];
 };
 
-/* Prepares a request.  data: length bytes, any alignment (NULL for RW_DISCARD); stays the caller's.
+/* Prepares a request.  data: length bytes, any alignment where the store has a pool (NULL for RW_DISCARD); stays the caller's.
  * offset and length may be anything: rw_begin refuses what is not page-aligned or out of range with EINVAL.
  */
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,

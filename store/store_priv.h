@@ -18,7 +18,7 @@ struct store {
 	struct marker marker;
 	struct table_counters *counters;
 	uint64_t pages;
-	struct pool_share *share;
+	struct pool_share *share; /* NULL: requests bring their own buffers */
 	enum backend_kind kind;
 	struct notices notices;
 	void (*stale)(void *arg);
