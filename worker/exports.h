@@ -16,6 +16,7 @@ struct session {
 	struct store *store;
 	const char *name;
 	struct grant grant;
+	struct rw_session life; /* of its requests */
 };
 
 struct exports;
