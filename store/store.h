@@ -164,4 +164,18 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 /* Makes what was acknowledged durable; no more than fdatasync(2), for pages are written by direct I/O.  0 or EIO.  As store_rw. */
 int store_flush(struct store *s);
 
+/* The same for an asynchronous caller: flush_init, then flush_begin, fdatasync(2) of the store's file, flush_result, and, as long as that says so,
+ * once more from flush_begin on.
+ */
+struct flush {
+	struct store *store;
+	uint32_t file;
+	struct retry retry;
+};
+
+void flush_init(struct flush *f);
+bool flush_begin(struct flush *f, struct store *s); /* false: there is no file any more, the answer is EIO */
+/* code: of fdatasync, an errno value or 0.  Returns 0 when it is done, -1 when the answer is EIO, else in how many ms to try again. */
+int flush_result(struct flush *f, int code);
+
 #endif
