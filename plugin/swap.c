@@ -277,6 +277,7 @@ static int find_peer(struct peer *out)
 	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
 		return -1;
 	out->tls = nbdkit_is_tls() > 0;
+	out->sock = -1;
 	if (a.ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
 
