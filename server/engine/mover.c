@@ -8,15 +8,13 @@
 
 #include "server/engine/mover_priv.h"
 
-#include "server/engine/confine.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,6 +60,8 @@ static void job_done(void *arg)
 
 static int add_export(struct mover *m, struct mover_export *x, struct errbuf *e)
 {
+	if (x->mount)
+		m->submitter[x->mount - m->mount] = x->mount->submitter;
 	if (ring_set_file(&m->ring, file_of_export(m, x->place), x->fd, e) < 0)
 		return -1;
 	return ring_set_buffer(&m->ring, 1 + x->place, buffers_reserve(x->share), e);
@@ -73,6 +73,8 @@ static void remove_export(struct mover *m, struct mover_export *x)
 
 	ring_set_file(&m->ring, file_of_export(m, x->place), -1, &e);
 	ring_set_buffer(&m->ring, 1 + x->place, (struct iovec){ .iov_base = NULL }, &e);
+	if (x->mount && x->mount->users == 1)
+		m->submitter[x->mount - m->mount] = NULL;
 }
 
 static struct live *free_place(struct mover *m)
@@ -407,6 +409,44 @@ void mover_free(struct mover *m)
 	free_memory(m);
 }
 
+/* The submitter of the file system that fd lies on. */
+static struct mount *join_mount(struct mover *m, int fd, struct errbuf *e)
+{
+	struct mount *mount = NULL;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		err_errno(e, "what holds its file");
+		return NULL;
+	}
+	for (unsigned i = 0; i < MOUNTS; i++) {
+		if (m->mount[i].users && m->mount[i].dev == st.st_dev) {
+			m->mount[i].users++;
+			return &m->mount[i];
+		}
+		if (!m->mount[i].users && !mount)
+			mount = &m->mount[i];
+	}
+	if (!mount) {
+		err_set(e, EMFILE, "exports on more than %u network mounts", MOUNTS);
+		return NULL;
+	}
+	mount->submitter = submitter_create(m->ntasks, job_done, m, e);
+	if (!mount->submitter)
+		return NULL;
+	mount->dev = st.st_dev;
+	mount->users = 1;
+	return mount;
+}
+
+static void leave_mount(struct mount *mount)
+{
+	if (!mount || --mount->users > 0)
+		return;
+	submitter_free(mount->submitter);
+	mount->submitter = NULL;
+}
+
 struct mover_export *mover_add_export(struct mover *m, const struct mover_export_options *o, struct errbuf *e)
 {
 	struct command c = { .what = ADD_EXPORT, .e = e };
@@ -421,13 +461,13 @@ struct mover_export *mover_add_export(struct mover *m, const struct mover_export
 	}
 	*x = (struct mover_export){ .m = m, .place = (unsigned)(x - m->export), .fd = o->fd, .store = o->store, .share = o->share,
 				    .direct = o->direct, .size = store_size(o->store) };
-	if (o->blocks && !(x->submitter = submitter_create(m->ntasks, job_done, m, e))) {
+	if (o->blocks && !(x->mount = join_mount(m, o->fd, e))) {
 		x->m = NULL;
 		return NULL;
 	}
 	c.x = x;
 	if (do_command(m, &c) < 0) {
-		submitter_free(x->submitter);
+		leave_mount(x->mount);
 		x->m = NULL;
 		return NULL;
 	}
@@ -439,8 +479,8 @@ void mover_remove_export(struct mover *m, struct mover_export *x)
 	struct command c = { .what = REMOVE_EXPORT, .x = x };
 
 	do_command(m, &c);
-	submitter_free(x->submitter);
-	x->submitter = NULL;
+	leave_mount(x->mount);
+	x->mount = NULL;
 	x->m = NULL;
 }
 
