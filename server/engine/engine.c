@@ -43,6 +43,7 @@ struct engine {
 	struct exports *exports;
 	struct mover *mover;
 	struct seats *seats;
+	struct lobby_ops calls;
 	struct lobby *lobby;
 };
 
@@ -235,7 +236,6 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	struct mover_options mover = { .sessions = o->connections, .exports = EXPORTS_MAX, .ended = seats_ended };
 	struct lobby_options lobby = { .loop = g->loop, .listen_fds = o->listen_fds, .nlisten = o->nlisten, .places = o->connections,
 				       .seconds = NEGOTIATION_SECONDS };
-	struct lobby_ops calls = lobby_calls;
 
 	if (broker_remote_create(o->broker, unlocked, &commands, &g->broker, e) < 0)
 		return -1;
@@ -253,8 +253,9 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	if (!(g->exports = exports_create(&exports, e)))
 		return -1;
 	seats_serve(g->seats, g->exports, g->mover);
-	calls.arg = g;
-	lobby.ops = &calls;
+	g->calls = lobby_calls;
+	g->calls.arg = g;
+	lobby.ops = &g->calls;
 	g->lobby = lobby_create(&lobby, e);
 	return g->lobby ? 0 : -1;
 }
