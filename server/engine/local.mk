@@ -4,7 +4,7 @@ libengine_la_SOURCES = \
 	server/engine/buffers.c server/engine/buffers.h \
 	server/engine/engine.c server/engine/engine.h \
 	server/engine/live.c \
-	server/engine/lobby.h \
+	server/engine/lobby.c server/engine/lobby.h \
 	server/engine/mover.c server/engine/mover.h server/engine/mover_priv.h \
 	server/engine/resume.c \
 	server/engine/ring.c server/engine/ring.h \
