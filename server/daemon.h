@@ -36,6 +36,7 @@ struct daemon {
 	struct ev_loop *loop;
 	struct conf *conf;
 	struct listeners listeners;
+	struct poolmem *pool;
 	struct exports exports;
 	struct worker worker;
 	struct sessions sessions;
