@@ -58,6 +58,7 @@ static void on_check(struct ev_loop *loop, ev_check *w, int revents)
 {
 	(void)loop;
 	(void)revents;
+	upgrade_check(w->data);
 	notify(w->data);
 }
 
@@ -85,6 +86,7 @@ static void on_worker_died(void *arg, const struct worker_end *end)
 	struct daemon *d = arg;
 
 	sessions_worker_died(&d->sessions, end);
+	upgrade_worker_died(d);
 }
 
 static void on_worker_gone(void *arg)

@@ -23,6 +23,7 @@ libserver_la_SOURCES = \
 	server/spawn.c server/spawn.h \
 	server/status.c server/status.h \
 	server/supervisor.c server/supervisor.h \
+	server/upgrade.c server/upgrade.h \
 	server/waits.c server/waits.h \
 	server/worker.c server/worker.h
 server_paths = -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"' -DNBDKIT_PLUGINDIR='"$(NBDKIT_PLUGINDIR)"' \
@@ -49,6 +50,7 @@ server_nbdswapctl_SOURCES = \
 	server/ctl_scrub.c \
 	server/ctl_status.c \
 	server/ctl_stop.c \
+	server/ctl_upgrade.c \
 	server/nbdswapctl.c
 server_nbdswapctl_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 server_nbdswapctl_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
