@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: BSD-3-Clause
+ENGINE_RESUME_TESTS = \
+	tests/engine/test-resume-streams \
+	tests/engine/test-tcp-account
+check_PROGRAMS += $(ENGINE_RESUME_TESTS)
+TESTS += $(ENGINE_RESUME_TESTS)
+LONG_TESTS += tests/engine/test-resume-streams
+
+tests_engine_test_resume_streams_SOURCES = tests/engine/test-resume-streams.c tests/engine/tcppair.c tests/engine/tcppair.h
+tests_engine_test_resume_streams_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
+tests_engine_test_resume_streams_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS)
+tests_engine_test_tcp_account_SOURCES = tests/engine/test-tcp-account.c tests/engine/tcppair.c tests/engine/tcppair.h
+tests_engine_test_tcp_account_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_tcp_account_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
+tests_engine_test_tcp_account_LDADD = libengine.la $(CMOCKA_LIBS)
