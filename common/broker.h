@@ -66,9 +66,4 @@
 
 #define BROKER_TEXT_MAX 2048 /* bytes of a text inside a message: an error, a log line */
 
-/* The engine ends with this status when io_uring is not to be had here (not built in, forbidden, too old): starting it again is of no use, and
- * the daemon takes nbdkit instead.
- */
-#define BROKER_EXIT_NO_URING 75
-
 #endif

@@ -18,8 +18,6 @@
 
 enum conf_engine { ENGINE_NATIVE, ENGINE_NBDKIT };
 
-enum conf_allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
-
 struct conf_server {
 	struct listen_addr listen[CONF_LISTEN_MAX];
 	size_t nlisten;
@@ -30,7 +28,7 @@ struct conf_server {
 	char nbdkit[PATH_MAX];
 	char plugin[PATH_MAX];
 	uint64_t threads;
-	uint64_t allow;	       /* bits of enum conf_allow */
+	uint64_t allow;	       /* bits of enum allow */
 	uint64_t stop_timeout; /* seconds */
 	uint64_t pool;	       /* bytes */
 };

@@ -82,7 +82,8 @@ static void init_cond(pthread_cond_t *cond)
 	pthread_condattr_destroy(&monotonic);
 }
 
-int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause)
+int store_rw(struct store *s, struct rw_session *session, enum rw_op op, uint64_t offset, uint64_t length, void *data,
+	     int *cause)
 {
 	struct blocking b; /* 2 KiB, which rw_init knows better than to clear */
 	enum rw_next next;
@@ -90,6 +91,7 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 	b.woken = false;
 	init_cond(&b.woken_cond);
 	rw_init(&b.rw, s, op, offset, length, data, wake);
+	b.rw.session = session;
 	next = rw_begin(&b.rw);
 	while (next != RW_DONE) {
 		switch (next) {

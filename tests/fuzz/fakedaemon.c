@@ -3,6 +3,7 @@
 
 #include "tests/fuzz/fakedaemon.h"
 
+#include "common/allow.h"
 #include "common/fdmsg.h"
 #include "server/engine/sessmem.h"
 #include "tests/fuzz/fakeparts.h"
