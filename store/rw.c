@@ -24,6 +24,7 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->data = data;
 	rw->wake = wake;
 	rw->record = NULL;
+	rw->session = NULL;
 	rw->iovcnt = 0;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
@@ -93,6 +94,13 @@ static void count_start(struct rw *rw)
 	}
 }
 
+static enum rw_next refused(struct rw *rw)
+{
+	if (rw->cause == ESTALE)
+		rw_say(rw, NOTICE_LOST_FILE, 0);
+	return rw_done(rw, EIO);
+}
+
 /* The table alone changes, at once at any size; the space stays allocated.  It waits for nothing but the end of the store. */
 static enum rw_next discard(struct rw *rw)
 {
@@ -101,6 +109,12 @@ static enum rw_next discard(struct rw *rw)
 		uint32_t n = left < DISCARD_STEP ? (uint32_t)left : DISCARD_STEP;
 
 		pthread_mutex_lock(&rw->store->lock);
+		rw->cause = rw_refusal(rw);
+		if (rw->cause) {
+			rw_dequeue(rw);
+			pthread_mutex_unlock(&rw->store->lock);
+			return refused(rw);
+		}
 		if (rw->store->draining) {
 			/* The table may be on its way into the trailer already. */
 			rw_enqueue(rw);
@@ -264,15 +278,6 @@ enum rw_next rw_begin(struct rw *rw)
 	}
 	if (rw->io_pages) /* after RW_LATER */
 		return rw_resume(rw, &next) ? describe_io(rw) : next;
-	if (s->lost) {
-		/* It may still be queued, and others behind it. */
-		pthread_mutex_lock(&s->lock);
-		rw_dequeue(rw);
-		pthread_mutex_unlock(&s->lock);
-		rw_say(rw, NOTICE_LOST_FILE, 0);
-		rw->cause = ESTALE;
-		return rw_done(rw, EIO);
-	}
 	if (rw->op == RW_DISCARD)
 		return discard(rw);
 	while (rw->length > 0) {
@@ -282,7 +287,10 @@ enum rw_next rw_begin(struct rw *rw)
 		if (rw->op == RW_WRITE)
 			run = run_of_data(rw, &same);
 		pthread_mutex_lock(&s->lock);
-		if (rw_must_wait(rw))
+		rw->cause = rw_refusal(rw);
+		if (rw->cause)
+			next = RW_DONE;
+		else if (rw_must_wait(rw))
 			next = rw_enqueue(rw);
 		else if (rw->op == RW_WRITE)
 			next = same ? write_same(rw, run) : begin_write(rw, run);
@@ -293,6 +301,8 @@ enum rw_next rw_begin(struct rw *rw)
 		pthread_mutex_unlock(&s->lock);
 		if (next != RW_DONE)
 			break;
+		if (rw->cause)
+			return refused(rw);
 		if (rw->error) {
 			rw_say(rw, NOTICE_LOST_PAGE, 0);
 			return rw_done(rw, rw->error);
@@ -325,15 +335,20 @@ void rw_release(struct rw *rw)
 	rw_wake_waiters(s);
 }
 
+void rw_abandon(struct rw *rw)
+{
+	if (rw->op == RW_WRITE && !(rw->held && rw->store->draining))
+		rw_commit(rw, rw->io_pages, PAGE_LOST);
+	rw_release(rw);
+}
+
 enum rw_next rw_fail(struct rw *rw, int cause)
 {
 	struct store *s = rw->store;
 
 	rw->cause = cause;
 	pthread_mutex_lock(&s->lock);
-	if (rw->op == RW_WRITE)
-		rw_commit(rw, rw->io_pages, PAGE_LOST);
-	rw_release(rw);
+	rw_abandon(rw);
 	pthread_mutex_unlock(&s->lock);
 	return rw_done(rw, EIO); /* whatever the backend said: ENOSPC must not reach a client */
 }
