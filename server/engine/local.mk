@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libengine.la
 libengine_la_SOURCES = \
 	server/engine/buffers.c server/engine/buffers.h \
+	server/engine/confine.c server/engine/confine.h server/engine/confine_calls.c \
 	server/engine/engine.c server/engine/engine.h \
 	server/engine/live.c \
 	server/engine/lobby.h \
