@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The broker protocol: how a worker gets its exports from the daemon.
  *
- * The worker inherits one end of a SOCK_SEQPACKET socket pair (the plugin's parameter broker=FD).  Every packet is one JSON
+ * The worker inherits one end of a SOCK_SEQPACKET socket pair (the parameter broker=FD of plugin and engine).  Every packet is one JSON
  * object of at most FDMSG_MAX bytes (common/fdmsg.h).  The daemon alone opens, locks and checks files; the worker gets
  * descriptors.
  *
@@ -12,10 +12,16 @@
  *     -> {"id":N,"ok":true,"session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"..."}
  *        with two descriptors: the backing file (O_RDWR|O_DIRECT, its lock held by this open description) and the page table;
  *        and where pages are sealed (the table says so) a third: the key of this activation (store/sealkey.h), read-only
- *     -> {"id":N,"ok":false,"error":"one sentence for the log"}
- *        "peer" is "[ADDR]:PORT" for IPv6 and "unix" for a Unix socket.
+ *     -> {"id":N,"ok":false,"again":BOOL,"error":"one sentence for the log"}
+ *        "peer" is "[ADDR]:PORT" for IPv6 and "unix" for a Unix socket.  again: it may be had in a moment.
  *        Two opens of one export give descriptors of the same file description and the same table: a worker keeps one store per
  *        export and closes the second pair, until it is told to forget the export.
+ *        With "live":true and one descriptor, the client's socket, the session is one that can outlive the worker: the daemon keeps a
+ *        duplicate of the socket, and the answer has in addition "reserve":R, the place of the export's own buffers in the pool
+ *        (server/engine/buffers.h), and as its last descriptor the session's memory (server/engine/sessmem.h).  So: file, table, [key], memory.
+ *        Not for sessions whose bytes are not the socket's own (TLS).
+ *        Where the name has slot=I/N, an earlier session of the same client in this slot is ended first (end, below); when that one
+ *        does not end within 5 seconds the answer is no, again.
  *   {"id":N,"op":"close","session":S} -> {"id":N,"ok":true}
  *        sent when no request of the session is in flight any more
  *   {"id":N,"op":"reopen","export":"NAME"}   the handle of its file is stale (ESTALE)
@@ -28,6 +34,8 @@
  *   {"event":"ready","pid":P,"locked_kib":K,"warnings":["...", ...]}   once, when it can serve
  *   {"event":"drained","ok":true}            answer to drain; false: the time ran out with requests in flight
  *   {"event":"forgotten","export":"NAME"}    answer to forget
+ *   {"event":"resumed","session":S,"ok":BOOL,"error":"..."}   answer to resume; not ok: the worker has closed what it was sent
+ *   {"event":"ended","session":S}            answer to end
  *   {"event":"log","priority":"err|warning|info","text":"..."}
  *
  * Commands of the daemon:
@@ -35,6 +43,17 @@
  *                                    worker by SIGKILL: clients see a cut connection, which they can ride through, not errors
  *   {"cmd":"forget","export":"NAME"} closes file and table of an export that has no session, then answers forgotten (also when
  *                                    the worker did not know it).  The daemon does not grant an open of it in between.
+ *   {"cmd":"resume","session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","reserve":R,"peer":"ADDR:PORT"}
+ *        with descriptors: socket, memory, file, table, [key]
+ *                                    the session of a worker that is gone: goes on exactly where that one was, answers resumed.  Sent
+ *                                    after ready, for each session as soon as its export is settled.  When it fails the
+ *                                    daemon shuts the socket down and the session is over, without a close.
+ *   {"cmd":"end","session":S}        the session is over: no request of it may begin any more.  Answers ended once none of those that have
+ *                                    not begun can reach the backend; what is at the backend keeps its pages in flight until that
+ *                                    answers.  The native engine also shuts the socket down.  close follows as always.  Also answered
+ *                                    for a session that has been closed; one whose open is just being answered ends before it begins.
+ *
+ * A worker that drains on the way to its replacement leaves live sessions as they are, with their replies in the session's memory.
  *
  * When the worker's end sees the end of the stream, the daemon is gone: the worker goes on serving the sessions that it has
  * and refuses new ones.
@@ -45,5 +64,10 @@
 #include "common/fdmsg.h"
 
 #define BROKER_TEXT_MAX 2048 /* bytes of a text inside a message: an error, a log line */
+
+/* The engine ends with this status when io_uring is not to be had here (not built in, forbidden, too old): starting it again is of no use, and
+ * the daemon takes nbdkit instead.
+ */
+#define BROKER_EXIT_NO_URING 75
 
 #endif

@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 #define FDMSG_MAX 65536 /* bytes of a message */
-#define FDMSG_FDS 4	/* descriptors with a message */
+#define FDMSG_FDS 6	/* descriptors with a message */
 
 /* Sends len bytes (1 to FDMSG_MAX) with nfds descriptors (borrowed), whole or not at all.
  * Returns 0; -1 with *e: EAGAIN when a non-blocking socket is full, EPIPE when the other end is gone (no signal), EMSGSIZE.

@@ -9,6 +9,7 @@ libcommon_la_SOURCES = \
 	common/fdmsg.c common/fdmsg.h \
 	common/lease.c common/lease.h \
 	common/memlock.c common/memlock.h \
+	common/nbdproto.h \
 	common/noswap.c common/noswap.h \
 	common/options.c common/options.h \
 	common/procself.c common/procself.h \

@@ -151,7 +151,7 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 	x = find_or_activate(l, req.name, e);
 	if (x && lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
 		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table,
-				       .kind = backing_backend(x->backing)->kind };
+				       .kind = backing_backend(x->backing)->kind, .memory = -1 };
 		strcpy(out->name, x->name);
 		r = 0;
 	}

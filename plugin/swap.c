@@ -277,6 +277,7 @@ static int find_peer(struct peer *out)
 	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
 		return -1;
 	out->tls = nbdkit_is_tls() > 0;
+	out->sock = -1;
 	if (a.ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
 
@@ -368,7 +369,7 @@ static int swap_can_cache(void *handle)
 /* What the backend does to requests the store says itself, not too often. */
 static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t length, void *buf)
 {
-	int error = store_rw(s->store, op, offset, length, buf, NULL);
+	int error = store_rw(s->store, &s->life, op, offset, length, buf, NULL);
 
 	if (!error)
 		return 0;

@@ -27,8 +27,8 @@ struct marker {
 /* table is borrowed and must outlive *m; a sealed one has been unlocked.  Valid as long as the table's generation. */
 void marker_init(struct marker *m, struct table *table);
 
-/* Puts a page (4096 bytes, any alignment), sealed or as it is, into the buffer that goes to the backend, and tells its mark.  Returns
- * false when it could not be sealed: the buffer must not be written then.
+/* Puts a page (4096 bytes, any alignment), sealed or as it is, into the buffer that goes to the backend, and tells its mark.  buffer may be NULL
+ * where pages are not sealed: data itself goes to the backend.  Returns false when it could not be sealed: the buffer must not be written then.
  */
 bool mark_make(const struct marker *m, uint64_t page, const void *data, void *buffer, struct page_mark *mark);
 

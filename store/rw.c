@@ -23,6 +23,8 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->length = length;
 	rw->data = data;
 	rw->wake = wake;
+	rw->record = NULL;
+	rw->session = NULL;
 	rw->iovcnt = 0;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
@@ -33,6 +35,13 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 }
 
 /* ---- begin ---- */
+
+/* These pages are dealt with for good.  Lock held since before others could see it. */
+static void record(struct rw *rw, uint32_t pages)
+{
+	if (rw->record)
+		rw->record(rw, pages);
+}
 
 static void advance(struct rw *rw, uint32_t pages)
 {
@@ -85,6 +94,13 @@ static void count_start(struct rw *rw)
 	}
 }
 
+static enum rw_next refused(struct rw *rw)
+{
+	if (rw->cause == ESTALE)
+		rw_say(rw, NOTICE_LOST_FILE, 0);
+	return rw_done(rw, EIO);
+}
+
 /* The table alone changes, at once at any size; the space stays allocated.  It waits for nothing but the end of the store. */
 static enum rw_next discard(struct rw *rw)
 {
@@ -93,6 +109,12 @@ static enum rw_next discard(struct rw *rw)
 		uint32_t n = left < DISCARD_STEP ? (uint32_t)left : DISCARD_STEP;
 
 		pthread_mutex_lock(&rw->store->lock);
+		rw->cause = rw_refusal(rw);
+		if (rw->cause) {
+			rw_dequeue(rw);
+			pthread_mutex_unlock(&rw->store->lock);
+			return refused(rw);
+		}
 		if (rw->store->draining) {
 			/* The table may be on its way into the trailer already. */
 			rw_enqueue(rw);
@@ -100,6 +122,7 @@ static enum rw_next discard(struct rw *rw)
 			return RW_WAIT;
 		}
 		rw_make_fresh(rw, n);
+		record(rw, n);
 		pthread_mutex_unlock(&rw->store->lock);
 		advance(rw, n);
 	}
@@ -115,6 +138,12 @@ static enum rw_next describe_io(struct rw *rw)
 	rw->file = rw->store->file;
 	rw->position = (off_t)(rw->offset + rw->io_done);
 	rw->iovcnt = 0;
+	if (!rw->store->share) {
+		rw->iov[0].iov_base = rw->data + (size_t)skip * PAGE_BYTES;
+		rw->iov[0].iov_len = (size_t)(rw->io_pages - skip) * PAGE_BYTES;
+		rw->iovcnt = 1;
+		return RW_IO;
+	}
 	for (uint32_t i = skip; i < rw->io_pages; i++) {
 		rw->iov[rw->iovcnt].iov_base = rw->pages[i];
 		rw->iov[rw->iovcnt++].iov_len = PAGE_BYTES;
@@ -151,11 +180,18 @@ static uint32_t run_of_data(struct rw *rw, bool *same)
 	return run;
 }
 
+/* Buffers for the next bite, unless the request's own data serves as such.  Lock held. */
+static bool take_buffers(struct rw *rw, uint32_t pages)
+{
+	struct pool_share *share = rw->store->share;
+
+	return !share || pool_take(share, rw->op == RW_READ, pages, rw->pages);
+}
+
 /* Lock held. */
 static enum rw_next begin_write(struct rw *rw, uint32_t run)
 {
-	rw->starved = rw_behind_starved(rw) || rw->store->free_slots == 0 ||
-		      !pool_take(rw->store->share, false, run, rw->pages);
+	rw->starved = rw_behind_starved(rw) || rw->store->free_slots == 0 || !take_buffers(rw, run);
 	if (rw->starved)
 		return rw_enqueue(rw);
 	rw_take_slot(rw);
@@ -171,6 +207,7 @@ static enum rw_next write_same(struct rw *rw, uint32_t run)
 	rw_mark_in_flight(rw, run);
 	rw_store_marks(rw, run);
 	rw_commit(rw, run, PAGE_SAME);
+	record(rw, run);
 	return RW_DONE;
 }
 
@@ -197,7 +234,7 @@ static enum rw_next begin_read(struct rw *rw, uint32_t *run)
 		rw->error = EIO; /* lost */
 		return RW_DONE;
 	}
-	rw->starved = rw_behind_starved(rw) || !pool_take(rw->store->share, true, written, rw->pages);
+	rw->starved = rw_behind_starved(rw) || !take_buffers(rw, written);
 	return rw->starved ? rw_enqueue(rw) : start_io(rw, written);
 }
 
@@ -216,9 +253,11 @@ static void answered(struct rw *rw, uint32_t pages)
 /* The bite's data goes into the buffers, and its marks into the table, before the backend gets it.  False: they could not be sealed. */
 static bool prepare_write(struct rw *rw)
 {
+	bool direct = !rw->store->share;
+
 	for (uint32_t i = 0; i < rw->io_pages; i++)
-		if (!mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES, rw->pages[i],
-			       &rw->mark[i]))
+		if (!mark_make(&rw->store->marker, rw_first_page(rw) + i, rw->data + (size_t)i * PAGE_BYTES,
+			       direct ? NULL : rw->pages[i], &rw->mark[i]))
 			return false;
 	rw_store_marks(rw, rw->io_pages);
 	rw_to_backend(rw);
@@ -239,15 +278,6 @@ enum rw_next rw_begin(struct rw *rw)
 	}
 	if (rw->io_pages) /* after RW_LATER */
 		return rw_resume(rw, &next) ? describe_io(rw) : next;
-	if (s->lost) {
-		/* It may still be queued, and others behind it. */
-		pthread_mutex_lock(&s->lock);
-		rw_dequeue(rw);
-		pthread_mutex_unlock(&s->lock);
-		rw_say(rw, NOTICE_LOST_FILE, 0);
-		rw->cause = ESTALE;
-		return rw_done(rw, EIO);
-	}
 	if (rw->op == RW_DISCARD)
 		return discard(rw);
 	while (rw->length > 0) {
@@ -257,7 +287,10 @@ enum rw_next rw_begin(struct rw *rw)
 		if (rw->op == RW_WRITE)
 			run = run_of_data(rw, &same);
 		pthread_mutex_lock(&s->lock);
-		if (rw_must_wait(rw))
+		rw->cause = rw_refusal(rw);
+		if (rw->cause)
+			next = RW_DONE;
+		else if (rw_must_wait(rw))
 			next = rw_enqueue(rw);
 		else if (rw->op == RW_WRITE)
 			next = same ? write_same(rw, run) : begin_write(rw, run);
@@ -268,6 +301,8 @@ enum rw_next rw_begin(struct rw *rw)
 		pthread_mutex_unlock(&s->lock);
 		if (next != RW_DONE)
 			break;
+		if (rw->cause)
+			return refused(rw);
 		if (rw->error) {
 			rw_say(rw, NOTICE_LOST_PAGE, 0);
 			return rw_done(rw, rw->error);
@@ -291,12 +326,20 @@ void rw_release(struct rw *rw)
 {
 	struct store *s = rw->store;
 
-	pool_give(s->share, rw->io_pages, rw->pages);
+	if (s->share)
+		pool_give(s->share, rw->io_pages, rw->pages);
 	rw->io_pages = 0;
 	if (!rw->held && --s->at_backend == 0)
 		pthread_cond_broadcast(&s->idle);
 	rw->held = false;
 	rw_wake_waiters(s);
+}
+
+void rw_abandon(struct rw *rw)
+{
+	if (rw->op == RW_WRITE && !(rw->held && rw->store->draining))
+		rw_commit(rw, rw->io_pages, PAGE_LOST);
+	rw_release(rw);
 }
 
 enum rw_next rw_fail(struct rw *rw, int cause)
@@ -305,9 +348,7 @@ enum rw_next rw_fail(struct rw *rw, int cause)
 
 	rw->cause = cause;
 	pthread_mutex_lock(&s->lock);
-	if (rw->op == RW_WRITE)
-		rw_commit(rw, rw->io_pages, PAGE_LOST);
-	rw_release(rw);
+	rw_abandon(rw);
 	pthread_mutex_unlock(&s->lock);
 	return rw_done(rw, EIO); /* whatever the backend said: ENOSPC must not reach a client */
 }
@@ -319,6 +360,7 @@ static enum rw_next write_completed(struct rw *rw)
 
 	pthread_mutex_lock(&s->lock);
 	rw_commit(rw, pages, PAGE_WRITTEN);
+	record(rw, pages);
 	rw_release(rw);
 	pthread_mutex_unlock(&s->lock);
 	advance(rw, pages);
@@ -332,8 +374,10 @@ static enum rw_next read_completed(struct rw *rw)
 	bool bad[RW_BITE_PAGES], current;
 
 	for (uint32_t i = 0; i < pages; i++) {
-		bad[i] = !mark_verify(&s->marker, rw_first_page(rw) + i, &rw->mark[i], rw->pages[i],
-				      rw->data + (size_t)i * PAGE_BYTES);
+		unsigned char *data = rw->data + (size_t)i * PAGE_BYTES;
+
+		bad[i] = s->share ? !mark_verify(&s->marker, rw_first_page(rw) + i, &rw->mark[i], rw->pages[i], data)
+				  : !mark_verify(&s->marker, rw_first_page(rw) + i, &rw->mark[i], data, NULL);
 		failed += bad[i];
 	}
 	if (failed && !rw->reread) {

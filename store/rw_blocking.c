@@ -82,7 +82,8 @@ static void init_cond(pthread_cond_t *cond)
 	pthread_condattr_destroy(&monotonic);
 }
 
-int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause)
+int store_rw(struct store *s, struct rw_session *session, enum rw_op op, uint64_t offset, uint64_t length, void *data,
+	     int *cause)
 {
 	struct blocking b; /* 2 KiB, which rw_init knows better than to clear */
 	enum rw_next next;
@@ -90,6 +91,7 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 	b.woken = false;
 	init_cond(&b.woken_cond);
 	rw_init(&b.rw, s, op, offset, length, data, wake);
+	b.rw.session = session;
 	next = rw_begin(&b.rw);
 	while (next != RW_DONE) {
 		switch (next) {
@@ -112,29 +114,56 @@ int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, v
 	return b.rw.error;
 }
 
+void flush_init(struct flush *f)
+{
+	f->retry = (struct retry){ .tries = 0 };
+}
+
+bool flush_begin(struct flush *f, struct store *s)
+{
+	f->store = s;
+	f->file = s->file;
+	return !s->lost;
+}
+
 /* An error that the backend reports here it may not report a second time, so what the second call says proves nothing: only what says
  * nothing of the data is tried again.
  */
+int flush_result(struct flush *f, int code)
+{
+	struct store *s = f->store;
+	const struct notice_place everything = { "flush", 0, s->pages - 1 };
+	bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
+	int ms = -1;
+
+	if (code == 0)
+		return 0;
+	if (stale)
+		rw_ask_to_reopen(s, f->file);
+	if (stale || code == EINTR)
+		ms = retry_next(&f->retry, code, ERR_PASSING, true, s->now_ms(), table_retry_time(s->table));
+	if (ms < 0)
+		notices_error(&s->notices, ERR_LASTING, code, everything, s->now_ms());
+	return ms == 0 ? 1 : ms;
+}
+
 int store_flush(struct store *s)
 {
-	const struct notice_place everything = { "flush", 0, s->pages - 1 };
-	struct retry held = { .tries = 0 };
+	struct flush f;
 
-	while (!s->lost) {
-		uint32_t file = s->file;
-		int code = sys_fdatasync(POINT_RW_SYNC, s->fd) == 0 ? 0 : errno, ms = -1;
-		bool stale = s->stale && errclass_of(code, s->kind) == ERR_STALE;
+	flush_init(&f);
+	while (flush_begin(&f, s)) {
+		int code = sys_fdatasync(POINT_RW_SYNC, s->fd) == 0 ? 0 : errno;
+		int ms = flush_result(&f, code);
 
-		if (code == 0)
+		if (ms == 0)
 			return 0;
-		if (stale)
-			rw_ask_to_reopen(s, file);
-		if (stale || code == EINTR)
-			ms = retry_next(&held, code, ERR_PASSING, true, s->now_ms(), table_retry_time(s->table));
-		if (ms >= 0 && wait_ms(s, ms))
-			continue;
-		notices_error(&s->notices, ERR_LASTING, code, everything, s->now_ms());
-		return EIO;
+		if (ms < 0)
+			return EIO;
+		if (!wait_ms(s, ms)) {
+			notices_error(&s->notices, ERR_LASTING, code, (struct notice_place){ "flush", 0, s->pages - 1 }, s->now_ms());
+			return EIO;
+		}
 	}
 	return EIO;
 }

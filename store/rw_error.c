@@ -64,7 +64,7 @@ void rw_ask_to_reopen(struct store *s, uint32_t file)
 	bool ask;
 
 	pthread_mutex_lock(&s->lock);
-	ask = !s->reopening && file == s->file && !s->draining;
+	ask = !s->reopening && !s->lost && file == s->file && !s->draining;
 	s->reopening |= ask;
 	pthread_mutex_unlock(&s->lock);
 	if (ask)
@@ -110,28 +110,38 @@ enum rw_next rw_backend_error(struct rw *rw, int code)
 	return hold_or_fail(rw, code, class);
 }
 
+int rw_refusal(const struct rw *rw)
+{
+	if (rw->store->lost)
+		return ESTALE;
+	return rw->session && rw->session->ended ? ECANCELED : 0;
+}
+
 bool rw_resume(struct rw *rw, enum rw_next *next)
 {
 	struct store *s = rw->store;
 	bool reopening;
 
-	if (s->lost) {
-		rw_not_held(rw, false);
-		*next = rw_fail(rw, ESTALE);
-		return false;
-	}
 	pthread_mutex_lock(&s->lock);
-	reopening = s->reopening;
 	if (s->draining) {
 		pthread_mutex_unlock(&s->lock);
 		*next = RW_WAIT; /* for good: what became of it table_settle() finds out */
 		return false;
 	}
-	if (!reopening) {
+	reopening = s->reopening;
+	rw->cause = rw_refusal(rw);
+	if (rw->cause) {
+		rw_abandon(rw);
+	} else if (!reopening) {
 		rw->held = false;
 		s->at_backend++;
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (rw->cause) {
+		rw_not_held(rw, false);
+		*next = rw_done(rw, EIO);
+		return false;
+	}
 	if (reopening) {
 		*next = hold_or_fail(rw, ESTALE, ERR_STALE);
 		return false;
@@ -147,11 +157,8 @@ enum rw_next rw_cancel(struct rw *rw)
 
 	pthread_mutex_lock(&s->lock);
 	rw_dequeue(rw);
-	if (rw->io_pages) {
-		if (rw->op == RW_WRITE && !s->draining)
-			rw_commit(rw, rw->io_pages, PAGE_LOST);
-		rw_release(rw);
-	}
+	if (rw->io_pages)
+		rw_abandon(rw);
 	pthread_mutex_unlock(&s->lock);
 	if (held)
 		rw_not_held(rw, false);
@@ -173,11 +180,21 @@ void store_lost(struct store *s, const char *why)
 {
 	struct errbuf e;
 
-	s->lost = true;
 	err_set(&e, ESTALE, "THE EXPORT IS LOST: %.300s; every request is answered with an error from now on", why);
 	notices_say(&s->notices, NOTICE_ERROR, e.text);
 	pthread_mutex_lock(&s->lock);
+	s->lost = true;
 	s->reopening = false;
 	rw_wake_waiters(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_end_session(struct store *s, struct rw_session *session)
+{
+	pthread_mutex_lock(&s->lock);
+	session->ended = true;
+	for (struct rw *w = s->queue; w; w = w->next)
+		if (w->session == session)
+			w->wake(w);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -47,12 +47,16 @@ struct store *store_create(const struct store_options *o, struct errbuf *e)
 		free(s);
 		return NULL;
 	}
+	if (!o->pool && table_seal(o->table)) {
+		err_set(e, EINVAL, "%s: pages that are sealed need buffers of their own", o->name);
+		free(s);
+		return NULL;
+	}
 	if (find_slots(s, e) < 0) {
 		free(s);
 		return NULL;
 	}
-	s->share = pool_join(o->pool, e);
-	if (!s->share) {
+	if (o->pool && !(s->share = pool_join(o->pool, e))) {
 		err_prefix(e, "%s", o->name);
 		free(s);
 		return NULL;
@@ -80,7 +84,8 @@ void store_free(struct store *s)
 {
 	if (!s)
 		return;
-	pool_leave(s->share);
+	if (s->share)
+		pool_leave(s->share);
 	notices_end(&s->notices);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);

@@ -45,6 +45,10 @@ struct store_options {
 	/* These are borrowed and must outlive the store.  O_DIRECT is not demanded here (tmpfs has none on old kernels). */
 	int fd;
 	struct table *table;
+	/* NULL: the data of every request is page-aligned and nobody touches it until the request is answered, so it goes to and from the
+	 * backend as it is.  Not for sealed pages, and not for memory that another process goes on to use where backend_barrier() does
+	 * not hold back an orphan read.
+	 */
 	struct pool *pool;
 	enum backend_kind kind; /* what holds fd: says what its errors mean */
 
@@ -83,6 +87,11 @@ uint64_t store_size(const struct store *s); /* bytes */
 
 enum rw_op { RW_READ, RW_WRITE, RW_DISCARD /* trim and write-zeroes: reads as zeros afterwards */ };
 
+/* One client's connection.  A request may belong to one; with the session ended it must not go on. */
+struct rw_session {
+	_Atomic bool ended; /* set by store_end_session() */
+};
+
 enum rw_next {
 	RW_IO,	  /* do the I/O that rw describes, then rw_complete */
 	RW_WAIT,  /* waiting for a page or for buffers: rw->wake is called when to call rw_begin again */
@@ -101,6 +110,12 @@ struct rw {
 	 * queue.  rw_begin may then say RW_WAIT again.
 	 */
 	void (*wake)(struct rw *rw);
+	/* Optional, set after rw_init: so many more pages of a write or discard, from its beginning on, are dealt with for good.  Called with the
+	 * store's lock held, before another request can change these pages: who does the request again, in another process, must not
+	 * begin with them.
+	 */
+	void (*record)(struct rw *rw, uint32_t pages);
+	struct rw_session *session; /* optional, set after rw_init */
 
 	/* The I/O in hand, valid after RW_IO: */
 	int fd;
@@ -109,7 +124,8 @@ struct rw {
 	int iovcnt;
 
 	/* The answer, valid after RW_DONE: error is 0, EINVAL or EIO; cause is the errno value that the backend gave (0: none,
-	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written; ECANCELED: given up).
+	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written; ECANCELED: given up,
+	 * or its session was ended).
 	 */
 	int error, cause;
 	int later_ms; /* valid after RW_LATER */
@@ -131,7 +147,7 @@ struct rw {
 	struct page_mark mark[RW_BITE_PAGES];
 };
 
-/* Prepares a request.  data: length bytes, any alignment (NULL for RW_DISCARD); stays the caller's.
+/* Prepares a request.  data: length bytes, any alignment where the store has a pool (NULL for RW_DISCARD); stays the caller's.
  * offset and length may be anything: rw_begin refuses what is not page-aligned or out of range with EINVAL.
  */
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
@@ -147,12 +163,34 @@ enum rw_next rw_complete(struct rw *rw, ssize_t result);
  */
 enum rw_next rw_cancel(struct rw *rw);
 
-/* The whole request with blocking I/O on the calling thread.  Returns rw.error; *cause (may be NULL) as in struct rw.
- * Any thread, no locks held.
+/* Ends a session, whose client goes on in another one and sends there again what has not been answered here.  From now on no request
+ * of it reaches the backend, or changes the table, that is not at the backend already: it ends with cause ECANCELED, waiters at once.  What is
+ * at the backend keeps its pages in flight until the backend has answered, and the new session's writes to them wait for that; of
+ * its request nothing further begins.  Any thread, no locks held.
  */
-int store_rw(struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data, int *cause);
+void store_end_session(struct store *s, struct rw_session *session);
+
+/* The whole request with blocking I/O on the calling thread.  session: NULL for none.  Returns rw.error; *cause (may be NULL) as in
+ * struct rw.  Any thread, no locks held.
+ */
+int store_rw(struct store *s, struct rw_session *session, enum rw_op op, uint64_t offset, uint64_t length, void *data,
+	     int *cause);
 
 /* Makes what was acknowledged durable; no more than fdatasync(2), for pages are written by direct I/O.  0 or EIO.  As store_rw. */
 int store_flush(struct store *s);
+
+/* The same for an asynchronous caller: flush_init, then flush_begin, fdatasync(2) of the store's file, flush_result, and, as long as that says so,
+ * once more from flush_begin on.
+ */
+struct flush {
+	struct store *store;
+	uint32_t file;
+	struct retry retry;
+};
+
+void flush_init(struct flush *f);
+bool flush_begin(struct flush *f, struct store *s); /* false: there is no file any more, the answer is EIO */
+/* code: of fdatasync, an errno value or 0.  Returns 0 when it is done, -1 when the answer is EIO, else in how many ms to try again. */
+int flush_result(struct flush *f, int code);
 
 #endif

@@ -18,7 +18,7 @@ struct store {
 	struct marker marker;
 	struct table_counters *counters;
 	uint64_t pages;
-	struct pool_share *share;
+	struct pool_share *share; /* NULL: requests bring their own buffers */
 	enum backend_kind kind;
 	struct notices notices;
 	void (*stale)(void *arg);
@@ -85,11 +85,19 @@ void rw_make_fresh(struct rw *rw, uint32_t pages);
 enum rw_next rw_done(struct rw *rw, int error);
 /* Ends the bite in hand: buffers back, waiters woken (lock held). */
 void rw_release(struct rw *rw);
+/* Ends the bite in hand, whose content the backend may or may not have: a write's pages become lost.  One that is held while the store drains
+ * keeps its slot, and what became of it table_settle() finds out.  Lock held.
+ */
+void rw_abandon(struct rw *rw);
 /* The bite in hand failed for good with this errno value: a write's pages become lost.  Lock not held. */
 enum rw_next rw_fail(struct rw *rw, int cause);
 
-/* ---- rw_error.c; the lock is not held ---- */
+/* ---- rw_error.c; the lock is not held but where said ---- */
 
+/* Why the request may not go on (errno value: ESTALE the file is lost, ECANCELED its session has ended), or 0.  Lock held, and until what follows
+ * from it is done: who says either takes the lock, and must find nothing at the backend afterwards that was not there.
+ */
+int rw_refusal(const struct rw *rw);
 /* The backend said this (errno value) to the bite in hand: it is held, or it fails. */
 enum rw_next rw_backend_error(struct rw *rw, int code);
 /* This description of the file is stale: has the file opened anew, unless that is under way or was done since. */

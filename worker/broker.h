@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where the plugin gets its exports from.  Two brokers stand behind one interface, so that the rest of the plugin is the same code
+/* Where a worker gets its exports from.  Two brokers stand behind one interface, so that the rest of the plugin is the same code
  * alone and under the daemon: broker_local.c activates files in this process (file=, dir=), broker_remote.c asks nbdswapd
  * (broker=FD).
  */
@@ -22,6 +22,7 @@ struct table;
 struct peer {
 	char address[PEER_TEXT]; /* "ADDR:PORT", "[ADDR]:PORT", "unix" */
 	bool tls;
+	int sock; /* of a session that is to outlive this process (common/broker.h: live), borrowed; -1: it does not */
 };
 
 /* What open gives: a session on an export. */
@@ -32,6 +33,8 @@ struct grant {
 	struct table *table; /* its page table: both belong to the broker (local) or to the caller (remote), see owned */
 	enum backend_kind kind; /* of what holds the file */
 	bool owned;	  /* the caller closes fd and frees table when it forgets the export */
+	int memory;	  /* of a live session (server/engine/sessmem.h), the caller's to close; -1: none */
+	uint32_t reserve; /* with memory: the place of the export's buffers in the pool */
 };
 
 typedef void list_fn(void *arg, const char *name, const char *description);

@@ -47,17 +47,22 @@ static void cleanup_json_(json_t **j)
 }
 #define CLEANUP_JSON __attribute__((cleanup(cleanup_json_)))
 
-/* Takes message over. */
-static int send_json(struct remote *r, json_t *message, struct errbuf *e)
+/* Takes message over; fd (-1: none) goes with it. */
+static int send_with_fd(struct remote *r, json_t *message, int fd, struct errbuf *e)
 {
 	CLEANUP_JSON json_t *m = message;
 	CLEANUP_FREE char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
 
 	if (!text)
 		return err_set(e, ENOMEM, "no memory for a message to nbdswapd");
-	if (fdmsg_send(r->sock, text, strlen(text), NULL, 0, e) < 0)
+	if (fdmsg_send(r->sock, text, strlen(text), &fd, fd >= 0, e) < 0)
 		return err_prefix(e, "nbdswapd cannot be asked");
 	return 0;
+}
+
+static int send_json(struct remote *r, json_t *message, struct errbuf *e)
+{
+	return send_with_fd(r, message, -1, e);
 }
 
 static void close_all(const int fds[], size_t n)
@@ -66,8 +71,8 @@ static void close_all(const int fds[], size_t n)
 		close(fds[i]);
 }
 
-/* Sends the request and waits.  The answer (to be released) is one with "ok":true; its descriptors are in fds. */
-static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e)
+/* Sends the request, with a descriptor or -1, and waits.  The answer (to be released) is one with "ok":true; its descriptors are in fds. */
+static json_t *ask_with_fd(struct remote *r, json_t *request, int fd, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e)
 {
 	struct pending p = { .done = false };
 	const char *why;
@@ -82,7 +87,7 @@ static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t
 	} else {
 		p.next = r->pending;
 		r->pending = &p;
-		if (send_json(r, request, e) < 0) {
+		if (send_with_fd(r, request, fd, e) < 0) {
 			r->pending = p.next;
 			pthread_mutex_unlock(&r->lock);
 			pthread_cond_destroy(&p.answered);
@@ -109,6 +114,11 @@ static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t
 	return p.answer;
 }
 
+static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e)
+{
+	return ask_with_fd(r, request, -1, fds, nfds, e);
+}
+
 /* If the daemon is gone there is nobody to tell. */
 static void end_session(struct remote *r, json_int_t session)
 {
@@ -130,20 +140,25 @@ static int unlock(const struct remote *r, struct table *table, int fd, struct er
 	return error;
 }
 
-/* Makes a grant of the daemon's answer; takes the descriptors over.  0 or -1 with *e. */
-static int take_grant(struct remote *r, const json_t *answer, const int fds[], size_t nfds, struct grant *out,
+/* Makes a grant of what the daemon says, with the descriptors file, table and perhaps key, which are taken over; memory is left to the
+ * caller.  0 or -1 with *e.
+ */
+static int take_grant(struct remote *r, const json_t *message, const int fds[], size_t nfds, struct grant *out,
 		      struct errbuf *e)
 {
-	const char *name = json_string_value(json_object_get(answer, "name"));
-	const char *backend = json_string_value(json_object_get(answer, "backend"));
+	const char *name = json_string_value(json_object_get(message, "name"));
+	const char *backend = json_string_value(json_object_get(message, "backend"));
+	json_int_t reserve = json_integer_value(json_object_get(message, "reserve"));
 	enum backend_kind kind;
 
-	if (nfds < 2 || nfds > 3 || !name || !backend || backend_kind_of(backend, &kind) < 0 || export_name_check(name, NULL) < 0) {
+	if (nfds < 2 || nfds > 3 || !name || !backend || backend_kind_of(backend, &kind) < 0 || export_name_check(name, NULL) < 0 ||
+	    reserve < 0 || reserve > INT32_MAX) {
 		close_all(fds, nfds);
-		return err_set(e, EPROTO, "nbdswapd answered open in a way this worker does not understand; are both of the"
+		return err_set(e, EPROTO, "nbdswapd grants an export in a way this worker does not understand; are both of the"
 			       " same version?");
 	}
-	*out = (struct grant){ .fd = fds[0], .kind = kind, .owned = true };
+	*out = (struct grant){ .fd = fds[0], .kind = kind, .owned = true, .memory = -1, .reserve = (uint32_t)reserve,
+			       .session = (uint64_t)json_integer_value(json_object_get(message, "session")) };
 	strcpy(out->name, name);
 	out->table = table_map(fds[1], r->allow_unlocked, e);
 	if (out->table && nfds == 3 && unlock(r, out->table, fds[2], e) < 0) {
@@ -162,21 +177,29 @@ static int remote_open(void *self, const char *request, const struct peer *who, 
 	int fds[FDMSG_FDS];
 	size_t nfds;
 	CLEANUP_JSON json_t *answer = NULL;
+	bool live = who->sock >= 0;
 	json_t *message, *session;
+	int memory = -1;
 
 	message = json_pack("{s:s, s:s, s:s, s:b}", "op", "open", "export", request, "peer", who->address, "tls", who->tls);
 	if (!message)
 		return err_set(e, EINVAL, "the export name is not valid UTF-8, or there is no memory");
-	answer = ask(r, message, fds, &nfds, e);
+	if (live)
+		json_object_set_new(message, "live", json_true());
+	answer = ask_with_fd(r, message, who->sock, fds, &nfds, e);
 	if (!answer)
 		return -1;
 	session = json_object_get(answer, "session");
+	if (live && nfds > 0)
+		memory = fds[--nfds];
 	if (take_grant(r, answer, fds, nfds, out, e) < 0) {
+		if (memory >= 0)
+			close(memory);
 		if (session) /* or the client would hold the export for ever */
 			end_session(r, json_integer_value(session));
 		return -1;
 	}
-	out->session = (uint64_t)json_integer_value(session);
+	out->memory = memory;
 	return 0;
 }
 
@@ -247,9 +270,53 @@ static void deliver(struct remote *r, json_t *message, const int fds[], size_t n
 	json_decref(message);
 }
 
-static void command(struct remote *r, const char *cmd, json_t *message)
+/* Takes the descriptors over: socket, memory, file, table, [key]. */
+static int take_session(struct remote *r, const json_t *message, const int fds[], size_t nfds, struct errbuf *e)
 {
 	const struct remote_commands *c = &r->commands;
+	const char *peer = json_string_value(json_object_get(message, "peer"));
+	struct grant g;
+
+	if (!c->resume || nfds < 2) {
+		close_all(fds, nfds);
+		return c->resume ? err_set(e, EPROTO, "nbdswapd hands down a session without its socket and memory") :
+				   err_set(e, EOPNOTSUPP, "this kind of worker cannot go on with another's sessions");
+	}
+	if (take_grant(r, message, fds + 2, nfds - 2, &g, e) < 0) {
+		close_all(fds, 2);
+		return -1;
+	}
+	g.memory = fds[1];
+	return c->resume(c->arg, &g, fds[0], peer ? peer : "", e);
+}
+
+static void resume(struct remote *r, const json_t *message, const int fds[], size_t nfds)
+{
+	json_int_t session = json_integer_value(json_object_get(message, "session"));
+	struct errbuf e = { .text = "" };
+	bool ok = take_session(r, message, fds, nfds, &e) == 0;
+	json_t *event = json_pack("{s:s, s:I, s:b}", "event", "resumed", "session", session, "ok", ok);
+
+	if (!ok)
+		json_object_set_new(event, "error", json_string(e.text)); /* left out when it is not UTF-8 */
+	send_json(r, event, NULL);
+}
+
+static void ended(struct remote *r, json_int_t session)
+{
+	send_json(r, json_pack("{s:s, s:I}", "event", "ended", "session", session), NULL);
+}
+
+/* Takes the descriptors over. */
+static void command(struct remote *r, const char *cmd, json_t *message, const int fds[], size_t nfds)
+{
+	const struct remote_commands *c = &r->commands;
+
+	if (strcmp(cmd, "resume") == 0) {
+		resume(r, message, fds, nfds);
+		return;
+	}
+	close_all(fds, nfds);
 
 	if (strcmp(cmd, "drain") == 0) {
 		int ms = (int)json_integer_value(json_object_get(message, "timeout_ms"));
@@ -261,6 +328,11 @@ static void command(struct remote *r, const char *cmd, json_t *message)
 
 		if (name && c->forget(c->arg, name))
 			send_json(r, json_pack("{s:s, s:s}", "event", "forgotten", "export", name), NULL);
+	} else if (strcmp(cmd, "end") == 0 && c->end) {
+		json_int_t session = json_integer_value(json_object_get(message, "session"));
+
+		if (c->end(c->arg, (uint64_t)session))
+			ended(r, session);
 	}
 }
 
@@ -302,8 +374,7 @@ static void *receive(void *arg)
 			deliver(r, message, fds, nfds);
 			continue;
 		}
-		close_all(fds, nfds);
-		command(r, cmd, message);
+		command(r, cmd, message, fds, nfds);
 		json_decref(message);
 	}
 	daemon_gone(r);
@@ -341,6 +412,11 @@ void broker_remote_warn(struct broker *b, const char *text)
 	struct remote *r = b->self;
 
 	json_array_append_new(r->warnings, json_string(text));
+}
+
+void broker_remote_ended(struct broker *b, uint64_t session)
+{
+	ended(b->self, (json_int_t)session);
 }
 
 int broker_remote_log(struct broker *b, const char *priority, const char *text)

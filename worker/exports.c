@@ -27,7 +27,10 @@ struct export {
 	int64_t reopen_ms;
 	bool reopening;	     /* the broker is at it: the export stays */
 	bool told;	     /* that the file is not to be had just now */
+	void *data;	     /* of the hooks */
 };
+
+#define OVERTAKEN_MAX 64
 
 struct exports {
 	pthread_mutex_t lock; /* the list and the session counts; not held over a broker's open */
@@ -37,7 +40,13 @@ struct exports {
 	int (*sleep)(int ms);
 	void (*say)(enum notice_priority priority, const char *text);
 	struct attendant *attendant;
+	struct exports_hooks hooks;
 	struct export *first;
+	struct session *sessions;
+	/* Sessions that the broker ended before they were in the list: it grants a session and may at once grant its place to another. */
+	unsigned opening; /* calls of the broker's open */
+	unsigned overtaken_count;
+	uint64_t overtaken[OVERTAKEN_MAX];
 };
 
 #define REOPEN_EVERY_MS 1000
@@ -66,6 +75,8 @@ static void reopened(struct export *p, enum reopened r, int fd, const struct err
 	switch (r) {
 	case REOPEN_SAME:
 		p->stale = p->told = false;
+		if (p->set->hooks.refd)
+			p->set->hooks.refd(p->set->hooks.arg, p->data);
 		store_reopened(p->store);
 		return;
 	case REOPEN_LATER:
@@ -148,6 +159,7 @@ struct exports *exports_create(const struct exports_options *o, struct errbuf *e
 	x->allow_unlocked = o->allow_unlocked;
 	x->sleep = o->sleep;
 	x->say = o->say;
+	x->hooks = o->hooks;
 	x->attendant = attendant_create(&ops, e);
 	if (!x->attendant) {
 		pthread_mutex_destroy(&x->lock);
@@ -167,6 +179,7 @@ static struct export *find(struct exports *x, const char *name)
 	return NULL;
 }
 
+/* File and table; they may be those of an export already. */
 static void drop_grant(struct grant *g)
 {
 	if (!g->owned)
@@ -177,6 +190,8 @@ static void drop_grant(struct grant *g)
 
 static void free_export(struct export *p)
 {
+	if (p->set->hooks.removing)
+		p->set->hooks.removing(p->set->hooks.arg, p->data);
 	store_free(p->store);
 	if (p->owned) {
 		table_free(p->table);
@@ -199,6 +214,8 @@ static void remove_export(struct exports *x, struct export *p)
 /* Lock held. */
 static struct export *add(struct exports *x, const struct grant *g, struct errbuf *e)
 {
+	const struct exports_hooks *h = &x->hooks;
+	bool direct = h->direct && h->direct(h->arg, g);
 	struct export *p = calloc(1, sizeof(*p));
 
 	if (!p) {
@@ -207,9 +224,16 @@ static struct export *add(struct exports *x, const struct grant *g, struct errbu
 	}
 	strcpy(p->name, g->name);
 	p->set = x;
-	p->store = store_create(&(struct store_options){ .name = g->name, .fd = g->fd, .table = g->table, .pool = x->pool,
-							 .kind = g->kind, .emit = on_message, .stale = on_stale, .arg = p,
+	p->store = store_create(&(struct store_options){ .name = g->name, .fd = g->fd, .table = g->table,
+							 .pool = direct ? NULL : x->pool, .kind = g->kind, .emit = on_message, .stale = on_stale, .arg = p,
 							 .sleep = x->sleep }, e);
+	if (p->store && h->added) {
+		p->data = h->added(h->arg, p->name, g->fd, g->table, p->store, g, e);
+		if (!p->data) {
+			store_free(p->store);
+			p->store = NULL;
+		}
+	}
 	if (!p->store) {
 		free(p);
 		return NULL;
@@ -252,43 +276,125 @@ static struct export *find_or_add(struct exports *x, struct grant *g, struct err
 	return p;
 }
 
+static bool was_overtaken(const struct exports *x, uint64_t session)
+{
+	for (unsigned i = 0; i < x->overtaken_count; i++)
+		if (x->overtaken[i] == session)
+			return true;
+	return false;
+}
+
+/* Makes a session of its grant (lock held).  0; -1 with *e, and file and table are dropped. */
+static int adopt(struct exports *x, struct session *s, struct errbuf *e)
+{
+	struct export *p = NULL;
+
+	if (was_overtaken(x, s->grant.session))
+		err_set(e, ECANCELED, "%s: another connection of the same client has taken its place", s->grant.name);
+	else
+		p = find_or_add(x, &s->grant, e);
+	if (!p) {
+		drop_grant(&s->grant);
+		return -1;
+	}
+	p->sessions++;
+	s->export = p;
+	s->store = p->store;
+	s->name = p->name;
+	s->data = p->data;
+	s->next = x->sessions;
+	x->sessions = s;
+	return 0;
+}
+
+static void free_session(struct session *s)
+{
+	if (s->grant.memory >= 0)
+		close(s->grant.memory);
+	free(s);
+}
+
 struct session *exports_open_session(struct exports *x, const char *request, const struct peer *who, struct errbuf *e)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	struct export *p;
+	bool granted, adopted = false;
 
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for a session");
 		return NULL;
 	}
-	if (x->broker->open(x->broker->self, request, who, &s->grant, e) < 0) {
-		free(s);
-		return NULL;
-	}
 	pthread_mutex_lock(&x->lock);
-	p = find_or_add(x, &s->grant, e);
-	if (p)
-		p->sessions++;
+	x->opening++;
 	pthread_mutex_unlock(&x->lock);
-	if (!p) {
-		drop_grant(&s->grant);
+	granted = x->broker->open(x->broker->self, request, who, &s->grant, e) == 0;
+	pthread_mutex_lock(&x->lock);
+	if (granted)
+		adopted = adopt(x, s, e) == 0;
+	if (--x->opening == 0)
+		x->overtaken_count = 0; /* all that were meant have come */
+	pthread_mutex_unlock(&x->lock);
+	if (adopted)
+		return s;
+	if (granted) {
 		x->broker->close(x->broker->self, &s->grant);
+		free_session(s);
+	} else {
 		free(s);
-		return NULL;
 	}
-	s->export = p;
-	s->store = p->store;
-	s->name = p->name;
-	return s;
+	return NULL;
+}
+
+struct session *exports_resume_session(struct exports *x, struct grant *g, struct errbuf *e)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	bool adopted = false;
+
+	if (s) {
+		s->grant = *g;
+		pthread_mutex_lock(&x->lock);
+		adopted = adopt(x, s, e) == 0;
+		pthread_mutex_unlock(&x->lock);
+		if (adopted)
+			return s;
+		free_session(s);
+	} else {
+		err_set(e, ENOMEM, "%s: no memory for a session", g->name);
+		drop_grant(g);
+		close(g->memory);
+	}
+	return NULL;
+}
+
+bool exports_end_session(struct exports *x, uint64_t session, bool (*end)(void *arg, struct session *s), void *arg)
+{
+	struct session *s;
+	bool ended = true;
+
+	pthread_mutex_lock(&x->lock);
+	for (s = x->sessions; s && s->grant.session != session; s = s->next)
+		;
+	if (s)
+		ended = end(arg, s);
+	else if (x->opening > 0 && x->overtaken_count < OVERTAKEN_MAX)
+		x->overtaken[x->overtaken_count++] = session;
+	else if (x->opening > 0)
+		ended = false; /* not known: who asks gives up after a while */
+	pthread_mutex_unlock(&x->lock);
+	return ended;
 }
 
 void exports_close_session(struct exports *x, struct session *s)
 {
+	struct session **p;
+
 	pthread_mutex_lock(&x->lock);
+	for (p = &x->sessions; *p != s; p = &(*p)->next)
+		;
+	*p = s->next;
 	s->export->sessions--;
 	pthread_mutex_unlock(&x->lock);
 	x->broker->close(x->broker->self, &s->grant);
-	free(s);
+	free_session(s);
 }
 
 bool exports_drain(struct exports *x, int timeout_ms)

@@ -12,13 +12,32 @@
 struct export;
 
 struct session {
+	struct session *next; /* private */
 	struct export *export;
 	struct store *store;
 	const char *name;
-	struct grant grant;
+	void *data; /* what added() gave for its export */
+	struct grant grant; /* fd and table are its export's; memory is closed with the session, unless its user takes it and puts -1 there */
+	struct rw_session life; /* of its requests */
 };
 
 struct exports;
+
+/* What a worker hangs on each export.  All optional, called with the list of exports locked: no function of this file may be called from
+ * within.
+ */
+struct exports_hooks {
+	/* A new export, before its first session.  Returns what is to be its data; NULL with *e: it is not to be had. */
+	void *(*added)(void *arg, const char *name, int fd, struct table *table, struct store *store, const struct grant *g,
+		       struct errbuf *e);
+	/* It goes; its store is freed next. */
+	void (*removing)(void *arg, void *data);
+	/* Its file was opened anew under the same descriptor number; what is held goes on when this returns.  May block. */
+	void (*refd)(void *arg, void *data);
+	/* Is data moved without a copy (struct store_options: pool is NULL)?  Without this: never. */
+	bool (*direct)(void *arg, const struct grant *g);
+	void *arg;
+};
 
 struct exports_options {
 	/* Not taken over; both must outlive it. */
@@ -27,6 +46,7 @@ struct exports_options {
 	bool allow_unlocked;
 	void (*say)(enum notice_priority priority, const char *text); /* a message about a backend; on a thread of its own */
 	int (*sleep)(int ms);					      /* as in struct store_options */
+	struct exports_hooks hooks;
 };
 
 /* Starts a thread.  NULL with *e on failure. */
@@ -35,6 +55,16 @@ struct exports *exports_create(const struct exports_options *o, struct errbuf *e
 /* Begins a session for the client who; the caller's until exports_close_session().  NULL with *e.  Any thread. */
 struct session *exports_open_session(struct exports *x, const char *request, const struct peer *who,
 				     struct errbuf *e);
+
+/* As exports_open_session, with a session that the broker handed down by itself (remote_commands: resume).  g is taken over, also on failure;
+ * then the broker is not told, for it learns so otherwise.
+ */
+struct session *exports_resume_session(struct exports *x, struct grant *g, struct errbuf *e);
+
+/* The broker ends the session of this number (remote_commands: end): returns what end() says of it, which is called with the list of exports
+ * locked, so that the session stays.  One that is not there has been closed, true; one that is being opened is refused when it comes, true.
+ */
+bool exports_end_session(struct exports *x, uint64_t session, bool (*end)(void *arg, struct session *s), void *arg);
 
 /* No request of the session may be in flight. */
 void exports_close_session(struct exports *x, struct session *s);

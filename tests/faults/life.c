@@ -102,7 +102,7 @@ static void write_pages(struct store *s, unsigned first, unsigned n, uint8_t val
 		told->page[i].tried = value;
 		told->page[i].trying = true;
 	}
-	error = store_rw(s, RW_WRITE, first * PAGE_BYTES, n * PAGE_BYTES, data, NULL);
+	error = store_rw(s, NULL, RW_WRITE, first * PAGE_BYTES, n * PAGE_BYTES, data, NULL);
 	for (unsigned i = first; i < first + n; i++) {
 		told->page[i].trying = false;
 		told->page[i].lost_only = error != 0;
@@ -115,7 +115,7 @@ static void discard_page(struct store *s, unsigned page)
 {
 	told->page[page].tried = 0;
 	told->page[page].trying = true;
-	if (store_rw(s, RW_DISCARD, page * PAGE_BYTES, PAGE_BYTES, NULL, NULL) == 0) {
+	if (store_rw(s, NULL, RW_DISCARD, page * PAGE_BYTES, PAGE_BYTES, NULL, NULL) == 0) {
 		told->page[page].value = 0;
 		told->page[page].lost_only = false;
 	}
@@ -138,7 +138,7 @@ static void read_page(struct store *s, unsigned page, char *wrong, size_t room, 
 {
 	unsigned char data[PAGE_BYTES];
 
-	if (store_rw(s, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL) != 0) {
+	if (store_rw(s, NULL, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL) != 0) {
 		*lost += !told->page[page].lost_only;
 		return;
 	}

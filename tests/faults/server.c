@@ -90,7 +90,7 @@ static void do_write(struct client *c, uint64_t first, uint32_t n)
 	begun = model_now(m);
 	for (uint32_t i = 0; i < n; i++)
 		model_begin(m, first + i, c->ids[i], begun);
-	error = store_rw(c->store, RW_WRITE, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, c->data, NULL);
+	error = store_rw(c->store, NULL, RW_WRITE, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, c->data, NULL);
 	if (error) {
 		atomic_fetch_add(&c->v->arena->writes_failed, 1);
 		if (c->v->strict)
@@ -108,7 +108,7 @@ static void do_discard(struct client *c, uint64_t first, uint32_t n)
 		c->ids[i] = ID_ZEROS;
 		model_begin(m, first + i, ID_ZEROS, begun);
 	}
-	if (store_rw(c->store, RW_DISCARD, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, NULL, NULL) != 0)
+	if (store_rw(c->store, NULL, RW_DISCARD, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, NULL, NULL) != 0)
 		serve_wrong(c->v->arena, "a discard failed", first, ID_ZEROS, begun, model_now(m));
 	answer_all(c, first, n, begun, ANSWER_GOOD);
 }
@@ -136,7 +136,7 @@ static void do_read(struct client *c, uint64_t first, uint32_t n)
 
 	memset(c->data, 0xee, n * PAGE_BYTES);
 	begun = model_now(&a->model);
-	error = store_rw(c->store, RW_READ, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, c->data, &cause);
+	error = store_rw(c->store, NULL, RW_READ, first * PAGE_BYTES, n * (uint64_t)PAGE_BYTES, c->data, &cause);
 	ended = model_now(&a->model);
 	if (error) {
 		read_failed(c, first, n, cause, begun, ended);

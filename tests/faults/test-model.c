@@ -214,7 +214,7 @@ static void look_at_all(struct owned *o)
 		uint64_t now = model_now(&arena->model), id = ID_LOST;
 		bool under_way = model_under_way(&arena->model, page);
 
-		if (store_rw(s, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL) == 0)
+		if (store_rw(s, NULL, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL) == 0)
 			id = content_read(page, data);
 		if (model_judge(&arena->model, page, id, now, now) != READ_RIGHT &&
 		    !(id == ID_LOST && (!p->strict || (p->lost_when_killed && under_way))))

@@ -214,7 +214,7 @@ static bool is_request(const void *bytes, size_t n, bool *bad)
 
 void fake_worker_send(const void *bytes, size_t n, size_t nfds)
 {
-	int fds[FDMSG_FDS] = { 0, 0, 0, 0 };
+	int fds[FDMSG_FDS] = { 0 };
 	bool bad, request = is_request(bytes, n, &bad);
 
 	if (bad || fake_worker_end < 0 || fdmsg_send(fake_worker_end, bytes, n, fds, nfds, NULL) < 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's end of the broker (fuzz-control has the daemon's).  The input is a list of pieces with 0xff between them; the first byte of
  * a piece says what happens:
- *   o c l r the worker opens the export that the rest names, closes it, lists, has its file opened anew
+ *   o c l r the worker opens the export that the rest names, closes it, lists, has its file opened anew;  v: opens it, live
  *   0 to 4 the daemon's next packet, with so many descriptors: a file, a table, more files;  5: two files, no table;
  *   6 7    a file, a sealed table, its key;  without the key
+ *   8 9    two files, a file, a table;  two files, a file, a sealed table, its key: as a session is handed down
  *   n      what follows are the packets to the next request;  g  the daemon goes away instead of answering
  * To each request the daemon sends the packets that are next; a request that none of them answers is refused.
  */
@@ -16,6 +17,7 @@
 #include "store/sealkey.h"
 #include "store/table.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -58,14 +60,17 @@ static bool answer(json_int_t id)
 	size_t n;
 
 	while (next_piece(&theirs.at, theirs.end, &what, &rest, &n)) {
-		int fds[FDMSG_FDS] = { file, what == '5' ? file : what > '5' ? sealed : table, what == '6' ? sealkey_fd(key) : file, file };
-		size_t nfds = what == '5' || what == '7' ? 2 : what == '6' ? 3 : (size_t)(what - '0');
+		bool handed = what == '8' || what == '9';
+		int fds[FDMSG_FDS] = { file, what == '5' || handed ? file : what > '5' ? sealed : table,
+				       what == '6' ? sealkey_fd(key) : file, what == '9' ? sealed : what == '8' ? table : file,
+				       sealkey_fd(key), file };
+		size_t nfds = what == '5' || what == '7' ? 2 : what == '6' ? 3 : what == '8' ? 4 : what == '9' ? 5 : (size_t)(what - '0');
 
 		if (what == 'g')
 			return false;
 		if (what == 'n')
 			break;
-		if (what >= '0' && what <= '7')
+		if (what >= '0' && what <= '9')
 			fdmsg_send(theirs.sock, (const char *)rest, n, fds, nfds, NULL);
 	}
 	n = (size_t)snprintf(refusal, sizeof(refusal), "{\"id\":%lld,\"ok\":false,\"error\":\"no\"}", (long long)id);
@@ -85,7 +90,10 @@ static void *daemon_thread(void *arg)
 		json_t *o = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL), *id = json_object_get(o, "id");
 		bool go_on = true;
 
-		promise(json_is_object(o) && nfds == 0, "the daemon gets \"%s\" with %zu descriptors", text, nfds);
+		promise(json_is_object(o) && nfds == json_is_true(json_object_get(o, "live")), "the daemon gets \"%s\" with %zu"
+			" descriptors", text, nfds);
+		for (size_t i = 0; i < nfds; i++)
+			close(fds[i]);
 		promise(json_is_string(json_object_get(o, id ? "op" : "event")), "the daemon gets \"%s\"", text);
 		if (id)
 			go_on = answer(json_integer_value(id));
@@ -113,6 +121,22 @@ static void orphaned(void *arg)
 	++*(int *)arg;
 }
 
+static void check_grant(const struct grant *g);
+
+static int resume(void *arg, struct grant *g, int sock, const char *peer, struct errbuf *e)
+{
+	promise(g->memory >= 0 && (fcntl(sock, F_GETFD) & FD_CLOEXEC), "a session that is handed down in part");
+	promise(peer, "a client without a name");
+	check_grant(g);
+	close(sock);
+	return g->session % 2 ? 0 : err_set(e, EIO, "not this one");
+}
+
+static bool end(void *arg, uint64_t session)
+{
+	return session % 2;
+}
+
 static void listed(void *arg, const char *name, const char *description)
 {
 	promise(name && strlen(name) < FDMSG_MAX && (!description || strlen(description) < FDMSG_MAX), "not a list");
@@ -128,6 +152,8 @@ static void check_grant(const struct grant *g)
 	promise(g->owned, "nobody owns it");
 	close(g->fd);
 	table_free(g->table);
+	if (g->memory >= 0)
+		close(g->memory);
 }
 
 static void reopen(struct broker *b, const char *name)
@@ -145,7 +171,7 @@ static void reopen(struct broker *b, const char *name)
 
 static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 {
-	static const struct peer peer = { .address = "10.0.0.1:5" };
+	static const struct peer peers[] = { { .address = "10.0.0.1:5", .sock = -1 }, { .address = "unix", .sock = STDERR_FILENO } };
 	struct grant g = { .session = 1 };
 	const uint8_t *rest;
 	unsigned made = 0;
@@ -157,9 +183,9 @@ static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 		char *name = strndup((const char *)rest, n);
 
 		e.code = 0;
-		if (what == 'o' && b->open(b->self, name, &peer, &g, &e) == 0)
+		if ((what == 'o' || what == 'v') && b->open(b->self, name, &peers[what == 'v'], &g, &e) == 0)
 			check_grant(&g);
-		else if (what == 'o')
+		else if (what == 'o' || what == 'v')
 			promise(e.code, "refused without a reason");
 		else if (what == 'c')
 			b->close(b->self, &g);
@@ -167,7 +193,7 @@ static void requests(struct broker *b, const uint8_t *at, const uint8_t *end)
 			promise(e.code, "refused without a reason");
 		else if (what == 'r')
 			reopen(b, name);
-		made += strchr("oclr", what) != NULL;
+		made += strchr("oclrv", what) != NULL;
 		free(name);
 	}
 }
@@ -203,7 +229,7 @@ static int lowest_free(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int pair[2], free_before, gone = 0;
-	struct remote_commands commands = { &gone, drain, forget, orphaned };
+	struct remote_commands commands = { &gone, drain, forget, orphaned, resume, end };
 	struct broker b;
 	struct errbuf e;
 	pthread_t thread;

@@ -300,7 +300,7 @@ static void write_all(struct export *x)
 	for (uint64_t i = 0; i < PAGES; i++) {
 		memset(data, 1, sizeof(data));
 		data[i] = 2;
-		assert_int_equal(store_rw(store, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
+		assert_int_equal(store_rw(store, NULL, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
 	}
 	store_free(store);
 	pool_free(pool);

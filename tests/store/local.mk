@@ -28,6 +28,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-seal \
 	tests/store/test-sealed-file \
 	tests/store/test-sealkey \
+	tests/store/test-session-end \
 	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-trailer
@@ -43,6 +44,8 @@ tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_notices_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_session_end_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_session_end_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pthread_mutex_lock
 tests_store_test_settle_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_settle_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 tests_store_test_open_LDADD = $(STORE_TEST_LDADD)

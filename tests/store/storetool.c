@@ -107,7 +107,7 @@ static void rw(const char *step)
 	if (!data)
 		exit(2);
 	fill(data, count, (int)value);
-	error = store_rw(store, op, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, op == RW_DISCARD ? NULL : data, &cause);
+	error = store_rw(store, NULL, op, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, op == RW_DISCARD ? NULL : data, &cause);
 	for (size_t i = 0; op == RW_READ && i < count * PAGE_BYTES; i++)
 		same &= data[i] == (i % PAGE_BYTES == ODD_BYTE && data[0] ? data[0] ^ 0xff : data[0]);
 	printf("%s error=%s cause=%s", step, error ? strerrorname_np(error) : "0", cause ? strerrorname_np(cause) : "0");
@@ -138,7 +138,7 @@ static void random_requests(unsigned long count)
 		fill(data, k, value);
 		if (value % 4 == 0)
 			memset(data, value, k * PAGE_BYTES); /* of one value */
-		if (store_rw(store, (enum rw_op)op, page * PAGE_BYTES, k * PAGE_BYTES, data, NULL) != 0) {
+		if (store_rw(store, NULL, (enum rw_op)op, page * PAGE_BYTES, k * PAGE_BYTES, data, NULL) != 0) {
 			puts("random: FAILED");
 			exit(1);
 		}

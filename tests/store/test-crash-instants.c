@@ -178,9 +178,9 @@ static void use(const char *path, const struct backing_options *opt, uint8_t fir
 		uint8_t value = (uint8_t)(first + page);
 
 		fill_pages(data, 3, value);
-		store_rw(s, RW_WRITE, page * PAGE_BYTES, 3 * PAGE_BYTES, data, NULL);
+		store_rw(s, NULL, RW_WRITE, page * PAGE_BYTES, 3 * PAGE_BYTES, data, NULL);
 		memset(told->value + page, value, 3);
-		store_rw(s, RW_DISCARD, (page + 2) * PAGE_BYTES, PAGE_BYTES, NULL, NULL);
+		store_rw(s, NULL, RW_DISCARD, (page + 2) * PAGE_BYTES, PAGE_BYTES, NULL, NULL);
 		told->value[page + 2] = 0;
 	}
 	store_drain(s, 1000);
@@ -223,7 +223,7 @@ static bool inspect(const char *path, enum provision provision, const char *wher
 	assert_int_equal(backing_begin(b, &t, &e), 0);
 	s = store_create(&(struct store_options){ .name = "x", .fd = backing_fd(b), .table = t, .pool = p }, &e);
 	for (uint64_t i = 0; i < PAGES; i++) {
-		int error = store_rw(s, RW_READ, i * PAGE_BYTES, PAGE_BYTES, page, NULL);
+		int error = store_rw(s, NULL, RW_READ, i * PAGE_BYTES, PAGE_BYTES, page, NULL);
 
 		if (error) {
 			lost++;

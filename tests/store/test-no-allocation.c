@@ -54,7 +54,7 @@ static void requests(struct store *s, unsigned char *data, unsigned long n, unsi
 		enum rw_op op = (enum rw_op)((unsigned)rand_r(seed) % 3);
 		int cause;
 
-		assert_int_equal(store_rw(s, op, page * PAGE_BYTES, count_pages * PAGE_BYTES,
+		assert_int_equal(store_rw(s, NULL, op, page * PAGE_BYTES, count_pages * PAGE_BYTES,
 					  data + (op == RW_READ ? 40 * PAGE_BYTES : 0), &cause), 0);
 	}
 }

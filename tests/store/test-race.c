@@ -120,7 +120,7 @@ static void *worker(void *arg)
 		}
 		begin = tick();
 		atomic_store(&began[stamp], begin);
-		if (store_rw(f.store, op, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, data, NULL) != 0)
+		if (store_rw(f.store, NULL, op, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, data, NULL) != 0)
 			wrong("an error", page, 0);
 		if (op == RW_READ) {
 			uint64_t end = tick();
@@ -155,7 +155,7 @@ static void race(void **state)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(failures, 0);
 	for (unsigned i = 0; i < PAGES; i++) {
-		assert_int_equal(store_rw(f.store, RW_READ, (uint64_t)i * PAGE_BYTES, PAGE_BYTES, page, NULL), 0);
+		assert_int_equal(store_rw(f.store, NULL, RW_READ, (uint64_t)i * PAGE_BYTES, PAGE_BYTES, page, NULL), 0);
 		judge(i, page, atomic_load(&floor_of[i]), tick());
 		/* Quiet now: what the store says is what lies in the file. */
 		if (table_page(f.table, i).state == PAGE_WRITTEN && !table_seal(f.table)) {

@@ -45,7 +45,7 @@ static void put(uint64_t page, uint8_t value)
 	unsigned char data[PAGE_BYTES];
 
 	fill_pages(data, 1, value);
-	assert_int_equal(store_rw(f.store, RW_WRITE, page * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
+	assert_int_equal(store_rw(f.store, NULL, RW_WRITE, page * PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
 }
 
 ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
@@ -120,7 +120,7 @@ static int get(uint64_t page)
 {
 	unsigned char data[PAGE_BYTES];
 
-	return store_rw(f.store, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL);
+	return store_rw(f.store, NULL, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL);
 }
 
 static void test_finds_exactly(void **state)
@@ -314,14 +314,14 @@ static void test_reads_written_pages_only(void **state)
 
 	make(CHECK_XXH3);
 	for (uint64_t i = 0; i < PAGES; i += 2)
-		assert_int_equal(store_rw(f.store, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, zeros, NULL), 0);
+		assert_int_equal(store_rw(f.store, NULL, RW_WRITE, i * PAGE_BYTES, PAGE_BYTES, zeros, NULL), 0);
 	run();
 	assert_int_equal(totals.bytes, 0);
 	assert_int_equal(totals.verified, 0);
 	put(9, 1);
 	put(10, 1);
 	put(200, 1);
-	assert_int_equal(store_rw(f.store, RW_DISCARD, 10 * PAGE_BYTES, PAGE_BYTES, NULL, NULL), 0);
+	assert_int_equal(store_rw(f.store, NULL, RW_DISCARD, 10 * PAGE_BYTES, PAGE_BYTES, NULL, NULL), 0);
 	run();
 	assert_int_equal(totals.bytes, 2 * PAGE_BYTES);
 	assert_int_equal(totals.verified, 2);
@@ -410,7 +410,7 @@ static void *write_at_random(void *arg)
 		enum rw_op op = rand_r(&seed) % 10 == 0 ? RW_DISCARD : RW_WRITE;
 
 		fill_pages(data, n, (uint8_t)(rand_r(&seed) % 200 + 1));
-		if (store_rw(f.store, op, first * PAGE_BYTES, n * PAGE_BYTES, op == RW_WRITE ? data : NULL, NULL) != 0)
+		if (store_rw(f.store, NULL, op, first * PAGE_BYTES, n * PAGE_BYTES, op == RW_WRITE ? data : NULL, NULL) != 0)
 			_exit(1);
 		atomic_fetch_add(writes, 1);
 	}

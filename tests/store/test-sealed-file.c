@@ -93,7 +93,7 @@ static void write_pages(struct use *u, uint64_t page, uint64_t pages, uint8_t va
 
 	assert_non_null(s);
 	fill_pages(data, pages, value);
-	assert_int_equal(store_rw(s, RW_WRITE, page * PAGE_BYTES, pages * PAGE_BYTES, data, NULL), 0);
+	assert_int_equal(store_rw(s, NULL, RW_WRITE, page * PAGE_BYTES, pages * PAGE_BYTES, data, NULL), 0);
 	store_free(s);
 	pool_free(pool);
 }
@@ -108,7 +108,7 @@ static void expect(struct use *u, uint64_t page, int value)
 	unsigned char data[PAGE_BYTES];
 
 	assert_non_null(s);
-	assert_int_equal(store_rw(s, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL), value < 0 ? EIO : 0);
+	assert_int_equal(store_rw(s, NULL, RW_READ, page * PAGE_BYTES, PAGE_BYTES, data, NULL), value < 0 ? EIO : 0);
 	if (value >= 0)
 		expect_pages(data, 1, (uint8_t)value);
 	store_free(s);

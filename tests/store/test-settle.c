@@ -71,7 +71,7 @@ static void child(void)
 		for (uint64_t k = 0; k < s->count; k++)
 			content(s->value, data + k * PAGE_BYTES);
 		*begun = (int)i + 1;
-		if (store_rw(f.store, s->op, s->first * PAGE_BYTES, s->count * PAGE_BYTES, data, NULL) != 0)
+		if (store_rw(f.store, NULL, s->op, s->first * PAGE_BYTES, s->count * PAGE_BYTES, data, NULL) != 0)
 			_exit(1);
 		*ended = (int)i + 1;
 	}
@@ -108,7 +108,7 @@ static void judge(struct table *t, int fd, int was_ended, int was_begun, bool to
 
 	assert_non_null(s);
 	for (uint64_t i = 0; i < PAGES; i++) {
-		int error = store_rw(s, RW_READ, i * PAGE_BYTES, PAGE_BYTES, page, NULL);
+		int error = store_rw(s, NULL, RW_READ, i * PAGE_BYTES, PAGE_BYTES, page, NULL);
 		bool old = may_be(page, model(i, was_ended)), new = may_be(page, model(i, was_begun));
 
 		looks++;
@@ -236,7 +236,7 @@ static void without_checks(void **state)
 	f.table = table_create(&spec, PAGE_FRESH, true, &e);
 	f.store = store_create(&(struct store_options){ .name = "u", .fd = f.fd, .table = f.table, .pool = f.pool }, &e);
 	fill_pages(data, 4, 1);
-	assert_int_equal(store_rw(f.store, RW_WRITE, 0, 2 * PAGE_BYTES, data, NULL), 0);
+	assert_int_equal(store_rw(f.store, NULL, RW_WRITE, 0, 2 * PAGE_BYTES, data, NULL), 0);
 	rw_init(&rw, f.store, RW_WRITE, 0, 4 * PAGE_BYTES, data, NULL);
 	assert_int_equal(rw_begin(&rw), RW_IO);
 	assert_int_equal(table_settle(f.table, f.fd, &n, &e), 0);
@@ -290,7 +290,7 @@ static void looks_that_err(void **state)
 
 		fixture_make(&f, 4, 64, PAGE_FRESH);
 		fill_pages(data, 1, 1);
-		assert_int_equal(store_rw(f.store, RW_WRITE, PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
+		assert_int_equal(store_rw(f.store, NULL, RW_WRITE, PAGE_BYTES, PAGE_BYTES, data, NULL), 0);
 		fill_pages(data, 1, 2);
 		rw_init(&rw, f.store, RW_WRITE, PAGE_BYTES, PAGE_BYTES, data, NULL);
 		assert_int_equal(rw_begin(&rw), RW_IO);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/engine/buffers.h"
+
+#include "store/lockedmem.h"
+#include "store/page.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK BUFFERS_BLOCK_PAGES
+
+struct buffers {
+	int fd;
+	bool allow_unlocked;
+	unsigned char *common;
+	uint32_t common_pages, blocks;
+	uint64_t free[]; /* a bit for each page of the common part, a word for each block */
+};
+
+enum { FOR_READS, FOR_ALL }; /* the halves of a reserve */
+
+struct buffers_share {
+	struct buffers *b;
+	unsigned char *memory;
+	uint32_t reserve;
+	uint32_t first; /* page number of the reserve's first page */
+	uint64_t free[2];
+	uint32_t common; /* pages held of the common part */
+};
+
+static uint64_t bits(uint32_t pages, uint32_t at)
+{
+	return (pages == BLOCK ? ~UINT64_C(0) : (UINT64_C(1) << pages) - 1) << at;
+}
+
+/* The lowest place where so many free pages are together, or -1. */
+static int find_run(uint64_t word, uint32_t pages)
+{
+	for (uint32_t have = 1, step; word && have < pages; have += step) {
+		step = have < pages - have ? have : pages - have;
+		word &= word >> step;
+	}
+	return word ? __builtin_ctzll(word) : -1;
+}
+
+/* lockedmem_map() maps from the beginning of a file, and reserves lie behind each other in one. */
+static unsigned char *map_at(int fd, size_t bytes, off_t at, bool allow_unlocked, struct errbuf *e)
+{
+	struct stat st;
+	volatile unsigned char *p;
+
+	if (fstat(fd, &st) < 0 || st.st_size < at + (off_t)bytes) {
+		err_set(e, EPROTO, "the shared buffers end before the part that was given");
+		return NULL;
+	}
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, at);
+	if (p == MAP_FAILED) {
+		err_errno(e, "no memory for %zu KiB of buffers; add memory or export less", bytes / 1024);
+		return NULL;
+	}
+	if (mlock((void *)p, bytes) < 0 && !allow_unlocked) {
+		err_errno(e, "%zu KiB of buffers cannot be locked in memory; give the process CAP_IPC_LOCK or LimitMEMLOCK=infinity, or"
+			  " allow=memlock to go on without", bytes / 1024);
+		munmap((void *)p, bytes);
+		return NULL;
+	}
+	madvise((void *)p, bytes, MADV_DONTDUMP);
+	for (size_t i = 0; i < bytes; i += PAGE_BYTES)
+		__atomic_fetch_or(&p[i], 0, __ATOMIC_RELAXED);
+	return (unsigned char *)p;
+}
+
+struct buffers *buffers_create(int fd, uint32_t common_pages, bool allow_unlocked, struct errbuf *e)
+{
+	uint32_t blocks = common_pages / BLOCK;
+	struct buffers *b = calloc(1, sizeof(*b) + blocks * sizeof(b->free[0]));
+
+	if (!b) {
+		err_set(e, ENOMEM, "no memory for the list of buffers");
+		return NULL;
+	}
+	b->fd = fd;
+	b->allow_unlocked = allow_unlocked;
+	b->common_pages = common_pages;
+	b->blocks = blocks;
+	b->common = map_at(fd, (size_t)common_pages * PAGE_BYTES, 0, allow_unlocked, e);
+	if (!b->common) {
+		free(b);
+		return NULL;
+	}
+	memset(b->free, 0xff, blocks * sizeof(b->free[0]));
+	return b;
+}
+
+void buffers_free(struct buffers *b)
+{
+	if (!b)
+		return;
+	munmap(b->common, (size_t)b->common_pages * PAGE_BYTES);
+	free(b);
+}
+
+struct buffers_share *buffers_join(struct buffers *b, uint32_t reserve, struct errbuf *e)
+{
+	struct buffers_share *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_set(e, ENOMEM, "no memory for the buffers of an export");
+		return NULL;
+	}
+	s->b = b;
+	s->reserve = reserve;
+	s->first = b->common_pages + reserve * BUFFERS_RESERVE_PAGES;
+	s->free[FOR_READS] = s->free[FOR_ALL] = ~UINT64_C(0);
+	s->memory = map_at(b->fd, (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES, (off_t)s->first * PAGE_BYTES, b->allow_unlocked, e);
+	if (!s->memory) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void buffers_leave(struct buffers_share *s)
+{
+	if (!s)
+		return;
+	munmap(s->memory, (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES);
+	free(s);
+}
+
+static bool take_of(uint64_t *word, uint32_t pages, uint32_t base, uint32_t *first)
+{
+	int at = find_run(*word, pages);
+
+	if (at < 0)
+		return false;
+	*word &= ~bits(pages, (uint32_t)at);
+	*first = base + (uint32_t)at;
+	return true;
+}
+
+/* Small requests from one end, large ones from the other, so that whole blocks stay whole. */
+static bool take_common(struct buffers_share *s, uint32_t pages, uint32_t *first)
+{
+	struct buffers *b = s->b;
+	bool large = pages > BLOCK / 4;
+
+	if (s->common + pages > b->common_pages / 2)
+		return false;
+	for (uint32_t i = 0; i < b->blocks; i++) {
+		uint32_t block = large ? b->blocks - 1 - i : i;
+
+		if (take_of(&b->free[block], pages, block * BLOCK, first)) {
+			s->common += pages;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool buffers_take(struct buffers_share *s, bool for_read, uint32_t pages, uint32_t *first)
+{
+	return (for_read && take_of(&s->free[FOR_READS], pages, s->first, first)) ||
+	       take_of(&s->free[FOR_ALL], pages, s->first + BLOCK, first) || take_common(s, pages, first);
+}
+
+/* The word of a page that is this share's to have, or NULL. */
+static uint64_t *word_of(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	if (pages == 0 || pages > BLOCK || first % BLOCK + pages > BLOCK)
+		return NULL;
+	if (first < s->b->common_pages)
+		return &s->b->free[first / BLOCK];
+	if (first < s->first || first >= s->first + BUFFERS_RESERVE_PAGES)
+		return NULL;
+	return &s->free[(first - s->first) / BLOCK];
+}
+
+void buffers_give(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	uint64_t *word = word_of(s, first, pages), mask = bits(pages, first % BLOCK);
+
+	assert(word && (*word & mask) == 0);
+	*word |= mask;
+	if (first < s->b->common_pages)
+		s->common -= pages;
+}
+
+bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	uint64_t *word = word_of(s, first, pages), mask;
+
+	if (!word)
+		return false;
+	mask = bits(pages, first % BLOCK);
+	if ((*word & mask) != mask)
+		return false;
+	*word &= ~mask;
+	if (first < s->b->common_pages)
+		s->common += pages;
+	return true;
+}
+
+void *buffers_at(const struct buffers_share *s, uint32_t first)
+{
+	return first < s->b->common_pages ? s->b->common + (size_t)first * PAGE_BYTES
+					  : s->memory + (size_t)(first - s->first) * PAGE_BYTES;
+}
+
+uint32_t buffers_index(const struct buffers_share *s, uint32_t first)
+{
+	return first < s->b->common_pages ? 0 : s->reserve + 1;
+}
+
+struct iovec buffers_common(const struct buffers *b)
+{
+	return (struct iovec){ .iov_base = b->common, .iov_len = (size_t)b->common_pages * PAGE_BYTES };
+}
+
+struct iovec buffers_reserve(const struct buffers_share *s)
+{
+	return (struct iovec){ .iov_base = s->memory, .iov_len = (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES };
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The buffers of requests' data: pages of one memfd that outlives the worker, so that a write's data is there when its worker is not.
+ *
+ * The memfd begins with a part common to all exports; then comes a reserve for each export, at a place that the daemon gave it.  A
+ * request's data is contiguous.  Of its reserve an export has one half for reads only; beyond it, it may have at most half of the common
+ * part: an export whose backend is stuck cannot starve another.
+ *
+ * Which pages are free is not written down in the memfd: a successor claims what the requests of the sessions that it takes over have.
+ *
+ * Locks: none.  take, give and claim are the loop's; create, join and leave may run on another thread, before the loop knows the share and
+ * after it has forgotten it.
+ */
+#ifndef NBDSWAP_BUFFERS_H
+#define NBDSWAP_BUFFERS_H
+
+#include "common/errbuf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define BUFFERS_BLOCK_PAGES 64u /* the largest request: 256 KiB */
+#define BUFFERS_RESERVE_PAGES (2 * BUFFERS_BLOCK_PAGES)
+
+struct buffers;
+struct buffers_share;
+
+/* fd (borrowed) holds common_pages, a multiple of BUFFERS_BLOCK_PAGES and at least 4 times that, and perhaps reserves.  Locked and touched. */
+struct buffers *buffers_create(int fd, uint32_t common_pages, bool allow_unlocked, struct errbuf *e);
+void buffers_free(struct buffers *b); /* no share may be left; NULL is fine */
+
+/* The share of one export with the reserve of that index, which fd must be large enough to hold. */
+struct buffers_share *buffers_join(struct buffers *b, uint32_t reserve, struct errbuf *e);
+void buffers_leave(struct buffers_share *s); /* all its pages have been given back; NULL is fine */
+
+/* Takes 1 to BUFFERS_BLOCK_PAGES contiguous pages; *first is their number.  False: not now. */
+bool buffers_take(struct buffers_share *s, bool for_read, uint32_t pages, uint32_t *first);
+void buffers_give(struct buffers_share *s, uint32_t first, uint32_t pages);
+
+/* Takes just these, as a predecessor had them.  False: they are taken, or cannot be this share's. */
+bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
+
+void *buffers_at(const struct buffers_share *s, uint32_t first);
+
+/* As registered with a ring: the common part has index 0, a reserve its number + 1. */
+uint32_t buffers_index(const struct buffers_share *s, uint32_t first);
+struct iovec buffers_common(const struct buffers *b);
+struct iovec buffers_reserve(const struct buffers_share *s);
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A session in transmission phase: what its client sends becomes requests, what becomes of them is sent back.
+ *
+ * Nothing is taken from the socket that there is no room for, so a client that asks for more than its share waits in its own send buffer.
+ */
+#include "config.h"
+
+#include "server/engine/mover_priv.h"
+
+#include "store/page.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define REQUEST_MAX (BUFFERS_BLOCK_PAGES * PAGE_BYTES)
+
+static uint64_t parsed(const struct live *s)
+{
+	return atomic_load_explicit(&s->mem->parsed, memory_order_relaxed);
+}
+
+void live_touch(struct live *s)
+{
+	if (s->dirty || s->told)
+		return;
+	s->dirty = true;
+	s->next_dirty = s->m->dirty;
+	s->m->dirty = s;
+}
+
+static void set_starved(struct live *s, bool starved)
+{
+	s->m->starved += starved - s->starved;
+	s->starved = starved;
+}
+
+/* ---- end ---- */
+
+void live_free_slot(struct live *s, uint32_t slot)
+{
+	struct sess_request *r = &s->mem->request[slot];
+
+	if (r->buffer != SESSMEM_NO_BUFFER)
+		buffers_give(s->x->share, r->buffer, (r->length + PAGE_BYTES - 1) / PAGE_BYTES);
+	r->buffer = SESSMEM_NO_BUFFER;
+	atomic_store_explicit(&r->use, 0, memory_order_release);
+	s->free[s->nfree++] = (uint16_t)slot;
+}
+
+/* What no task has in hand is given back at once; the rest as the tasks end. */
+static void free_idle_slots(struct live *s)
+{
+	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
+		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i])
+			live_free_slot(s, i);
+}
+
+void live_maybe_ended(struct live *s)
+{
+	if (!s->ending || s->told || s->running || s->receiving || s->polling)
+		return;
+	s->told = true;
+	s->m->o.ended(s->m->o.arg, s->owner, s->why);
+}
+
+void live_end(struct live *s, const char *why)
+{
+	if (s->ending)
+		return;
+	s->ending = true;
+	s->why = why;
+	set_starved(s, false);
+	shutdown(s->sock, SHUT_RDWR); /* ends the receive and the poll */
+	store_end_session(s->x->store, &s->ended);
+	task_cancel(s);
+	free_idle_slots(s);
+	live_maybe_ended(s);
+}
+
+/* ---- sending ---- */
+
+void live_answer(struct live *s, uint32_t slot, uint32_t error)
+{
+	struct sess_mem *m = s->mem;
+	struct sess_request *r = &m->request[slot];
+	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed);
+	uint64_t start = sessmem_tx_end(m);
+	struct sess_reply *reply = &m->reply[tail % SESSMEM_REQUESTS];
+
+	*reply = (struct sess_reply){ .start = start, .slot = slot, .error = error, .bytes = sizeof(struct nbd_simple_reply) };
+	if (!error && r->command == NBD_CMD_READ)
+		reply->bytes += r->length;
+	atomic_store_explicit(&m->tail, tail + 1, memory_order_release);
+	live_touch(s);
+}
+
+/* What the socket has taken whole is done with. */
+static void drop_sent(struct live *s)
+{
+	struct sess_mem *m = s->mem;
+	uint64_t head = atomic_load_explicit(&m->head, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed);
+
+	while (head < tail) {
+		const struct sess_reply *reply = &m->reply[head % SESSMEM_REQUESTS];
+
+		if (reply->start + reply->bytes > s->sent)
+			return;
+		live_free_slot(s, reply->slot);
+		atomic_store_explicit(&m->head, ++head, memory_order_release);
+	}
+}
+
+static void add_piece(struct live *s, int *n, void *base, size_t bytes, uint64_t *skip)
+{
+	if (*skip >= bytes) {
+		*skip -= bytes;
+		return;
+	}
+	s->iov[(*n)++] = (struct iovec){ .iov_base = (unsigned char *)base + *skip, .iov_len = bytes - *skip };
+	*skip = 0;
+}
+
+/* What comes next in the stream, as far as one call can send it.  Returns the number of pieces. */
+static int gather(struct live *s)
+{
+	struct sess_mem *m = s->mem;
+	uint64_t head = atomic_load_explicit(&m->head, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed), skip;
+	int n = 0;
+
+	if (s->sent < m->preamble_bytes) {
+		skip = s->sent;
+		add_piece(s, &n, m->preamble, m->preamble_bytes, &skip);
+	}
+	for (unsigned i = 0; i < REPLIES_AT_ONCE && head < tail; i++, head++) {
+		const struct sess_reply *reply = &m->reply[head % SESSMEM_REQUESTS];
+		const struct sess_request *r = &m->request[reply->slot];
+
+		s->header[i] = (struct nbd_simple_reply){ .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC), .error = htobe32(reply->error),
+							  .cookie = r->cookie };
+		skip = s->sent > reply->start ? s->sent - reply->start : 0;
+		add_piece(s, &n, &s->header[i], sizeof(s->header[i]), &skip);
+		if (reply->bytes > sizeof(s->header[i]))
+			add_piece(s, &n, buffers_at(s->x->share, r->buffer), reply->bytes - sizeof(s->header[i]), &skip);
+	}
+	return n;
+}
+
+static void wait_for_room(struct live *s)
+{
+	struct io_uring_sqe *sqe = ring_entry(&s->m->ring);
+
+	io_uring_prep_poll_add(sqe, (int)s->place, POLLOUT);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, tagged(s, OF_POLL));
+	s->polling = true;
+}
+
+static void send_replies(struct live *s)
+{
+	while (!s->ending && !s->polling && s->sent < sessmem_tx_end(s->mem)) {
+		struct msghdr msg = { .msg_iov = s->iov, .msg_iovlen = (size_t)gather(s) };
+		ssize_t n = sendmsg(s->sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			s->sent += (uint64_t)n;
+			drop_sent(s);
+			if (s->starved)
+				live_touch(s); /* there is room again */
+		} else if (errno == EAGAIN) {
+			wait_for_room(s);
+		} else if (errno != EINTR) {
+			live_end(s, "its connection was lost");
+		}
+	}
+}
+
+void live_polled(struct live *s)
+{
+	s->polling = false;
+	if (s->ending)
+		live_maybe_ended(s);
+	else
+		live_touch(s);
+}
+
+/* ---- receiving ---- */
+
+static void receive(struct live *s)
+{
+	/* Of a client that is leaving only its end is waited for. */
+	uint64_t room = SESSMEM_RX_BYTES - (s->received - parsed(s));
+	struct io_uring_sqe *sqe;
+
+	if (s->receiving || s->ending || room == 0)
+		return;
+	sqe = ring_entry(&s->m->ring);
+	/* Byte p of the stream goes to p modulo the size: where it lies is known before it has come. */
+	io_uring_prep_recv(sqe, (int)s->place, s->mem->rx + s->received % SESSMEM_RX_BYTES, room, 0);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, tagged(s, OF_RECEIVE));
+	s->receiving = true;
+}
+
+void live_received(struct live *s, int result)
+{
+	s->receiving = false;
+	if (result > 0)
+		s->received += (uint64_t)result;
+	if (s->ending) {
+		live_maybe_ended(s);
+		return;
+	}
+	if (result == 0)
+		live_end(s, parsed(s) == s->received || s->leaving ? NULL : "its client closed the connection within a request");
+	else if (result < 0 && result != -EINTR && result != -EAGAIN)
+		live_end(s, "its connection was lost");
+	else
+		live_touch(s);
+}
+
+static void *received_at(const struct live *s, uint64_t pos)
+{
+	return s->mem->rx + pos % SESSMEM_RX_BYTES;
+}
+
+static void set_parsed(struct live *s, uint64_t pos)
+{
+	atomic_store_explicit(&s->mem->parsed, pos, memory_order_release);
+}
+
+uint32_t live_refusal(const struct live *s, const struct sess_request *r)
+{
+	static const uint16_t flags[] = {
+		[NBD_CMD_READ] = NBD_CMD_FLAG_FUA,  [NBD_CMD_WRITE] = NBD_CMD_FLAG_FUA,	  [NBD_CMD_DISC] = NBD_CMD_FLAG_FUA,
+		[NBD_CMD_FLUSH] = NBD_CMD_FLAG_FUA, [NBD_CMD_TRIM] = NBD_CMD_FLAG_FUA,
+		[NBD_CMD_WRITE_ZEROES] = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO,
+	};
+	bool moves = r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE;
+
+	if (r->command > NBD_CMD_WRITE_ZEROES || r->command == NBD_CMD_CACHE || (r->flags & ~flags[r->command]))
+		return NBD_EINVAL;
+	if (r->command == NBD_CMD_FLUSH)
+		return r->offset || r->length ? NBD_EINVAL : 0;
+	if (r->command == NBD_CMD_DISC)
+		return 0;
+	if (r->offset > s->x->size || r->length > s->x->size - r->offset)
+		return r->command == NBD_CMD_WRITE || r->command == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL;
+	if (r->length == 0 || r->offset % PAGE_BYTES || r->length % PAGE_BYTES)
+		return NBD_EINVAL;
+	return moves && r->length > REQUEST_MAX ? NBD_EOVERFLOW : 0;
+}
+
+/* The header at the beginning of what is not parsed becomes a request.  False: it cannot just now, or never. */
+static bool take_header(struct live *s)
+{
+	uint64_t pos = parsed(s);
+	const struct nbd_request *h = received_at(s, pos);
+	struct sess_request *r;
+	uint32_t slot;
+
+	if (be32toh(h->magic) != NBD_REQUEST_MAGIC) {
+		live_end(s, "it sent what is no NBD request");
+		return false;
+	}
+	if (s->nfree == 0 || !task_available(s->x))
+		return false;
+	slot = s->free[s->nfree - 1];
+	r = &s->mem->request[slot];
+	r->command = be16toh(h->type);
+	r->flags = be16toh(h->flags);
+	r->cookie = h->cookie;
+	r->offset = be64toh(h->offset);
+	r->length = be32toh(h->length);
+	r->pos = pos;
+	r->buffer = SESSMEM_NO_BUFFER;
+	r->deaths = 0;
+	atomic_store_explicit(&r->done, 0, memory_order_relaxed);
+	r->error = live_refusal(s, r);
+	if (r->command == NBD_CMD_DISC && !r->error) {
+		s->leaving = true; /* what it has asked for before is still answered */
+		return false;
+	}
+	if (!r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE) &&
+	    !buffers_take(s->x->share, r->command == NBD_CMD_READ, r->length / PAGE_BYTES, &r->buffer))
+		return false;
+	s->nfree--;
+	atomic_store_explicit(&r->use, 1, memory_order_release);
+	set_parsed(s, pos + sizeof(*h));
+	s->payload_slot = (int)slot;
+	return true;
+}
+
+/* All of the request is there. */
+static void execute(struct live *s, uint32_t slot)
+{
+	const struct sess_request *r = &s->mem->request[slot];
+
+	if (r->error)
+		live_answer(s, slot, r->error);
+	else
+		task_begin(s, slot);
+}
+
+/* What has arrived of the payload goes to its buffer (or nowhere, when the request is refused). */
+static void take_payload(struct live *s)
+{
+	struct sess_request *r = &s->mem->request[s->payload_slot];
+	uint64_t pos = parsed(s), have = pos - r->pos - sizeof(struct nbd_request), want = live_payload(r) - have;
+
+	if (want > s->received - pos)
+		want = s->received - pos;
+	if (r->buffer != SESSMEM_NO_BUFFER)
+		memcpy((unsigned char *)buffers_at(s->x->share, r->buffer) + have, received_at(s, pos), want);
+	set_parsed(s, pos + want);
+	if (have + want == live_payload(r)) {
+		uint32_t slot = (uint32_t)s->payload_slot;
+
+		s->payload_slot = -1;
+		execute(s, slot);
+	}
+}
+
+/* Requests that the predecessor had not answered.  False: there are more, and no task for them now. */
+static bool redo(struct live *s)
+{
+	for (; s->redo < SESSMEM_REQUESTS && !s->ending; s->redo++) {
+		if (!s->again[s->redo])
+			continue;
+		if (!task_available(s->x))
+			return false;
+		s->again[s->redo] = false;
+		execute(s, s->redo);
+	}
+	return true;
+}
+
+static void parse(struct live *s)
+{
+	while (!s->ending && !s->leaving) {
+		if (s->payload_slot < 0) {
+			if (s->received - parsed(s) < sizeof(struct nbd_request))
+				return;
+			if (!take_header(s)) {
+				set_starved(s, !s->ending && !s->leaving);
+				return;
+			}
+		}
+		if (live_payload(&s->mem->request[s->payload_slot]) && s->received == parsed(s))
+			return;
+		take_payload(s);
+	}
+}
+
+void live_work(struct live *s)
+{
+	s->dirty = false;
+	if (s->ending)
+		return;
+	send_replies(s);
+	set_starved(s, false);
+	if (redo(s))
+		parse(s);
+	else
+		set_starved(s, true);
+	send_replies(s); /* of what needed no I/O */
+	if (s->leaving && !s->running && s->sent == sessmem_tx_end(s->mem))
+		live_end(s, NULL);
+	receive(s);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/engine/ring.h"
+
+#include "server/engine/confine_ring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Completions that have not been looked at: more than can be under way at once, or the kernel would have to allocate. */
+#define COMPLETIONS 4096
+
+static int failed(struct errbuf *e, int code, const char *what)
+{
+	if (code == ENOSYS || code == EPERM)
+		return err_set(e, code, "io_uring is not to be had here (%s: %s); enable it (sysctl kernel.io_uring_disabled=0), or"
+			       " use engine = nbdkit", what, strerror(code));
+	return err_set(e, code, "io_uring: %s: %s", what, strerror(code));
+}
+
+/* All that the engine asks of it. */
+static const uint8_t operations[] = {
+	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_RECV, IORING_OP_POLL_ADD,
+};
+
+int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e)
+{
+	struct io_uring_params p = {
+		/* One thread submits, and completions are run where it waits for them: no interrupt of it in between. */
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+			 IORING_SETUP_SUBMIT_ALL,
+		.cq_entries = COMPLETIONS,
+	};
+	int code = io_uring_queue_init_params(entries, &r->u, &p);
+
+	if (code < 0)
+		return failed(e, -code, "setup");
+	r->files = files;
+	r->buffers = buffers;
+	code = io_uring_register_files_sparse(&r->u, files);
+	if (code == 0)
+		code = io_uring_register_buffers_sparse(&r->u, buffers);
+	if (code < 0)
+		failed(e, -code, "fixed files and buffers");
+	if (code < 0 || confine_ring(&r->u, &(struct ring_rules){ .ops = operations, .nops = sizeof(operations) }, e) < 0) {
+		io_uring_queue_exit(&r->u);
+		return -1;
+	}
+	return 0;
+}
+
+void ring_free(struct ring *r)
+{
+	io_uring_queue_exit(&r->u);
+}
+
+int ring_enable(struct ring *r, struct errbuf *e)
+{
+	return confine_ring_enable(&r->u, e);
+}
+
+int ring_set_file(struct ring *r, unsigned place, int fd, struct errbuf *e)
+{
+	int code = io_uring_register_files_update(&r->u, place, &fd, 1);
+
+	return code < 0 ? failed(e, -code, "a fixed file") : 0;
+}
+
+int ring_set_buffer(struct ring *r, unsigned place, struct iovec memory, struct errbuf *e)
+{
+	const __u64 tag = 0;
+	int code = io_uring_register_buffers_update_tag(&r->u, place, &memory, &tag, 1);
+
+	return code < 0 ? failed(e, -code, "a fixed buffer") : 0;
+}
+
+struct io_uring_sqe *ring_entry(struct ring *r)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
+
+	while (!sqe) {
+		if (io_uring_submit(&r->u) < 0)
+			abort();
+		sqe = io_uring_get_sqe(&r->u);
+	}
+	return sqe;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The io_uring of the mover.  Every file is a fixed one; the ring takes no other, and no operation but those below. */
+#ifndef NBDSWAP_RING_H
+#define NBDSWAP_RING_H
+
+#include "common/errbuf.h"
+
+#include <liburing.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct ring {
+	struct io_uring u;
+	unsigned files, buffers;
+};
+
+/* Makes a ring for so many fixed files and buffers, all places empty, disabled.  0; -1 with *e. */
+int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e);
+void ring_free(struct ring *r);
+
+/* By the thread that uses it, before anything below. */
+int ring_enable(struct ring *r, struct errbuf *e);
+
+int ring_set_file(struct ring *r, unsigned place, int fd, struct errbuf *e);	/* fd -1: empties it */
+int ring_set_buffer(struct ring *r, unsigned place, struct iovec memory, struct errbuf *e); /* iov_base NULL: empties it */
+
+/* An entry to fill in; submits what is there when the ring is full.  Aborts when the kernel takes none, which cannot happen. */
+struct io_uring_sqe *ring_entry(struct ring *r);
+
+#endif
