@@ -5,3 +5,16 @@ tests_engine_test_confine_ring_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CF
 tests_engine_test_confine_ring_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS) -lpthread
 check_PROGRAMS += $(ENGINE_UNIT_TESTS)
 TESTS += $(ENGINE_UNIT_TESTS)
+ENGINE_LOBBY_TESTS = \
+	tests/engine/test-negotiate \
+	tests/engine/test-negotiate-malformed
+check_PROGRAMS += $(ENGINE_LOBBY_TESTS)
+TESTS += $(ENGINE_LOBBY_TESTS)
+
+engine_converse = tests/engine/converse.c tests/engine/converse.h tests/engine/talk.c tests/engine/talk.h
+tests_engine_test_negotiate_SOURCES = tests/engine/test-negotiate.c $(engine_converse)
+tests_engine_test_negotiate_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_negotiate_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS)
+tests_engine_test_negotiate_malformed_SOURCES = tests/engine/test-negotiate-malformed.c $(engine_converse)
+tests_engine_test_negotiate_malformed_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_negotiate_malformed_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS)
