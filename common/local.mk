@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 noinst_LTLIBRARIES += libcommon.la
 libcommon_la_SOURCES = \
+	common/allow.c common/allow.h \
 	common/broker.h \
 	common/cleanup.h \
 	common/errbuf.c common/errbuf.h \

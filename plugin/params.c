@@ -3,6 +3,7 @@
 
 #include "plugin/params.h"
 
+#include "common/allow.h"
 #include "common/size.h"
 #include "store/page.h"
 
@@ -69,22 +70,10 @@ static int set_retry_time(const char *value, uint32_t *out)
 
 static int set_allow(const char *value, unsigned *allow)
 {
-	static const char *const names[] = { "memlock", "oom", "io-flusher" };
-	const char *p = value;
+	unsigned bits = allow_list(value);
 
-	for (;;) {
-		size_t n = strcspn(p, ","), i;
-
-		for (i = 0; i < 3; i++)
-			if (strlen(names[i]) == n && memcmp(names[i], p, n) == 0)
-				break;
-		if (i == 3)
-			return refuse("allow", value, "has something else than memlock, oom and io-flusher");
-		*allow |= 1u << i;
-		if (p[n] == '\0')
-			return 0;
-		p += n + 1;
-	}
+	*allow |= bits;
+	return bits ? 0 : refuse("allow", value, "has something else than " ALLOW_WORDS);
 }
 
 static int set_check(const char *value, struct params *p)

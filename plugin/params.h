@@ -7,7 +7,6 @@
 
 #include <stdint.h>
 
-enum { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
 
 #define RETRY_TIME_DEFAULT 300
 

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "common/allow.h"
 #include "common/exportname.h"
 #include "common/memlock.h"
 #include "common/procself.h"

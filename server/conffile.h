@@ -16,7 +16,6 @@
 #define CONF_EXPORTS_MAX 1024
 #define CONF_DEFAULT_PATH SYSCONFDIR "/nbdswap/nbdswapd.conf"
 
-enum conf_allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
 
 struct conf_server {
 	struct listen_addr listen[CONF_LISTEN_MAX];
@@ -25,7 +24,7 @@ struct conf_server {
 	char nbdkit[PATH_MAX];
 	char plugin[PATH_MAX];
 	uint64_t threads;
-	uint64_t allow;	       /* bits of enum conf_allow */
+	uint64_t allow;	       /* bits of enum allow */
 	uint64_t stop_timeout; /* seconds */
 	uint64_t pool;	       /* bytes */
 };

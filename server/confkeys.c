@@ -3,6 +3,7 @@
 
 #include "server/confkeys.h"
 
+#include "common/allow.h"
 #include "common/size.h"
 #include "store/page.h"
 #include "store/table.h"
@@ -93,17 +94,12 @@ static int parse_word(const struct conf_key *key, const char *value, void *field
 
 static int parse_allow(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
 {
-	static const struct {
-		const char *name;
-		uint64_t bit;
-	} names[] = { { "memlock", ALLOW_MEMLOCK }, { "oom", ALLOW_OOM }, { "io-flusher", ALLOW_IO_FLUSHER } };
+	unsigned bit = allow_of(value, strlen(value));
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(value, names[i].name) == 0) {
-			*(uint64_t *)field |= names[i].bit;
-			return 0;
-		}
-	return err_set(e, EINVAL, "\"%s\" is not one of memlock, oom, io-flusher", value);
+	*(uint64_t *)field |= bit;
+	if (bit)
+		return 0;
+	return err_set(e, EINVAL, "\"%s\" is not one of " ALLOW_WORDS, value);
 }
 
 static int parse_listen(const struct conf_key *key, const char *value, void *field, struct errbuf *e)
@@ -141,7 +137,7 @@ const struct conf_key conf_keys[] = {
 	  OFFSET(threads), .min = 1, .max = 256, .restart = true },
 	{ SECTION_SERVER, "pool", "SIZE", "8M", "the worker's buffers, common to all exports", parse_size, OFFSET(pool),
 	  .min = 1 << 20, .max = 1 << 30, .restart = true },
-	{ SECTION_SERVER, "allow", "WHAT ...", NULL, "run although this cannot be had: memlock, oom, io-flusher", parse_allow,
+	{ SECTION_SERVER, "allow", "WHAT ...", NULL, "run although this cannot be had: " ALLOW_WORDS, parse_allow,
 	  OFFSET(allow), .list = true, .restart = true },
 	{ SECTION_SERVER, "stop-timeout", "SECONDS", "10", "how long requests in flight may take when stopping", parse_number,
 	  OFFSET(stop_timeout), .min = 0, .max = 600 },

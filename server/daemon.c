@@ -3,6 +3,7 @@
 
 #include "server/daemon.h"
 
+#include "common/allow.h"
 #include "common/exitcodes.h"
 #include "common/memlock.h"
 #include "common/procself.h"

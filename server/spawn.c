@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "config.h"
 
+#include "common/allow.h"
 #include "server/spawn.h"
 
 #include <errno.h>

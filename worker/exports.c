@@ -383,7 +383,7 @@ bool exports_end_session(struct exports *x, uint64_t session, bool (*end)(void *
 	return ended;
 }
 
-void exports_close_session(struct exports *x, struct session *s)
+static void take_out(struct exports *x, struct session *s)
 {
 	struct session **p;
 
@@ -393,7 +393,18 @@ void exports_close_session(struct exports *x, struct session *s)
 	*p = s->next;
 	s->export->sessions--;
 	pthread_mutex_unlock(&x->lock);
+}
+
+void exports_close_session(struct exports *x, struct session *s)
+{
+	take_out(x, s);
 	x->broker->close(x->broker->self, &s->grant);
+	free_session(s);
+}
+
+void exports_drop_session(struct exports *x, struct session *s)
+{
+	take_out(x, s);
 	free_session(s);
 }
 

@@ -69,6 +69,9 @@ bool exports_end_session(struct exports *x, uint64_t session, bool (*end)(void *
 /* No request of the session may be in flight. */
 void exports_close_session(struct exports *x, struct session *s);
 
+/* The same without a word to the broker: a resumed session that could not go on, which the answer to that says. */
+void exports_drop_session(struct exports *x, struct session *s);
+
 /* Lets no request begin any more and waits for those at the backend; true when none is left after timeout_ms. */
 bool exports_drain(struct exports *x, int timeout_ms);
 

@@ -17,6 +17,7 @@
 
 #define REPLIES_AT_ONCE 64u /* replies in one sendmsg */
 #define TASKS_COMMON 512u
+#define MOUNTS 64u
 #define TASKS_OWN 8u /* that each export is sure to have */
 
 /* Completions of the ring carry a pointer, and in its low bits what they are of. */
@@ -36,14 +37,21 @@ struct task {
 	struct submitter_job job;
 };
 
+/* A file system where submission may block.  Known to those who add and remove exports. */
+struct mount {
+	dev_t dev;
+	unsigned users; /* exports; 0: unused */
+	struct submitter *submitter;
+};
+
 struct mover_export {
 	struct mover *m;
 	unsigned place; /* of its file among the fixed ones: FILE_OF_EXPORT */
 	int fd;
 	struct store *store;
 	struct buffers_share *share;
-	bool direct; /* data goes to and from the file where it lies */
-	struct submitter *submitter; /* NULL: the mover's own ring */
+	bool direct; /* as in mover_export_options */
+	struct mount *mount; /* whose submitter does its I/O; NULL: the mover's own ring */
 	uint64_t size;
 	unsigned sessions;
 	unsigned tasks; /* in use */
@@ -102,6 +110,8 @@ struct mover {
 	_Atomic(struct task *) woken;
 	struct live *dirty;
 	unsigned starved; /* sessions */
+	struct submitter *submitter[MOUNTS]; /* as the loop knows them */
+	struct mount mount[MOUNTS];	     /* not the loop's */
 	sem_t ready;
 	struct errbuf start_error;
 };

@@ -3,6 +3,8 @@
 
 #include "server/engine/ring.h"
 
+#include "server/engine/confine_ring.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,11 @@ static int failed(struct errbuf *e, int code, const char *what)
 			       " use engine = nbdkit", what, strerror(code));
 	return err_set(e, code, "io_uring: %s: %s", what, strerror(code));
 }
+
+/* All that the engine asks of it. */
+static const uint8_t operations[] = {
+	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_RECV, IORING_OP_POLL_ADD,
+};
 
 int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e)
 {
@@ -35,9 +42,11 @@ int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffe
 	code = io_uring_register_files_sparse(&r->u, files);
 	if (code == 0)
 		code = io_uring_register_buffers_sparse(&r->u, buffers);
-	if (code < 0) {
+	if (code < 0)
+		failed(e, -code, "fixed files and buffers");
+	if (code < 0 || confine_ring(&r->u, &(struct ring_rules){ .ops = operations, .nops = sizeof(operations) }, e) < 0) {
 		io_uring_queue_exit(&r->u);
-		return failed(e, -code, "fixed files and buffers");
+		return -1;
 	}
 	return 0;
 }
@@ -49,9 +58,7 @@ void ring_free(struct ring *r)
 
 int ring_enable(struct ring *r, struct errbuf *e)
 {
-	int code = io_uring_enable_rings(&r->u);
-
-	return code < 0 ? failed(e, -code, "enable") : 0;
+	return confine_ring_enable(&r->u, e);
 }
 
 int ring_set_file(struct ring *r, unsigned place, int fd, struct errbuf *e)

@@ -73,7 +73,7 @@ static void put_to_submitter(struct task *t, enum submitter_op op)
 {
 	t->job = (struct submitter_job){ .op = op, .fd = t->s->x->fd, .position = t->rw.position, .iov = t->rw.iov,
 					 .iovcnt = t->rw.iovcnt };
-	submitter_put(t->s->x->submitter, &t->job);
+	submitter_put(t->s->x->mount->submitter, &t->job);
 }
 
 static void submit_io(struct task *t)
@@ -84,7 +84,7 @@ static void submit_io(struct task *t)
 	struct io_uring_sqe *sqe;
 	int file = (int)file_of_export(x->m, x->place);
 
-	if (x->submitter) {
+	if (x->mount) {
 		put_to_submitter(t, write ? SUBMIT_WRITE : SUBMIT_READ);
 		return;
 	}
@@ -116,7 +116,7 @@ static void submit_sync(struct task *t)
 		finish(t, NBD_EIO);
 		return;
 	}
-	if (x->submitter) {
+	if (x->mount) {
 		t->rw.iovcnt = 0;
 		put_to_submitter(t, SUBMIT_SYNC);
 		return;
@@ -313,8 +313,8 @@ int task_next_due(const struct mover *m, int64_t now_ms)
 
 void task_take_jobs(struct mover *m)
 {
-	for (unsigned i = 0; i < m->o.exports; i++) {
-		struct submitter_job *job = m->export[i].submitter ? submitter_take(m->export[i].submitter) : NULL;
+	for (unsigned i = 0; i < MOUNTS; i++) {
+		struct submitter_job *job = m->submitter[i] ? submitter_take(m->submitter[i]) : NULL;
 
 		while (job) {
 			struct submitter_job *next = job->next;

@@ -3,6 +3,7 @@
 
 #include "tests/fuzz/fakedaemon.h"
 
+#include "common/allow.h"
 #include "common/fdmsg.h"
 #include "tests/fuzz/fakeparts.h"
 #include "tests/fuzz/fuzz.h"

@@ -6,6 +6,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
+#include "common/allow.h"
 #include "common/utf8.h"
 #include "server/conffile.h"
 #include "server/confkeys.h"

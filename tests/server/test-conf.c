@@ -2,6 +2,7 @@
 /* The configuration: what is refused, with which words, and what good files mean. */
 #include "config.h"
 
+#include "common/allow.h"
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "store/table.h"
