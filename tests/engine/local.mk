@@ -34,6 +34,16 @@ tests_engine_test_tcp_account_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_tcp_account_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 tests_engine_test_tcp_account_LDADD = libengine.la $(CMOCKA_LIBS)
 
+# The checking client, its model, and a server that lies to it.
+check_PROGRAMS += tests/engine/nbdcheck tests/engine/test-pagemodel
+TESTS += tests/engine/test-pagemodel
+tests_engine_nbdcheck_SOURCES = tests/engine/nbdcheck.c tests/engine/checkconn.c tests/engine/checkconn.h \
+	tests/engine/pagemodel.c tests/engine/pagemodel.h
+tests_engine_nbdcheck_CFLAGS = $(AM_CFLAGS) -O2
+tests_engine_test_pagemodel_SOURCES = tests/engine/test-pagemodel.c tests/engine/pagemodel.c tests/engine/pagemodel.h
+tests_engine_test_pagemodel_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_pagemodel_LDADD = $(CMOCKA_LIBS)
+
 ENGINE_MOVER_TESTS = \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
