@@ -8,6 +8,7 @@ tests_engine_test_confine_ring_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS)
 check_PROGRAMS += $(ENGINE_UNIT_TESTS)
 TESTS += $(ENGINE_UNIT_TESTS)
 ENGINE_LOBBY_TESTS = \
+	tests/engine/test-lobby \
 	tests/engine/test-negotiate \
 	tests/engine/test-negotiate-malformed
 check_PROGRAMS += $(ENGINE_LOBBY_TESTS)
@@ -52,3 +53,7 @@ tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/en
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c tests/engine/lobbyworld.c tests/engine/lobbyworld.h \
+	tests/engine/talk.c tests/engine/talk.h
+tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
