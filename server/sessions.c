@@ -99,7 +99,7 @@ static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
 	x->used = true;
 	log_line(LOG_NOTE, "export %s: session %llu of %s from %s", x->conf.name, (unsigned long long)session->id,
 		 x->lease.holder, peer);
-	fds[0] = backing_fd(x->backing);
+	fds[0] = backing_worker_fd(x->backing);
 	fds[1] = table_fd(x->table);
 	fds[nfds] = backing_key_fd(x->backing);
 	nfds += fds[nfds] >= 0;
