@@ -3,11 +3,10 @@
 
 #include "plugin/peer.h"
 
-#include <arpa/inet.h>
+#include "worker/peer.h"
+
 #include <dirent.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,36 +14,16 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-/* PEER_TEXT has room for every address. */
 int peer_find(struct peer *out)
 {
 	struct sockaddr_storage a;
 	socklen_t n = sizeof(a);
-	char host[INET6_ADDRSTRLEN];
 
 	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
 		return -1;
 	out->tls = nbdkit_is_tls() > 0;
 	out->sock = -1;
-	if (a.ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
-
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(out->address, PEER_TEXT, "%s:%u", host, ntohs(in->sin_port));
-	} else if (a.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
-
-		/* A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d: one client, one name. */
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-			inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
-			snprintf(out->address, PEER_TEXT, "%s:%u", host, ntohs(in6->sin6_port));
-		} else {
-			inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-			snprintf(out->address, PEER_TEXT, "[%s]:%u", host, ntohs(in6->sin6_port));
-		}
-	} else {
-		strcpy(out->address, "unix");
-	}
+	peer_address(&a, out->address);
 	return 0;
 }
 
