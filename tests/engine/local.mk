@@ -50,3 +50,10 @@ tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/en
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+check_PROGRAMS += tests/engine/nbdlie
+tests_engine_nbdlie_SOURCES = tests/engine/nbdlie.c
+tests_engine_nbdlie_CFLAGS = $(AM_CFLAGS)
+tests_engine_nbdlie_LDADD = -lpthread
+ENGINE_SHELL_TESTS = tests/engine/test-nbdcheck-finds-lies.sh
+TESTS += $(ENGINE_SHELL_TESTS)
+EXTRA_DIST += $(ENGINE_SHELL_TESTS)
