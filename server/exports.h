@@ -14,6 +14,7 @@
 #include "common/lease.h"
 #include "server/conffile.h"
 #include "server/job.h"
+#include "server/poolmem.h"
 #include "server/scrubs.h"
 #include "store/backing.h"
 #include "store/reopen.h"
@@ -44,6 +45,7 @@ struct export {
 	bool removed;		/* no longer configured; kept while a client holds it */
 	bool used;		/* opened by the present worker at least once */
 	bool dirty;		/* a worker died with it: orphan writes may still land */
+	int reserve;		/* its place in the pool (poolmem.h), -1: none yet */
 	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */
 	struct table *table;
 	struct lease lease;
@@ -97,6 +99,7 @@ struct exports {
 	const struct exports_ops *ops;
 	void *arg;
 	bool allow_unlocked;
+	struct poolmem *pool; /* borrowed; for exports that need a place in it */
 };
 
 struct export *exports_find(struct exports *s, const char *name); /* NULL when there is none */

@@ -77,7 +77,7 @@ static int on_resume(void *arg, struct grant *grant, int sock, const char *peer,
 {
 	struct engine *g = arg;
 
-	return seat_resume(g->seats, grant, sock, peer, false, e);
+	return seat_resume(g->seats, grant, sock, peer, grant->blame, e);
 }
 
 static bool on_end(void *arg, uint64_t session)

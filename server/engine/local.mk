@@ -2,9 +2,10 @@
 noinst_LTLIBRARIES += libengine.la
 libengine_la_SOURCES = \
 	server/engine/buffers.c server/engine/buffers.h \
+	server/engine/confine.c server/engine/confine.h server/engine/confine_calls.c \
 	server/engine/engine.c server/engine/engine.h \
 	server/engine/live.c \
-	server/engine/lobby.h \
+	server/engine/lobby.c server/engine/lobby.h \
 	server/engine/mover.c server/engine/mover.h server/engine/mover_priv.h \
 	server/engine/resume.c \
 	server/engine/ring.c server/engine/ring.h \
@@ -23,4 +24,4 @@ pkglibexec_PROGRAMS += server/nbdswap-engine
 server_nbdswap_engine_SOURCES = server/nbdswap-engine.c
 server_nbdswap_engine_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS)
 server_nbdswap_engine_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)
-server_nbdswap_engine_LDADD = libengine.la libworker.la libstore.la $(EV_LIBS) -lpthread
+server_nbdswap_engine_LDADD = libengine.la libworker.la libstore.la $(EV_LIBS) -lm -lpthread

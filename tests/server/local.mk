@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 server_unit_tests = \
 	tests/server/test-conf \
+	tests/server/test-exportname \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
 	tests/server/test-job \
@@ -17,6 +18,9 @@ server_test_libs = libserver.la libcommon.la $(CMOCKA_LIBS)
 tests_server_test_conf_SOURCES = tests/server/test-conf.c
 tests_server_test_conf_CFLAGS = $(server_test_cflags)
 tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_exportname_SOURCES = tests/server/test-exportname.c
+tests_server_test_exportname_CFLAGS = $(server_test_cflags)
+tests_server_test_exportname_LDADD = $(server_test_libs)
 tests_server_test_exports_SOURCES = tests/server/test-exports.c
 tests_server_test_exports_CFLAGS = $(server_test_cflags)
 tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier

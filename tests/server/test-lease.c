@@ -58,7 +58,9 @@ static void test_kept_after_worker_death(void **state)
 
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
-	lease_end_all(&l, &at0, 15000);
+	lease_lose(&l, &at0, 15000);
+	assert_int_equal(l.sessions, 1);
+	lease_lose(&l, &at0, 15000);
 	assert_int_equal(l.sessions, 0);
 	assert_true(lease_held(&l, &soon));
 	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &soon, &e), -1);
@@ -73,14 +75,14 @@ static void test_kept_after_worker_death(void **state)
 	assert_false(lease_held(&l, &soon));
 	/* It does not come back. */
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
-	lease_end_all(&l, &at0, 15000);
+	lease_lose(&l, &at0, 15000);
 	assert_false(lease_held(&l, &later));
 	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &later, &e), 0);
 	/* Not kept. */
-	lease_end_all(&l, &later, 0);
+	lease_lose(&l, &later, 0);
 	assert_false(lease_held(&l, &later));
 	/* Ending what nobody holds does nothing. */
-	lease_end_all(&l, &later, 15000);
+	lease_lose(&l, &later, 15000);
 	lease_close(&l);
 	assert_false(lease_held(&l, &later));
 }
