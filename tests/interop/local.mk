@@ -6,6 +6,12 @@ tests_interop_protocol_SOURCES = tests/interop/protocol.c tests/interop/wire.c t
 tests_interop_protocol_CFLAGS = $(AM_CFLAGS)
 
 INTEROP_TESTS = \
+	tests/interop/test-engine.sh \
+	tests/interop/test-nbdkit.sh \
 	tests/interop/test-plugin.sh
 TESTS += $(INTEROP_TESTS)
-EXTRA_DIST += tests/interop/cases.sh tests/interop/run.sh $(INTEROP_TESTS)
+EXTRA_DIST += tests/interop/cases.sh tests/interop/daemon.sh tests/interop/run.sh $(INTEROP_TESTS)
+
+# In a guest, whose kernel is the client.
+VM_TESTS += tests/interop/test-kernel.sh
+EXTRA_DIST += tests/interop/test-kernel.sh

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define KIB (1u << 10)
+#define ASKED 600u /* by never_reads: 75 MiB */
 
 static void wrong_magic(void)
 {
@@ -180,47 +182,55 @@ static uint32_t large(uint64_t cookie)
 	return 128 * KIB;
 }
 
-/* Asks for as much as the server takes and reads nothing of it, says "stuck N", and waits for a line on stdin.  Then all N answers are there,
- * and right.
+/* How much there is to be received, once it grows no more: the server has stopped. */
+static int stands_at(const struct conn *c)
+{
+	int now = -1, before;
+
+	do {
+		before = now;
+		usleep(500000);
+		check(ioctl(c->fd, FIONREAD, &now) == 0, "FIONREAD: %s", strerror(errno));
+	} while (now != before);
+	return now;
+}
+
+/* Asks for more than all buffers between it and the server take and reads nothing of it, says "stuck", and waits for a line on stdin.  Then
+ * all answers come, and are right.
  */
 static void never_reads(void)
 {
-	static char buf[128 * KIB], line[16], seen[65536];
+	static char buf[128 * KIB], line[16], seen[ASKED], out[ASKED * 28];
 	struct conn c;
-	uint64_t sent = 0, cookie;
-	char bytes[28];
-	size_t part = 0; /* of the last request that is sent */
+	uint64_t cookie;
+	size_t n = 0, sent = 0;
+	int waiting;
 
 	attach(&c, export_name);
 	for (uint64_t i = 0; i < 32; i++)
 		write_seed(&c, 90, i * 128 * KIB, 128 * KIB);
-	while (sent < sizeof(seen)) {
-		struct pollfd p = { .fd = c.fd, .events = POLLOUT };
-		ssize_t n;
+	for (uint64_t i = 0; i < ASKED; i++)
+		n += request_bytes(out + n, 0, CMD_READ, i, i % 32 * 128 * KIB, 128 * KIB);
+	for (struct pollfd p = { .fd = c.fd, .events = POLLOUT }; sent < n && poll(&p, 1, 2000) > 0;) {
+		ssize_t k = send(c.fd, out + sent, n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		request_bytes(bytes, 0, CMD_READ, sent, sent % 32 * 128 * KIB, 128 * KIB);
-		if (poll(&p, 1, 2000) == 0)
-			break;
-		n = send(c.fd, bytes + part, sizeof(bytes) - part, MSG_NOSIGNAL | MSG_DONTWAIT);
-		check(n >= 0 || errno == EAGAIN, "send: %s", strerror(errno));
-		part = n < 0 ? part : (part + (size_t)n) % sizeof(bytes);
-		sent += n > 0 && part == 0;
+		check(k >= 0 || errno == EAGAIN, "send: %s", strerror(errno));
+		sent += k > 0 ? (size_t)k : 0;
 	}
-	printf("stuck %llu\n", (unsigned long long)sent);
+	waiting = stands_at(&c);
+	check((size_t)waiting < ASKED * sizeof(buf) / 2, "the socket takes it all: nothing is stuck");
+	printf("stuck with %d bytes to be received, %zu of %u requests sent\n", waiting, sent / 28, ASKED);
 	fflush(stdout);
 	if (!fgets(line, sizeof(line), stdin))
 		return;
-	sent += part > 0;
-	for (uint64_t i = 0; i < sent; i++) {
-		if (part > 0) {
-			ssize_t n = send(c.fd, bytes + part, sizeof(bytes) - part, MSG_NOSIGNAL | MSG_DONTWAIT);
+	for (uint32_t i = 0; i < ASKED; i++) {
+		ssize_t k = send(c.fd, out + sent, n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-			part = n < 0 ? part : (part + (size_t)n) % sizeof(bytes);
-		}
+		sent += k > 0 ? (size_t)k : 0;
 		check(reply(&c, &cookie, buf, large) == 0, "a read fails");
-		check(cookie < sent && !seen[cookie], "a cookie that was not asked for, or twice");
+		check(cookie < ASKED && !seen[cookie], "a cookie that was not asked for, or twice");
 		seen[cookie] = 1;
-		if (i % 16 == 0)
+		if (i % 8 == 0)
 			check(is_seed(buf, 90, cookie % 32 * 128 * KIB, 128 * KIB), "not what was written");
 	}
 	check(quiet(&c, 100), "there is more than was asked for");

@@ -53,7 +53,7 @@ run_cases() {
         one_case "$name" >"$interop/out" 2>&1 &
         wait $! || rc=$?
         case $rc in
-        0) echo "$name: ok, $((SECONDS - began)) s" ;;
+        0) echo "$name: ok, $((SECONDS - began)) s$(sed "s,^, - ," "$interop/out" | head -c 200)" ;;
         77) echo "$name: not run: $(sed -n 's/^SKIP: //p' "$interop/out")" ;;
         *)
             failed+=("$name")

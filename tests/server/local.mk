@@ -77,3 +77,14 @@ server_shell_tests = \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
 EXTRA_DIST += $(server_shell_tests) tests/server/server.sh
+
+# Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
+# on nbdkit as well.
+server_nbdkit_tests = \
+	tests/server/test-kill-under-writes-nbdkit.sh \
+	tests/server/test-one-client-nbdkit.sh \
+	tests/server/test-sealed-nbdkit.sh \
+	tests/server/test-serve-nbdkit.sh \
+	tests/server/test-stale-handle-nbdkit.sh
+TESTS += $(server_nbdkit_tests)
+EXTRA_DIST += $(server_nbdkit_tests)
