@@ -141,7 +141,7 @@ static int pass_barrier(struct export *x, struct errbuf *e)
 		struct errbuf why;
 		int ms;
 
-		if (backend_barrier(b, backing_fd(x->backing), backing_path(x->backing), e) == 0)
+		if (backing_barrier(x->backing, e) == 0)
 			return 0;
 		class = errclass_of(e->code, b->kind);
 		if (class == ERR_STALE) {

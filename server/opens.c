@@ -106,7 +106,7 @@ static int make_memory(struct sessions *s, struct export *x, struct errbuf *e)
 static void answer(struct sessions *s, json_int_t id, const struct session *i)
 {
 	struct export *x = i->x;
-	int fds[4] = { backing_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
+	int fds[4] = { backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
 	size_t nfds = 2 + (fds[2] >= 0);
 	json_t *o = json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o}", "id", id, "ok", 1, "session", (json_int_t)i->id, "name", x->conf.name,
 			      "size", (json_int_t)backing_data_size(x->backing), "backend", backing_backend(x->backing)->name, "path",

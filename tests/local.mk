@@ -15,6 +15,7 @@ include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
 include $(top_srcdir)/tests/interop/local.mk
 include $(top_srcdir)/tests/engine/local.mk
+include $(top_srcdir)/tests/engine/resume.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
 include $(top_srcdir)/tests/bench/local.mk

@@ -71,7 +71,10 @@ struct live {
 	int payload_slot;  /* that payload arrives for; -1: a header comes next */
 	bool again[SESSMEM_REQUESTS]; /* to be done again, for the predecessor had not answered it */
 	uint32_t redo;	   /* slots below it have been looked at for those */
-	bool receiving;	   /* a receive is in flight */
+	bool receiving;	   /* a receive is in flight, into: */
+	struct iovec into[2];
+	struct msghdr message;
+	bool large;	   /* it writes in large requests */
 	bool polling;	   /* waits until the socket takes more */
 	bool starved;	   /* the next request waits for buffers, a task or a slot */
 	bool dirty;	   /* in the list of those to be looked after */

@@ -29,9 +29,9 @@ static struct exports set;
 static int barriers, barrier_error, barrier_errors; /* how many times it is an error; 0: always */
 static const struct export *last_settled;
 
-int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e);
+int __wrap_backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
 
-int __wrap_backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e)
+int __wrap_backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
 {
 	barriers++;
 	if (barrier_errors && barriers > barrier_errors)

@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# What a killed worker left at the backend lands long after its death, and the store's barrier waits for it: reads and writes, by system
+# call and by io_uring, on each backend, made late by dm-delay, by a frozen file system on the storage server, and by
+# an SMB server that is killed, so that the client sends the write again. Without the barrier it is seen to land later.
+# shellcheck disable=SC2154,SC2016 # srcdir and the like come from functions.sh; quoted commands are for the guest
+. "${srcdir:-.}/tests/functions.sh" || exit 1
+. "$srcdir/tests/vm/vm.sh"
+. "$srcdir/tests/vm/storage.sh"
+. "$srcdir/tests/vm/dm.sh"
+orphan=$builddir/tests/vm/orphan
+
+vm_net server client
+vm_start server mem=512 disks="data:400"
+vm_wait server
+dm_create server data slow
+disk=$(vm_run server 20 'dmsetup deps -o devname slow | sed "s|.*(\(.*\)).*|/dev/\1|"')
+say "guest is up"
+
+# delay READ-MS WRITE-MS: of the whole disk from now on.
+delay() {
+    vm_run server 60 "
+        export DM_DISABLE_UDEV=1
+        dmsetup load slow --table \"0 \$(blockdev --getsz $disk) delay $disk 0 $1 $disk 0 $2\"
+        dmsetup resume --nolockfs --noflush slow" >&2 || fail "the disk cannot be delayed"
+}
+
+# judge LINE REAL: with the barrier it had arrived after it. REAL=1: it was an orphan, which had not arrived when the child was reaped.
+judge() {
+    echo "$1"
+    case $1 in
+    *' none: '*) must_match "$1" ' before=0 .* after=0 late=1 ' "without the barrier" ;;
+    *) must_match "$1" " before=$(($2 ? 0 : 1)) .* error=0 after=1 " "with the barrier" ;;
+    esac
+}
+
+# make_file DIR: whose pages are read from the disk, not from the server's memory.
+make_file() {
+    vm_run server 60 "
+        set -e
+        cd $1
+        rm -f f
+        touch f
+        chattr +C f 2>/dev/null || true
+        head -c 4M /dev/urandom >f
+        sync
+        echo 3 >/proc/sys/vm/drop_caches" >&2 || fail "no file in $1"
+}
+
+# forget: what the guest has of it in memory.
+forget() {
+    vm_run server 20 'echo 3 >/proc/sys/vm/drop_caches' >&2
+}
+
+# local_orphans FILE LOOK [COPY]: a process that is in a system call of a local file system is not reaped before its end.
+local_orphans() {
+    local how
+    delay 0 1500
+    for how in 'uring write none' 'uring write barrier' 'pwrite write barrier'; do
+        judge "$(vm_run server 60 "$orphan $1 ${how% *} $2 ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
+    done
+    delay 0 0
+    vm_run server 60 "dd if=$1 of=/run/copy bs=1M count=1 iflag=direct status=none"
+    forget
+    delay 1500 0
+    for how in 'uring read none' 'uring read barrier' 'pwrite read barrier'; do
+        judge "$(vm_run server 60 "$orphan $1 ${how% *} /run/copy ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
+    done
+    delay 0 0
+}
+
+for type in ext4 xfs btrfs; do
+    vm_mkfs server slow $type /srv/$type
+    make_file /srv/$type
+    look=/srv/$type/f
+    # A read of btrfs waits for a write to the same pages, which hides what is asked here.
+    [ $type != btrfs ] || look=$disk
+    local_orphans /srv/$type/f $look
+    vm_run server 60 "umount /srv/$type" >&2
+    say "$type"
+done
+local_orphans /dev/mapper/slow /dev/mapper/slow
+say "a block device"
+
+vm_mkfs server slow ext4 /srv/data
+vm_serve_nfs server /srv/data
+vm_serve_smb server /srv/data
+vm_mount_nfs42 server localhost /mnt/nfs
+vm_mount_nfs3 server localhost /mnt/nfs3
+vm_mount_smb3 server server /mnt/smb
+make_file /srv/data
+
+# frozen COMMAND: the server's file system takes no writes for 3 s from before the command on.
+frozen() {
+    vm_run server 60 "fsfreeze -f /srv/data; (sleep 3; fsfreeze -u /srv/data) & $1; wait"
+}
+for mount in nfs nfs3 smb; do
+    for how in 'uring write none' 'uring write barrier' 'pwrite write none' 'pwrite write barrier'; do
+        judge "$(frozen "$orphan /mnt/$mount/f ${how% *} /srv/data/f ${how##* }")" 1
+    done
+    vm_run server 60 'cp /srv/data/f /run/copy; sync'
+    for how in 'uring read none' 'uring read barrier' 'pwrite read none' 'pwrite read barrier'; do
+        vm_run server 60 "head -c 1 /mnt/$mount/f >/dev/null" # so that the inode is known
+        forget
+        delay 2000 0
+        judge "$(vm_run server 60 "$orphan /mnt/$mount/f ${how% *} /run/copy ${how##* }")" 1
+        delay 0 0
+    done
+    say "$mount"
+done
+
+# The server is stopped with the write in its socket and killed after the worker; what it did not answer is sent to the next one.
+restart_smb() {
+    vm_run server 120 "
+        kill -STOP \$(pgrep -x smbd)
+        (sleep 3; kill -KILL \$(pgrep -x smbd); sleep 2; smbd -D -s /etc/vm-smb.conf) &
+        $orphan /mnt/smb/f $1 write /srv/data/f $2
+        wait"
+}
+for how in 'pwrite none' 'pwrite barrier' 'uring barrier'; do
+    # shellcheck disable=SC2086 # two words
+    judge "$(restart_smb $how)" 1
+done
+say "an SMB server that was killed"
+vm_dmesg_clean server 'fsfreeze|CIFS: VFS: .*(has not responded|Send error|Trying to|cifs_reconnect)'
+vm_stop server
