@@ -43,11 +43,12 @@
  *                                    worker by SIGKILL: clients see a cut connection, which they can ride through, not errors
  *   {"cmd":"forget","export":"NAME"} closes file and table of an export that has no session, then answers forgotten (also when
  *                                    the worker did not know it).  The daemon does not grant an open of it in between.
- *   {"cmd":"resume","session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","reserve":R,"peer":"ADDR:PORT"}
+ *   {"cmd":"resume","session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","reserve":R,"peer":"ADDR:PORT","blame":BOOL}
  *        with descriptors: socket, memory, file, table, [key]
  *                                    the session of a worker that is gone: goes on exactly where that one was, answers resumed.  Sent
- *                                    after ready, for each session as soon as its export is settled.  When it fails the
- *                                    daemon shuts the socket down and the session is over, without a close.
+ *                                    after ready, for each session as soon as its export is settled.  When it fails, or is not
+ *                                    answered in time, the daemon shuts the socket down and the session is over, without a close.
+ *                                    blame: the worker did not end by SIGKILL, so one of its requests may be the cause.
  *   {"cmd":"end","session":S}        the session is over: no request of it may begin any more.  Answers ended once none of those that have
  *                                    not begun can reach the backend; what is at the backend keeps its pages in flight until that
  *                                    answers.  The native engine also shuts the socket down.  close follows as always.  Also answered
@@ -64,10 +65,5 @@
 #include "common/fdmsg.h"
 
 #define BROKER_TEXT_MAX 2048 /* bytes of a text inside a message: an error, a log line */
-
-/* The engine ends with this status when io_uring is not to be had here (not built in, forbidden, too old): starting it again is of no use, and
- * the daemon takes nbdkit instead.
- */
-#define BROKER_EXIT_NO_URING 75
 
 #endif

@@ -44,7 +44,7 @@ static bool client_id_ok(const char *s)
 	return true;
 }
 
-static const char client_key[] = "client=";
+static const char client_key[] = "client=", slot_key[] = "slot=";
 
 bool export_request_is_probe(const char *text)
 {
@@ -53,10 +53,63 @@ bool export_request_is_probe(const char *text)
 	return q && strcmp(q + 1, client_key) == 0;
 }
 
+/* A number below 100000 at *at, without leading zeros; *at is behind it.  -1: there is none. */
+static int small_number(const char **at)
+{
+	const char *p = *at;
+	int v = 0;
+
+	while (*p >= '0' && *p <= '9' && p - *at < 5)
+		v = v * 10 + (*p++ - '0');
+	if (p == *at || (**at == '0' && p - *at > 1))
+		return -1;
+	*at = p;
+	return v;
+}
+
+static int parse_client(const char *value, struct export_request *out, struct errbuf *e)
+{
+	if (!client_id_ok(value))
+		return err_set(e, EINVAL, "export \"%s\": bad client id; 1 to %d letters, digits or any of -_.:@",
+			       out->name, CLIENT_ID_MAX);
+	strcpy(out->client, value);
+	return 0;
+}
+
+static int parse_slot(const char *value, struct export_request *out, struct errbuf *e)
+{
+	const char *p = value;
+	int slot = small_number(&p), slots = -1;
+
+	if (slot >= 0 && *p == '/') {
+		p++;
+		slots = small_number(&p);
+	}
+	if (slots < 1 || slots > EXPORT_SLOTS_MAX || slot >= slots || *p)
+		return err_set(e, EINVAL, "export \"%s\": bad slot \"%.32s\"; write I/N with N from 1 to %d and I from 0 to N - 1",
+			       out->name, value, EXPORT_SLOTS_MAX);
+	out->slot = (unsigned)slot;
+	out->slots = (unsigned)slots;
+	return 0;
+}
+
+static int parse_parameter(const char *text, struct export_request *out, struct errbuf *e)
+{
+	bool client = strncmp(text, client_key, sizeof(client_key) - 1) == 0;
+
+	if (!client && strncmp(text, slot_key, sizeof(slot_key) - 1) != 0)
+		return err_set(e, EINVAL, "export \"%s\": unknown parameter \"%.32s\"; client=ID and slot=I/N are known",
+			       out->name, text);
+	if (client ? out->client[0] != '\0' : out->slots > 0)
+		return err_set(e, EINVAL, "export \"%s\": %s is given twice", out->name, client ? "client=" : "slot=");
+	return client ? parse_client(text + sizeof(client_key) - 1, out, e) : parse_slot(text + sizeof(slot_key) - 1, out, e);
+}
+
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e)
 {
 	const char *q = strchr(text, '?');
 	size_t n = q ? (size_t)(q - text) : strlen(text);
+	char parameter[CLIENT_ID_MAX + sizeof(client_key) + 1]; /* one byte too many fits, and is refused */
 
 	if (n > EXPORT_NAME_MAX)
 		return err_set(e, ENAMETOOLONG, "the export name has %zu bytes, at most %d are allowed", n,
@@ -64,18 +117,22 @@ int export_request_parse(const char *text, struct export_request *out, struct er
 	memcpy(out->name, text, n);
 	out->name[n] = '\0';
 	out->client[0] = '\0';
+	out->slot = out->slots = 0;
 	if (export_name_check(out->name, e) < 0)
 		return -1;
-	if (!q)
-		return 0;
-	q++;
-	if (strncmp(q, client_key, sizeof(client_key) - 1) != 0)
-		return err_set(e, EINVAL, "export \"%s\": unknown parameter \"%.32s\"; only client=ID is known",
-			       out->name, q);
-	q += sizeof(client_key) - 1;
-	if (!client_id_ok(q))
-		return err_set(e, EINVAL, "export \"%s\": bad client id; 1 to %d letters, digits or any of -_.:@",
-			       out->name, CLIENT_ID_MAX);
-	strcpy(out->client, q);
+	while (q) {
+		const char *begin = q + 1;
+
+		q = strchr(begin, '&');
+		n = q ? (size_t)(q - begin) : strlen(begin);
+		if (n >= sizeof(parameter))
+			n = sizeof(parameter) - 1;
+		memcpy(parameter, begin, n);
+		parameter[n] = '\0';
+		if (parse_parameter(parameter, out, e) < 0)
+			return -1;
+	}
+	if (out->slots > 0 && !out->client[0])
+		return err_set(e, EINVAL, "export \"%s\": slot= needs client=ID", out->name);
 	return 0;
 }

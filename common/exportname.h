@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Export names as clients ask for them: NAME or NAME?client=ID.
+/* Export names as clients ask for them: NAME, NAME?client=ID or NAME?client=ID&slot=I/N (the parameters in any order).
  * An NBD export name is free text, so any NBD client (nbd-client -N too) can carry it.
  */
 #ifndef NBDSWAP_EXPORTNAME_H
@@ -11,10 +11,13 @@
 
 #define EXPORT_NAME_MAX 255 /* bytes, as a file name */
 #define CLIENT_ID_MAX 64
+#define EXPORT_SLOTS_MAX 64 /* connections of one client to one export */
 
 struct export_request {
 	char name[EXPORT_NAME_MAX + 1];
 	char client[CLIENT_ID_MAX + 1]; /* "" when the client gave none: known by its address alone */
+	/* Which of how many connections it is: a new one takes the place of the one before in its slot.  slots 0: not said. */
+	unsigned slot, slots;
 };
 
 /* Is name fit to be an export and a file in one directory?  Not empty, not longer than
@@ -23,7 +26,8 @@ struct export_request {
  */
 int export_name_check(const char *name, struct errbuf *e);
 
-/* Takes a request apart.  A bad name, an unknown parameter and a bad client id are refused.
+/* Takes a request apart.  A bad name, an unknown parameter, one given twice, a bad client id and a bad slot are refused, and a slot without a
+ * client id: an address does not tell two clients apart.
  * Returns 0, or -1 with *e filled.
  */
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e);

@@ -30,6 +30,12 @@ int lease_holder(const char *client, const char *peer, char out[LEASE_HOLDER_MAX
 	return 0;
 }
 
+void lease_keep(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
+{
+	if (l->holder[0] && l->sessions == 0)
+		l->kept_until_ms = now->ms + keep_ms;
+}
+
 bool lease_held(const struct lease *l, const struct lease_clock *now)
 {
 	return l->holder[0] && (l->sessions > 0 || now->ms < l->kept_until_ms);
@@ -71,11 +77,10 @@ void lease_close(struct lease *l)
 		l->holder[0] = '\0';
 }
 
-void lease_end_all(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
+void lease_lose(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
 {
-	if (l->sessions == 0)
+	if (l->sessions == 0 || --l->sessions > 0)
 		return;
-	l->sessions = 0;
 	if (keep_ms > 0)
 		l->kept_until_ms = now->ms + keep_ms;
 	else

@@ -4,6 +4,7 @@ nbdkitplugin_LTLIBRARIES = nbdkit-swap-plugin.la
 nbdkit_swap_plugin_la_SOURCES = \
 	plugin/broker_local.c plugin/broker_local.h \
 	plugin/params.c plugin/params.h \
+	plugin/peer.c plugin/peer.h \
 	plugin/swap.c
 nbdkit_swap_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_swap_plugin_la_LIBADD = libworker.la libstore.la $(JANSSON_LIBS)

@@ -13,8 +13,8 @@
 #include "plugin/broker_local.h"
 #include "worker/broker_remote.h"
 #include "worker/exports.h"
-#include "worker/peer.h"
 #include "plugin/params.h"
+#include "plugin/peer.h"
 #include "store/page.h"
 
 #include <errno.h>
@@ -109,6 +109,20 @@ static bool on_forget(void *arg, const char *name)
 	return exports_forget(arg, name);
 }
 
+static bool end_one(void *arg, struct session *s)
+{
+	(void)arg;
+	store_end_session(s->store, &s->life);
+	if (s->sock >= 0)
+		shutdown(s->sock, SHUT_RDWR);
+	return true;
+}
+
+static bool on_end(void *arg, uint64_t session)
+{
+	return exports_end_session(arg, session, end_one, NULL);
+}
+
 /* Sessions go on; with the last one this worker has nothing left to do. */
 static void on_orphaned(void *arg)
 {
@@ -195,7 +209,7 @@ static int swap_get_ready(void)
 static int swap_after_fork(void)
 {
 	static const int ending[] = { SIGTERM, SIGINT, SIGQUIT };
-	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned };
+	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned, .end = on_end };
 	uint64_t locked_kib;
 	struct errbuf e;
 
@@ -267,19 +281,6 @@ static int swap_list_exports(int readonly, int is_tls, struct nbdkit_exports *ou
 	return t.error;
 }
 
-static int find_peer(struct peer *out)
-{
-	struct sockaddr_storage a;
-	socklen_t n = sizeof(a);
-
-	if (nbdkit_peer_name((struct sockaddr *)&a, &n) < 0)
-		return -1;
-	out->tls = nbdkit_is_tls() > 0;
-	out->sock = -1;
-	peer_address(&a, out->address);
-	return 0;
-}
-
 static void *swap_open(int readonly)
 {
 	const char *request = nbdkit_export_name();
@@ -287,7 +288,7 @@ static void *swap_open(int readonly)
 	struct peer who;
 	struct errbuf e;
 
-	if (!request || find_peer(&who) < 0)
+	if (!request || peer_find(&who) < 0)
 		return NULL;
 	if (export_request_is_probe(request)) {
 		nbdkit_debug("%s asks whether client ids are known here", who.address);
@@ -296,14 +297,24 @@ static void *swap_open(int readonly)
 	}
 	reserve_buffers();
 	s = exports_open_session(exports, request, &who, &e);
-	if (!s)
+	if (!s) {
 		nbdkit_error("%s: %s", who.address, e.text);
+		return NULL;
+	}
+	s->sock = peer_socket();
+	if (s->life.ended && s->sock >= 0)
+		shutdown(s->sock, SHUT_RDWR);
 	return s;
 }
 
 static void swap_close(void *handle)
 {
-	exports_close_session(exports, handle);
+	struct session *s = handle;
+	int sock = s->sock;
+
+	exports_close_session(exports, s);
+	if (sock >= 0)
+		close(sock);
 	if (orphaned && exports_sessions(exports) == 0)
 		nbdkit_shutdown();
 }
@@ -349,10 +360,13 @@ static int swap_can_cache(void *handle)
 /* What the backend does to requests the store says itself, not too often. */
 static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t length, void *buf)
 {
-	int error = store_rw(s->store, &s->life, op, offset, length, buf, NULL);
+	int cause, error = store_rw(s->store, &s->life, op, offset, length, buf, &cause);
 
 	if (!error)
 		return 0;
+	/* The client goes on in another session, and has the answer there: here it gets none, for it would take an error for one. */
+	while (cause == ECANCELED && s->life.ended && nbdkit_nanosleep(3600, 0) == 0)
+		;
 	if (error == EINVAL)
 		nbdkit_error("%s: a request of %" PRIu64 " bytes at %" PRIu64 ": not in whole pages of 4096 bytes, or beyond the end",
 			     s->name, length, offset);

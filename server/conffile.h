@@ -16,11 +16,15 @@
 #define CONF_EXPORTS_MAX 1024
 #define CONF_DEFAULT_PATH SYSCONFDIR "/nbdswap/nbdswapd.conf"
 
+enum conf_engine { ENGINE_NATIVE, ENGINE_NBDKIT };
 
 struct conf_server {
 	struct listen_addr listen[CONF_LISTEN_MAX];
 	size_t nlisten;
 	char control[108]; /* fits sockaddr_un */
+	uint64_t engine; /* enum conf_engine */
+	char native[PATH_MAX];
+	uint64_t connections;
 	char nbdkit[PATH_MAX];
 	char plugin[PATH_MAX];
 	uint64_t threads;

@@ -122,18 +122,26 @@ static int parse_listen(const struct conf_key *key, const char *value, void *fie
 #define FIELD_BYTES(type, field) .max = sizeof(((struct type *)NULL)->field)
 
 /* The values of words are their places in the argument. */
-_Static_assert(CHECK_XXH3 == 0 && CHECK_NONE == 1 && PAGE_SEAL_NONE == 0 && PAGE_SEAL_AES_256_GCM == 1, "as in check and seal below");
+_Static_assert(CHECK_XXH3 == 0 && CHECK_NONE == 1 && PAGE_SEAL_NONE == 0 && PAGE_SEAL_AES_256_GCM == 1 && ENGINE_NATIVE == 0 &&
+	       ENGINE_NBDKIT == 1, "as in check, seal and engine below");
 
 const struct conf_key conf_keys[] = {
 	{ SECTION_SERVER, "listen", "ADDRESS ...", "0.0.0.0:10809 [::]:10809",
 	  "where clients connect: ADDR:PORT, [IPV6]:PORT or unix:PATH", parse_listen, .list = true },
 	{ SECTION_SERVER, "control", "PATH", RUNSTATEDIR "/nbdswap/control", "the control socket, for nbdswapctl", parse_path,
 	  OFFSET(control), FIELD_BYTES(conf_server, control), .restart = true },
+	{ SECTION_SERVER, "engine", "native|nbdkit", "nbdkit",
+	  "what serves clients: the native engine, whose clients do not notice its end, or nbdkit with the swap plugin", parse_word,
+	  OFFSET(engine), .restart = true },
+	{ SECTION_SERVER, "native", "PATH", NATIVE_PATH, "the native engine's program", parse_path, OFFSET(native),
+	  FIELD_BYTES(conf_server, native), .restart = true },
+	{ SECTION_SERVER, "connections", "NUMBER", "64", "sessions that the native engine serves at once", parse_number,
+	  OFFSET(connections), .min = 1, .max = 1024, .restart = true },
 	{ SECTION_SERVER, "nbdkit", "PATH", NBDKIT_PATH, "the nbdkit program that workers are made of", parse_path,
 	  OFFSET(nbdkit), FIELD_BYTES(conf_server, nbdkit), .restart = true },
 	{ SECTION_SERVER, "plugin", "PATH", "swap", "nbdkit's swap plugin: \"swap\" for the installed one, or a path",
 	  parse_plugin, OFFSET(plugin), FIELD_BYTES(conf_server, plugin), .restart = true },
-	{ SECTION_SERVER, "threads", "NUMBER", "8", "requests of one connection that are served at once", parse_number,
+	{ SECTION_SERVER, "threads", "NUMBER", "8", "nbdkit: requests of one connection that are served at once", parse_number,
 	  OFFSET(threads), .min = 1, .max = 256, .restart = true },
 	{ SECTION_SERVER, "pool", "SIZE", "8M", "the worker's buffers, common to all exports", parse_size, OFFSET(pool),
 	  .min = 1 << 20, .max = 1 << 30, .restart = true },

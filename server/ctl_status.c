@@ -12,10 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPT_JSON = 256 };
+enum { OPT_JSON = 256, OPT_SESSIONS };
 
 static const struct option_def options[] = {
 	{ OPT_JSON, "json", NULL, "print what the daemon says, as JSON" },
+	{ OPT_SESSIONS, "sessions", NULL, "a line for each session (connection) too" },
 	{ 'w', "watch", "[SECONDS]", "again and again, every 2 seconds or as given" },
 	CTL_OPTION_SOCKET,
 	OPTION_HELP,
@@ -143,7 +144,40 @@ static void print_scrub(const json_t *x)
 	       json_integer_value(json_object_get(scrub, "mismatched")), json_integer_value(json_object_get(scrub, "unreadable")));
 }
 
-static void print_table(const json_t *answer)
+/* The worker, beyond what the table says; nothing of one whose end nobody outlived. */
+static void print_worker(const json_t *worker)
+{
+	const json_t *r = json_object_get(worker, "resumption");
+
+	if (strcmp(text(worker, "state"), "ready") != 0)
+		printf("The worker is not ready (%s): %s.\n", text(worker, "state"), text(worker, "last_exit"));
+	if (json_is_true(json_object_get(r, "under_way")))
+		puts("Sessions wait for it.");
+	else if (r)
+		printf("Worker: %s, %" JSON_INTEGER_FORMAT " restarts; at the last %" JSON_INTEGER_FORMAT " sessions went on after %"
+		       JSON_INTEGER_FORMAT " ms, %" JSON_INTEGER_FORMAT " were cut.\n", text(worker, "engine"),
+		       json_integer_value(json_object_get(worker, "restarts")), json_integer_value(json_object_get(r, "resumed")),
+		       json_integer_value(json_object_get(r, "ms")), json_integer_value(json_object_get(r, "cut")));
+}
+
+static void print_sessions(const json_t *answer)
+{
+	const json_t *sessions = json_object_get(answer, "sessions"), *i;
+	size_t n;
+
+	json_array_foreach(sessions, n, i) {
+		printf("%s: session %" JSON_INTEGER_FORMAT " %s, client %s from %s", text(i, "export"),
+		       json_integer_value(json_object_get(i, "epoch")), text(i, "state"), text(i, "client"), text(i, "peer"));
+		if (json_object_get(i, "slot"))
+			printf(", slot %s", text(i, "slot"));
+		if (json_object_get(i, "received"))
+			printf(", %" JSON_INTEGER_FORMAT " bytes received, %" JSON_INTEGER_FORMAT " sent",
+			       json_integer_value(json_object_get(i, "received")), json_integer_value(json_object_get(i, "acknowledged")));
+		puts(json_is_true(json_object_get(i, "live")) ? "" : ", ends with the worker");
+	}
+}
+
+static void print_table(const json_t *answer, bool sessions)
 {
 	static const struct row head = { { "EXPORT", "STATE", "SIZE", "BACKEND", "CHECK", "RETRY", "CLIENT", "SESSIONS",
 					   "READS", "WRITES", "IN FLIGHT", "LOST", "WORKER" } };
@@ -158,8 +192,9 @@ static void print_table(const json_t *answer)
 		fill(&rows[i + 1], x, worker);
 	print_rows(rows, count + 1);
 	free(rows);
-	if (strcmp(text(worker, "state"), "ready") != 0)
-		printf("The worker is not ready (%s): %s.\n", text(worker, "state"), text(worker, "last_exit"));
+	print_worker(worker);
+	if (sessions)
+		print_sessions(answer);
 	json_array_foreach(exports, i, x) {
 		if (json_object_get(x, "error"))
 			printf("%s: %s\n", text(x, "name"), text(x, "error"));
@@ -170,7 +205,7 @@ static void print_table(const json_t *answer)
 	}
 }
 
-static int show(const struct ctl_command *cmd, const char *socket, bool as_json, bool clear)
+static int show(const struct ctl_command *cmd, const char *socket, bool as_json, bool sessions, bool clear)
 {
 	json_t *answer = ctl_request(cmd, socket, json_pack("{s:s}", "op", "status"), NULL, NULL);
 	int code;
@@ -184,7 +219,7 @@ static int show(const struct ctl_command *cmd, const char *socket, bool as_json,
 		json_dumpf(answer, stdout, JSON_INDENT(2));
 		putchar('\n');
 	} else if (code == EX_OK_) {
-		print_table(answer);
+		print_table(answer, sessions);
 	}
 	fflush(stdout);
 	json_decref(answer);
@@ -194,7 +229,7 @@ static int show(const struct ctl_command *cmd, const char *socket, bool as_json,
 static int run(const struct ctl_command *cmd, int argc, char **argv)
 {
 	const char *socket = NULL;
-	bool as_json = false;
+	bool as_json = false, sessions = false;
 	unsigned long every = 0;
 	struct options o;
 	char *end;
@@ -205,6 +240,9 @@ static int run(const struct ctl_command *cmd, int argc, char **argv)
 		switch (opt) {
 		case OPT_JSON:
 			as_json = true;
+			break;
+		case OPT_SESSIONS:
+			sessions = true;
 			break;
 		case 'w':
 			every = o.value ? strtoul(o.value, &end, 10) : 2;
@@ -218,7 +256,7 @@ static int run(const struct ctl_command *cmd, int argc, char **argv)
 	}
 	if (options_operands(&o) < argc)
 		return ctl_fail(cmd, EX_USAGE_, "takes no arguments");
-	while ((code = show(cmd, socket, as_json, every && !as_json && isatty(STDOUT_FILENO))) == EX_OK_ && every)
+	while ((code = show(cmd, socket, as_json, sessions, every && !as_json && isatty(STDOUT_FILENO))) == EX_OK_ && every)
 		sleep((unsigned)every);
 	return code;
 }

@@ -59,20 +59,22 @@ static void on_check(struct ev_loop *loop, ev_check *w, int revents)
 {
 	(void)loop;
 	(void)revents;
+	upgrade_check(w->data);
 	notify(w->data);
 }
 
-static void on_worker_message(void *arg, const json_t *msg)
+static void on_worker_message(void *arg, const json_t *msg, const int fds[], size_t nfds)
 {
 	struct daemon *d = arg;
 
-	sessions_message(&d->sessions, msg);
+	sessions_message(&d->sessions, msg, fds, nfds);
 }
 
 static void on_worker_ready(void *arg)
 {
 	struct daemon *d = arg;
 
+	sessions_go_on(&d->sessions);
 	if (d->ready)
 		return;
 	d->ready = true;
@@ -80,11 +82,12 @@ static void on_worker_ready(void *arg)
 	log_line(LOG_NOTE, "ready");
 }
 
-static void on_worker_died(void *arg, bool drained)
+static void on_worker_died(void *arg, const struct worker_end *end)
 {
 	struct daemon *d = arg;
 
-	sessions_worker_died(&d->sessions, drained);
+	sessions_worker_died(&d->sessions, end);
+	upgrade_worker_died(d);
 }
 
 static void on_worker_gone(void *arg)
@@ -92,6 +95,7 @@ static void on_worker_gone(void *arg)
 	struct daemon *d = arg;
 
 	d->ending = true;
+	livesessions_end_all(&d->sessions); /* those that were kept for a worker that will not come */
 	for (struct export *x = d->exports.first; x; x = x->next)
 		if (x->state == EXPORT_READY)
 			export_release(x);
@@ -143,6 +147,8 @@ static void on_settled(void *arg, struct export *x)
 
 	if (d->ending)
 		export_release(x);
+	else
+		sessions_settled(&d->sessions, x);
 	daemon_step(d);
 }
 
@@ -283,18 +289,20 @@ static int setup(struct daemon *d, struct errbuf *e)
 	if (listeners_prepare(s, &none, &d->listeners, e) < 0)
 		return -1;
 	d->control = control_create(d->loop, s->control, ops_request, d, e);
-	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK };
+	d->pool = poolmem_create(s->pool, e);
+	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK, .pool = d->pool };
 	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
 	d->exports.scrubs = job_runner_create(d->loop, 2 * CONF_EXPORTS_MAX, e);
-	return d->control && d->exports.slow && d->exports.quick && d->exports.scrubs ? 0 : -1;
+	return d->control && d->pool && d->exports.slow && d->exports.quick && d->exports.scrubs ? 0 : -1;
 }
 
 static void begin(struct daemon *d)
 {
 	start_watchers(d);
-	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker };
+	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker, .resumption = { .ms = -1 } };
 	worker_init(&d->worker, d->loop, &worker_ops, d);
+	d->worker.pool = d->pool;
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
 	worker_event(&d->worker, WORKER_EV_START);
 	for (size_t i = 0; i < d->conf->nexports; i++)
@@ -321,6 +329,7 @@ static bool teardown(struct daemon *d)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);
 	return true;

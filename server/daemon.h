@@ -7,6 +7,7 @@
 #include "server/control.h"
 #include "server/exports.h"
 #include "server/sessions.h"
+#include "server/upgrade.h"
 #include "server/worker.h"
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@ enum control_wait_for {
 	WAIT_COUNT, /* of all exports' pages; x is NULL */
 	WAIT_ACTIVATION,
 	WAIT_SCRUB,
+	WAIT_UPGRADE, /* x is NULL */
 };
 
 /* A control client that waits for an answer. */
@@ -36,6 +38,7 @@ struct daemon {
 	struct ev_loop *loop;
 	struct conf *conf;
 	struct listeners listeners;
+	struct poolmem *pool;
 	struct exports exports;
 	struct worker worker;
 	struct sessions sessions;
@@ -47,6 +50,8 @@ struct daemon {
 	ev_check notify;
 	char notified[256]; /* the status the service manager has */
 	time_t started;
+	enum upgrade_step upgrade;
+	bool upgrade_kept; /* sessions waited for the new worker */
 	bool ready;	   /* the service manager has been told */
 	unsigned stopping; /* how often it has been asked to stop */
 	bool ending;	   /* the worker is gone, exports are being released */

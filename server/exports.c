@@ -23,6 +23,7 @@ struct export *exports_add(struct exports *s, const struct conf_export *conf)
 		abort();
 	x->set = s;
 	x->conf = *conf;
+	x->reserve = -1;
 	for (p = &s->first; *p; p = &(*p)->next)
 		;
 	*p = x;
@@ -36,6 +37,8 @@ void exports_remove(struct exports *s, struct export *x)
 	for (p = &s->first; *p != x; p = &(*p)->next)
 		;
 	*p = x->next;
+	if (x->reserve >= 0)
+		poolmem_give(s->pool, x->reserve);
 	free(x);
 }
 

@@ -8,10 +8,14 @@ libserver_la_SOURCES = \
 	server/exportjobs.c server/exports.c server/exports.h \
 	server/job.c server/job.h \
 	server/jsontext.c server/jsontext.h \
+	server/engine/sessmem.c server/engine/sessmem.h \
 	server/listen.c server/listen.h \
+	server/livesessions.c server/livesessions.h \
 	server/log.c server/log.h \
+	server/opens.c server/opens.h \
 	server/ops.c server/ops.h \
 	server/ops_pages.c server/ops_pages.h \
+	server/poolmem.c server/poolmem.h \
 	server/reload.c server/reload.h \
 	server/reopen.c \
 	server/scrubs.c server/scrubs.h \
@@ -19,9 +23,12 @@ libserver_la_SOURCES = \
 	server/spawn.c server/spawn.h \
 	server/status.c server/status.h \
 	server/supervisor.c server/supervisor.h \
+	server/upgrade.c server/upgrade.h \
 	server/waits.c server/waits.h \
 	server/worker.c server/worker.h
-libserver_la_CPPFLAGS = $(AM_CPPFLAGS) -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"'
+server_paths = -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"' -DNBDKIT_PLUGINDIR='"$(NBDKIT_PLUGINDIR)"' \
+	-DNATIVE_PATH='"$(libexecdir)/nbdswap/nbdswap-engine"'
+libserver_la_CPPFLAGS = $(AM_CPPFLAGS) $(server_paths)
 libserver_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS)
 libserver_la_LIBADD = libstore.la libcommon.la $(JANSSON_LIBS) $(INIH_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) -lpthread
 
@@ -43,6 +50,7 @@ server_nbdswapctl_SOURCES = \
 	server/ctl_scrub.c \
 	server/ctl_status.c \
 	server/ctl_stop.c \
+	server/ctl_upgrade.c \
 	server/nbdswapctl.c
 server_nbdswapctl_CFLAGS = $(AM_CFLAGS) $(PROGRAM_CFLAGS) $(JANSSON_CFLAGS)
 server_nbdswapctl_LDFLAGS = $(AM_LDFLAGS) $(PROGRAM_LDFLAGS)

@@ -82,7 +82,7 @@ int main(int argc, char **argv)
 	o.nlisten = (unsigned)n;
 	if (engine_run(&o, &e) < 0) {
 		fprintf(stderr, "nbdswap-engine: %s\n", e.text);
-		return e.code == ENOSYS ? EX_NO_RING : EX_FAIL;
+		return e.code == ENOSYS ? EX_NO_URING : EX_FAIL;
 	}
 	return EX_OK_;
 }

@@ -8,6 +8,7 @@
 
 static const struct ctl_command *const commands[] = {
 	&ctl_status, &ctl_activate, &ctl_check, &ctl_scrub, &ctl_lost, &ctl_reset, &ctl_stop, &ctl_reload,
+	&ctl_upgrade,
 };
 
 #define COUNT (sizeof(commands) / sizeof(commands[0]))

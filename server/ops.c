@@ -151,6 +151,7 @@ static const struct op ops[] = {
 	{ "activate", "export:s rewrite:b no_rewrite:b force:b", op_activate },
 	{ "stop", "force:b", op_stop },
 	{ "reload", "", op_reload },
+	{ "upgrade", "force:b wait:b", upgrade_request },
 	{ "lost", "export:s from:i", ops_lost },
 	{ "reset", "export:s", ops_reset },
 	{ "scrub", "export:s rate:i wait:b", ops_scrub },

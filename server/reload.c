@@ -95,10 +95,10 @@ static void prepare_server(struct daemon *d, struct plan *p)
 	}
 	if (!p->listen_changed)
 		return;
-	/* The worker inherits its sockets, so other ones mean another worker, and that cuts every session. */
-	if (d->sessions.first)
+	/* The worker inherits its sockets, so other ones mean another worker, and that cuts every session that cannot outlive it. */
+	if (sessions_cut_by_end(&d->sessions) > 0)
 		reject(p, "%s: listen has changed while %zu sessions are attached, which would be cut; detach them first, or restart"
-		       " nbdswapd", p->conf->path, sessions_count(&d->sessions));
+		       " nbdswapd", p->conf->path, sessions_cut_by_end(&d->sessions));
 	else if (listeners_prepare(new, &d->listeners, &p->listeners, &e) < 0)
 		reject(p, "%s: %s", p->conf->path, e.text);
 	json_array_append_new(p->changed, json_string("listen"));

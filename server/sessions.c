@@ -4,14 +4,13 @@
 #include "server/sessions.h"
 
 #include "common/broker.h"
-#include "common/exportname.h"
 #include "server/jsontext.h"
 #include "server/log.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 void lease_clock_now(struct lease_clock *now)
 {
@@ -39,100 +38,53 @@ size_t sessions_count(const struct sessions *s)
 	return n;
 }
 
+size_t sessions_cut_by_end(const struct sessions *s)
+{
+	size_t n = 0;
+
+	for (const struct session *i = s->first; i; i = i->next)
+		n += i->sock < 0;
+	return n;
+}
+
+struct session *sessions_find(const struct sessions *s, uint64_t id)
+{
+	struct session *i;
+
+	for (i = s->first; i && i->id != id; i = i->next)
+		;
+	return i;
+}
+
 static void refuse(struct sessions *s, json_int_t id, const char *reason)
 {
 	worker_send(s->worker, json_pack("{s:I, s:b, s:o}", "id", id, "ok", 0, "error", json_text(reason)), NULL, 0);
 }
 
-/* May this client have it?  Takes the lease when it may. */
-static struct export *grant(struct sessions *s, const char *text, const char *peer, struct errbuf *e)
-{
-	struct export_request req;
-	char holder[LEASE_HOLDER_MAX];
-	struct lease_clock now;
-	struct export *x;
-
-	if (export_request_parse(text, &req, e) < 0 || lease_holder(req.client, peer, holder, e) < 0)
-		return NULL;
-	x = exports_find(s->exports, req.name);
-	if (s->closing) {
-		err_set(e, ESHUTDOWN, "the server is stopping");
-		return NULL;
-	}
-	if (!x || (x->removed && !sessions_held(x))) {
-		err_set(e, ENOENT, "there is no export \"%.64s\" here; nbdinfo --list shows those there are", req.name);
-		return NULL;
-	}
-	if (export_refusal(x, e) < 0)
-		return NULL;
-	lease_clock_now(&now);
-	return lease_open(&x->lease, x->conf.name, holder, peer, &now, e) < 0 ? NULL : x;
-}
-
-static void do_open(struct sessions *s, json_int_t id, const json_t *msg)
-{
-	const char *text = json_string_value(json_object_get(msg, "export"));
-	const char *peer = json_string_value(json_object_get(msg, "peer"));
-	struct session *session;
-	struct errbuf e;
-	struct export *x;
-	int fds[3];
-	size_t nfds = 2;
-
-	if (!text || !peer) {
-		refuse(s, id, "open needs export and peer");
-		return;
-	}
-	x = grant(s, text, peer, &e);
-	if (!x) {
-		log_line(LOG_WARN, "refused to %s: %s", peer, e.text);
-		refuse(s, id, e.text);
-		return;
-	}
-	session = calloc(1, sizeof(*session));
-	if (!session)
-		abort();
-	session->id = ++s->last_id;
-	session->x = x;
-	session->next = s->first;
-	s->first = session;
-	x->used = true;
-	log_line(LOG_NOTE, "export %s: session %llu of %s from %s", x->conf.name, (unsigned long long)session->id,
-		 x->lease.holder, peer);
-	fds[0] = backing_fd(x->backing);
-	fds[1] = table_fd(x->table);
-	fds[nfds] = backing_key_fd(x->backing);
-	nfds += fds[nfds] >= 0;
-	worker_send(s->worker, json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o}", "id", id, "ok", 1, "session",
-					 (json_int_t)session->id, "name", x->conf.name, "size",
-					 (json_int_t)backing_data_size(x->backing), "backend",
-					 backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing))), fds, nfds);
-}
-
-static void end_session(struct sessions *s, struct session **p)
-{
-	struct session *i = *p;
-	struct export *x = i->x;
-
-	log_line(LOG_NOTE, "export %s: session %llu has ended", x->conf.name, (unsigned long long)i->id);
-	*p = i->next;
-	free(i);
-	lease_close(&x->lease);
-	if (x->removed && !sessions_held(x) && x->state == EXPORT_READY)
-		sessions_release(s, x);
-}
-
 static void do_close(struct sessions *s, json_int_t id, const json_t *msg)
 {
 	uint64_t session = (uint64_t)json_integer_value(json_object_get(msg, "session"));
+	struct session *i = sessions_find(s, session);
 
-	for (struct session **p = &s->first; *p; p = &(*p)->next)
-		if ((*p)->id == session) {
-			worker_send(s->worker, json_pack("{s:I, s:b}", "id", id, "ok", 1), NULL, 0);
-			end_session(s, p);
-			return;
-		}
-	refuse(s, id, "there is no such session");
+	if (!i) {
+		refuse(s, id, "there is no such session");
+		return;
+	}
+	worker_send(s->worker, json_pack("{s:I, s:b}", "id", id, "ok", 1), NULL, 0);
+	log_line(LOG_NOTE, "export %s: session %llu has ended", i->x->conf.name, (unsigned long long)session);
+	session_end(s, i, false);
+	opens_session_ended(s, session);
+}
+
+static void ended(struct sessions *s, const json_t *msg)
+{
+	struct session *i = sessions_find(s, (uint64_t)json_integer_value(json_object_get(msg, "session")));
+
+	if (!i || !i->ending || i->over)
+		return;
+	i->over = true;
+	session_shut(i);
+	opens_session_ended(s, i->id);
 }
 
 static void do_list(struct sessions *s, json_int_t id)
@@ -207,16 +159,21 @@ static void forgotten(struct sessions *s, const json_t *msg)
 		export_release(x);
 }
 
-void sessions_message(struct sessions *s, const json_t *msg)
+void sessions_message(struct sessions *s, const json_t *msg, const int fds[], size_t nfds)
 {
+	bool open = false;
 	const char *event = json_string_value(json_object_get(msg, "event"));
 	const char *op = json_string_value(json_object_get(msg, "op"));
 	json_int_t id = json_integer_value(json_object_get(msg, "id"));
 
 	if (event && strcmp(event, "forgotten") == 0)
 		forgotten(s, msg);
+	else if (event && strcmp(event, "resumed") == 0)
+		livesessions_resumed(s, msg);
+	else if (event && strcmp(event, "ended") == 0)
+		ended(s, msg);
 	else if (op && strcmp(op, "open") == 0)
-		do_open(s, id, msg);
+		open = true;
 	else if (op && strcmp(op, "close") == 0)
 		do_close(s, id, msg);
 	else if (op && strcmp(op, "reopen") == 0)
@@ -227,6 +184,10 @@ void sessions_message(struct sessions *s, const json_t *msg)
 		refuse(s, id, "unknown op");
 	else
 		log_line(LOG_ERROR, "the worker sent a message with neither a known event nor an op");
+	for (size_t i = open && nfds > 0; i < nfds; i++) /* only a socket is wanted, and with nothing else */
+		close(fds[i]);
+	if (open)
+		opens_request(s, msg, nfds > 0 ? fds[0] : -1);
 }
 
 /* A write that was held, or begun by a session granted while the worker drained, is not in what "drained" says. */
@@ -238,21 +199,13 @@ static bool has_unfinished(struct table *t)
 	return false;
 }
 
-void sessions_worker_died(struct sessions *s, bool drained)
+void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 {
-	struct lease_clock now;
-
-	lease_clock_now(&now);
-	while (s->first) {
-		struct session *i = s->first;
-
-		s->first = i->next;
-		free(i);
-	}
+	opens_worker_died(s);
+	livesessions_worker_died(s, end);
 	for (struct export *x = s->exports->first; x; x = x->next) {
-		bool unsettled = x->used && (!drained || (x->table && has_unfinished(x->table)));
+		bool unsettled = x->used && (!end->drained || (x->table && has_unfinished(x->table)));
 
-		lease_end_all(&x->lease, &now, SESSIONS_KEEP_MS);
 		x->used = false;
 		x->reopen_id = 0;
 		x->dirty |= unsettled;
@@ -264,6 +217,20 @@ void sessions_worker_died(struct sessions *s, bool drained)
 		else if (x->state == EXPORT_READY && unsettled && !s->closing)
 			export_settle(x);
 	}
+}
+
+void sessions_go_on(struct sessions *s)
+{
+	livesessions_resume(s);
+}
+
+void sessions_settled(struct sessions *s, struct export *x)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	lease_keep(&x->lease, &now, SESSIONS_KEEP_MS);
+	livesessions_resume(s);
 }
 
 void sessions_release(struct sessions *s, struct export *x)
@@ -284,13 +251,18 @@ void sessions_tick(struct sessions *s)
 {
 	struct lease_clock now;
 
+	livesessions_tick(s);
+	opens_tick(s);
 	lease_clock_now(&now);
 	for (struct export *x = s->exports->first; x; x = x->next) {
 		if (x->state == EXPORT_FORGETTING && now.ms >= x->forget_until_ms) {
 			log_line(LOG_ERROR, "export %s: the worker does not close it; it is released all the same", x->conf.name);
+			x->reserve = -1; /* nor is its place in the pool anybody else's */
 			export_release(x);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
+		} else if (x->state == EXPORT_SETTLING) {
+			export_settle_again(x);
 		}
 	}
 }

@@ -4,44 +4,45 @@
 #define NBDSWAP_SESSIONS_H
 
 #include "server/exports.h"
+#include "server/livesessions.h"
+#include "server/opens.h"
 #include "server/worker.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A client whose worker died finds its export free for so long. */
-#define SESSIONS_KEEP_MS 15000
-
 /* A worker is given so long to close an export. */
 #define SESSIONS_FORGET_MS 5000
-
-struct session {
-	struct session *next;
-	uint64_t id;
-	struct export *x;
-};
 
 struct sessions {
 	struct exports *exports;
 	struct worker *worker;
 	struct session *first;
+	struct waiting_open *opens; /* in the order of their coming */
+	struct resumption resumption;
 	uint64_t last_id;
 	bool closing; /* no new session is granted: the daemon is stopping */
 };
 
 void lease_clock_now(struct lease_clock *now);
 
-/* Answers a request of the worker; takes its events. */
-void sessions_message(struct sessions *s, const json_t *msg);
+/* Answers a request of the worker; takes its events.  fds are taken over. */
+void sessions_message(struct sessions *s, const json_t *msg, const int fds[], size_t nfds);
 
 /* Tells the worker what came of the file that it asked to have opened anew. */
 void sessions_reopened(struct sessions *s, struct export *x);
 
-/* The worker has been reaped: its sessions have ended; exports it used are settled (released ones go on being released).
- * drained: nothing was in flight.
+/* The worker has been reaped: its sessions have ended, or are kept (livesessions.h); exports it used are settled (released ones go on being
+ * released).
  */
-void sessions_worker_died(struct sessions *s, bool drained);
+void sessions_worker_died(struct sessions *s, const struct worker_end *end);
+
+/* A worker is ready: sessions that were kept go on. */
+void sessions_go_on(struct sessions *s);
+
+/* An export is settled: its sessions that were kept go on, and who lost his has the whole time to come back. */
+void sessions_settled(struct sessions *s, struct export *x);
 
 /* Has the worker close an export that has no session, and then releases it (exports.h). */
 void sessions_release(struct sessions *s, struct export *x);
@@ -51,5 +52,7 @@ void sessions_tick(struct sessions *s);
 
 bool sessions_held(const struct export *x); /* by a client, connected or expected back */
 size_t sessions_count(const struct sessions *s);
+size_t sessions_cut_by_end(const struct sessions *s); /* those that an end of the worker would cut */
+struct session *sessions_find(const struct sessions *s, uint64_t id); /* NULL when there is none */
 
 #endif

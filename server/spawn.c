@@ -17,7 +17,7 @@
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 
-/* nbdkit makes as many threads per connection as -t says; with the usual 8 MiB each would cost that much locked memory. */
+/* Threads get stacks as large as this limit says, and all their memory is locked; nbdkit makes as many per connection as -t says. */
 #define WORKER_STACK (256u << 10)
 
 #define ENV_MAX 512
@@ -25,9 +25,9 @@ enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 struct child {
 	char *argv[12];
 	char *envp[ENV_MAX];
-	char threads[16], broker[32], pool[48], allow[64], listen_fds[32];
+	char threads[16], broker[32], pool_fd[32], pool[48], connections[48], allow[64], listen_fds[32];
 	char listen_pid[32]; /* its digits are put in by the child */
-	int from[CONF_LISTEN_MAX + 1]; /* descriptors to be passed, in order */
+	int from[CONF_LISTEN_MAX + 2]; /* descriptors to be passed, in order */
 	int count;
 	int null;
 };
@@ -46,23 +46,19 @@ static bool replaced(const char *var)
 
 static void describe_allow(uint64_t allow, char *out, size_t size)
 {
-	snprintf(out, size, "allow=%s%s%s", allow & ALLOW_MEMLOCK ? "memlock," : "", allow & ALLOW_OOM ? "oom," : "",
-		 allow & ALLOW_IO_FLUSHER ? "io-flusher," : "");
+	snprintf(out, size, "allow=%s%s%s%s", allow & ALLOW_MEMLOCK ? "memlock," : "", allow & ALLOW_OOM ? "oom," : "",
+		 allow & ALLOW_IO_FLUSHER ? "io-flusher," : "", allow & ALLOW_CONFINE ? "confine," : "");
 	out[strlen(out) - 1] = '\0'; /* the last comma */
 }
 
-/* All that allocates or formats is done before the fork: there are other threads. */
-static int prepare(struct child *c, const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock)
+static size_t nbdkit_arguments(struct child *c, const struct spawn *s)
 {
-	static char f[] = "-f", t[] = "-t", arena[] = "MALLOC_ARENA_MAX=1";
-	size_t n = 0, a = 0;
+	static char f[] = "-f", t[] = "-t";
+	const struct conf_server *conf = s->conf;
+	size_t a = 0;
 
-	memset(c, 0, sizeof(*c));
 	snprintf(c->threads, sizeof(c->threads), "%" PRIu64, conf->threads);
-	snprintf(c->broker, sizeof(c->broker), "broker=%zu", FIRST_FD + nlisten);
 	snprintf(c->pool, sizeof(c->pool), "pool=%" PRIu64, conf->pool);
-	snprintf(c->listen_fds, sizeof(c->listen_fds), "LISTEN_FDS=%zu", nlisten);
-	strcpy(c->listen_pid, "LISTEN_PID=");
 	c->argv[a++] = (char *)conf->nbdkit;
 	c->argv[a++] = f;
 	c->argv[a++] = t;
@@ -70,8 +66,37 @@ static int prepare(struct child *c, const struct conf_server *conf, const int *l
 	c->argv[a++] = (char *)conf->plugin;
 	c->argv[a++] = c->broker;
 	c->argv[a++] = c->pool;
-	if (conf->allow) {
-		describe_allow(conf->allow, c->allow, sizeof(c->allow));
+	return a;
+}
+
+static size_t native_arguments(struct child *c, const struct spawn *s)
+{
+	size_t a = 0;
+
+	snprintf(c->pool_fd, sizeof(c->pool_fd), "pool-fd=%zu", FIRST_FD + s->nlisten + 1);
+	snprintf(c->pool, sizeof(c->pool), "pool=%" PRIu64, s->pool_bytes);
+	snprintf(c->connections, sizeof(c->connections), "connections=%" PRIu64, s->conf->connections);
+	c->argv[a++] = (char *)s->conf->native;
+	c->argv[a++] = c->broker;
+	c->argv[a++] = c->pool_fd;
+	c->argv[a++] = c->pool;
+	c->argv[a++] = c->connections;
+	return a;
+}
+
+/* All that allocates or formats is done before the fork: there are other threads. */
+static int prepare(struct child *c, const struct spawn *s)
+{
+	static char arena[] = "MALLOC_ARENA_MAX=1";
+	size_t n = 0, a;
+
+	memset(c, 0, sizeof(*c));
+	snprintf(c->broker, sizeof(c->broker), "broker=%zu", FIRST_FD + s->nlisten);
+	snprintf(c->listen_fds, sizeof(c->listen_fds), "LISTEN_FDS=%zu", s->nlisten);
+	strcpy(c->listen_pid, "LISTEN_PID=");
+	a = s->engine == ENGINE_NATIVE ? native_arguments(c, s) : nbdkit_arguments(c, s);
+	if (s->conf->allow) {
+		describe_allow(s->conf->allow, c->allow, sizeof(c->allow));
 		c->argv[a++] = c->allow;
 	}
 	for (char **v = environ; *v && n < ENV_MAX - 4; v++)
@@ -80,9 +105,11 @@ static int prepare(struct child *c, const struct conf_server *conf, const int *l
 	c->envp[n++] = arena;
 	c->envp[n++] = c->listen_fds;
 	c->envp[n++] = c->listen_pid;
-	for (size_t i = 0; i < nlisten; i++)
-		c->from[c->count++] = listen_fds[i];
-	c->from[c->count++] = sock;
+	for (size_t i = 0; i < s->nlisten; i++)
+		c->from[c->count++] = s->listen_fds[i];
+	c->from[c->count++] = s->sock;
+	if (s->engine == ENGINE_NATIVE)
+		c->from[c->count++] = s->pool_fd;
 	c->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return c->null < 0 ? -1 : 0;
 }
@@ -123,26 +150,26 @@ static void run_child(struct child *c, const sigset_t *mask)
 		setrlimit(RLIMIT_STACK, &stack);
 	}
 	if (dup2(c->null, STDIN_FILENO) < 0)
-		say_and_die("stdin: nbdkit");
+		say_and_die("stdin: the program");
 	/* First out of each other's way, then to their places; dup2 clears close-on-exec. */
 	for (int i = 0; i < c->count; i++)
 		if ((c->from[i] = fcntl(c->from[i], F_DUPFD_CLOEXEC, above)) < 0)
-			say_and_die("descriptors: nbdkit");
+			say_and_die("descriptors: the program");
 	for (int i = 0; i < c->count; i++)
 		if (dup2(c->from[i], FIRST_FD + i) < 0)
-			say_and_die("descriptors: nbdkit");
+			say_and_die("descriptors: the program");
 	put_number(c->listen_pid + strlen(c->listen_pid), (long)getpid());
 	execve(c->argv[0], c->argv, c->envp);
 	say_and_die(c->argv[0]);
 }
 
-pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e)
+pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
 {
 	struct child *c = malloc(sizeof(*c));
 	sigset_t all, old;
 	pid_t pid;
 
-	if (!c || prepare(c, conf, listen_fds, nlisten, sock) < 0) {
+	if (!c || prepare(c, s) < 0) {
 		err_errno(e, "starting a worker");
 		free(c);
 		return -1;

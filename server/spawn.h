@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Starts nbdkit as a worker. */
+/* Starts a worker: nbdkit with the plugin, or the native engine. */
 #ifndef NBDSWAP_SPAWN_H
 #define NBDSWAP_SPAWN_H
 
@@ -8,9 +8,18 @@
 
 #include <sys/types.h>
 
-/* Starts a worker that inherits listen_fds (socket activation, from descriptor 3) and, behind them, sock, its end of the broker.
- * All stay the caller's.  Returns the pid; -1 with *e.  A program that cannot be executed ends with status 127 and a message.
- */
-pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e);
+/* What it inherits; all stays the caller's. */
+struct spawn {
+	const struct conf_server *conf;
+	enum conf_engine engine;
+	const int *listen_fds; /* socket activation, from descriptor 3 */
+	size_t nlisten;
+	int sock;	     /* behind them: its end of the broker, and */
+	int pool_fd;	     /* the native engine: the memory of its buffers */
+	uint64_t pool_bytes; /* of which so much is common */
+};
+
+/* Returns the pid; -1 with *e.  A program that cannot be executed ends with status 127 and a message. */
+pid_t spawn_worker(const struct spawn *s, struct errbuf *e);
 
 #endif

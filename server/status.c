@@ -6,8 +6,12 @@
 #include "server/confkeys.h"
 #include "server/jsontext.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define COUNT(c, field) #field, (json_int_t)atomic_load_explicit(&(c)->field, memory_order_relaxed)
 
@@ -99,10 +103,56 @@ static json_t *export_json(struct export *x)
 	return o;
 }
 
-static json_t *worker_json(const struct worker *w)
+/* What passed its socket so far, as the socket knows. */
+static void add_bytes(json_t *o, int sock)
 {
-	json_t *o = json_pack("{s:s, s:i, s:i}", "state", worker_state_name(w->sup.state), "pid", (int)w->pid, "restarts",
-			      (int)w->sup.restarts);
+	struct tcp_info info;
+	socklen_t n = sizeof(info);
+
+	if (getsockopt(sock, IPPROTO_TCP, TCP_INFO, &info, &n) < 0 || n < offsetof(struct tcp_info, tcpi_segs_out))
+		return; /* not TCP */
+	json_object_set_new(o, "received", json_integer((json_int_t)info.tcpi_bytes_received));
+	json_object_set_new(o, "acknowledged", json_integer((json_int_t)info.tcpi_bytes_acked));
+}
+
+static json_t *session_json(const struct session *i)
+{
+	json_t *o = json_pack("{s:I, s:s, s:o, s:o, s:I, s:b, s:s}", "epoch", (json_int_t)i->id, "export", i->x->conf.name, "client",
+			      json_text(i->client), "peer", json_text(i->peer), "since", (json_int_t)i->since, "live", i->sock >= 0,
+			      "state", session_state_name(i));
+
+	if (i->slots)
+		json_object_set_new(o, "slot", json_sprintf("%u/%u", i->slot, i->slots));
+	if (i->sock >= 0)
+		add_bytes(o, i->sock);
+	return o;
+}
+
+static json_t *sessions_json(const struct sessions *s)
+{
+	json_t *list = json_array();
+
+	for (const struct session *i = s->first; i; i = i->next)
+		json_array_insert_new(list, 0, session_json(i)); /* the oldest first */
+	return list;
+}
+
+static json_t *resumption_json(const struct resumption *r)
+{
+	json_t *o = json_pack("{s:b, s:i, s:i}", "under_way", r->under_way, "resumed", (int)r->resumed, "cut", (int)r->lost);
+
+	if (!r->under_way)
+		json_object_set_new(o, "ms", json_integer((json_int_t)r->ms));
+	return o;
+}
+
+static json_t *worker_json(const struct worker *w, const struct resumption *r)
+{
+	json_t *o = json_pack("{s:s, s:s, s:i, s:i}", "state", worker_state_name(w->sup.state), "engine", engine_name(w->engine), "pid",
+			      (int)w->pid, "restarts", (int)w->sup.restarts);
+
+	if (r->under_way || r->ms >= 0)
+		json_object_set_new(o, "resumption", resumption_json(r));
 
 	if (w->sup.state == WORKER_READY) {
 		json_object_set_new(o, "locked_kib", json_integer((json_int_t)w->locked_kib));
@@ -125,9 +175,10 @@ json_t *status_json(struct daemon *d)
 		listen_bound(d->listeners.fd[i], &d->listeners.addr[i], text);
 		json_array_append_new(listen, json_text(text));
 	}
-	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
+	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
 			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", json_text(d->conf->path),
-			 "listen", listen, "worker", worker_json(&d->worker), "exports", exports);
+			 "listen", listen, "worker", worker_json(&d->worker, &d->sessions.resumption), "exports", exports, "sessions",
+			 sessions_json(&d->sessions));
 }
 
 void status_line(const struct daemon *d, char *out, size_t size)

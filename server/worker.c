@@ -5,6 +5,7 @@
 
 #include "common/broker.h"
 #include "common/cleanup.h"
+#include "common/exitcodes.h"
 #include "server/log.h"
 #include "server/spawn.h"
 
@@ -16,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define START_SECONDS 30.0
 
@@ -78,16 +80,18 @@ static void take_log(const json_t *msg)
 			 "worker: %s", text);
 }
 
-static void take_message(struct worker *w, const char *text, size_t len)
+/* Takes the descriptors over. */
+static void take_message(struct worker *w, const char *text, size_t len, const int fds[], size_t nfds)
 {
 	json_error_t error;
 	json_t *msg = json_loadb(text, len, 0, &error);
 	const char *event = json_string_value(json_object_get(msg, "event"));
+	bool own = true;
 
 	if (!json_is_object(msg)) {
 		log_line(LOG_ERROR, "worker %d sent a message that is not a JSON object (%s)", (int)w->pid, error.text);
 	} else if (!event) {
-		w->ops->message(w->arg, msg);
+		own = false;
 	} else if (strcmp(event, "ready") == 0) {
 		take_ready(w, msg);
 	} else if (strcmp(event, "drained") == 0) {
@@ -96,31 +100,38 @@ static void take_message(struct worker *w, const char *text, size_t len)
 	} else if (strcmp(event, "log") == 0) {
 		take_log(msg);
 	} else {
-		w->ops->message(w->arg, msg);
+		own = false;
 	}
+	if (!own)
+		w->ops->message(w->arg, msg, fds, nfds);
+	for (size_t i = 0; own && i < nfds; i++)
+		close(fds[i]);
 	json_decref(msg);
+}
+
+/* Takes a message of the worker, if there is one.  Returns as fdmsg_recv. */
+static ssize_t receive(struct worker *w, struct errbuf *e)
+{
+	static char text[FDMSG_MAX + 1]; /* the loop's thread alone comes here */
+	int fds[FDMSG_FDS];
+	size_t nfds;
+	ssize_t n = fdmsg_recv(w->sock, text, fds, &nfds, e);
+
+	if (n > 0)
+		take_message(w, text, (size_t)n, fds, nfds);
+	return n;
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
 {
-	static char text[FDMSG_MAX + 1]; /* the loop's thread alone comes here */
 	struct worker *w = io->data;
-	int fds[FDMSG_FDS];
 	struct errbuf e;
-	size_t nfds;
-	ssize_t n;
+	ssize_t n = receive(w, &e);
 
 	(void)loop;
 	(void)revents;
-	n = fdmsg_recv(w->sock, text, fds, &nfds, &e);
-	if (n < 0 && e.code == EAGAIN)
+	if (n > 0 || (n < 0 && e.code == EAGAIN))
 		return;
-	for (size_t i = 0; i < nfds; i++)
-		close(fds[i]); /* a worker has none to give */
-	if (n > 0) {
-		take_message(w, text, (size_t)n);
-		return;
-	}
 	if (n < 0) {
 		log_line(LOG_ERROR, "worker %d: %s; it is killed", (int)w->pid, e.text);
 		kill_it(w);
@@ -129,16 +140,42 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
 	close_socket(w);
 }
 
-/* Wraps up a worker that has been reaped, before its successor may be started. */
-static void finish(struct worker *w)
+/* Can nbdkit take its place? */
+static bool nbdkit_there(const struct conf_server *conf)
 {
-	bool drained = w->drained;
+	const char *plugin = strchr(conf->plugin, '/') ? conf->plugin : NBDKIT_PLUGINDIR "/nbdkit-swap-plugin.so";
+
+	return access(conf->nbdkit, X_OK) == 0 && access(plugin, R_OK) == 0;
+}
+
+static void fall_back(struct worker *w)
+{
+	w->no_uring = nbdkit_there(w->conf);
+	if (w->no_uring)
+		log_line(LOG_WARN, "the native engine cannot run here, for io_uring is not to be had: nbdkit serves in its place, and sessions"
+			 " end with it; allow io_uring (kernel.io_uring_disabled, the kernel, the container), or set engine = nbdkit");
+	else
+		log_line(LOG_ERROR, "the native engine cannot run here, for io_uring is not to be had, and nbdkit with the swap plugin is not"
+			 " there to take its place; install it, or allow io_uring (kernel.io_uring_disabled, the kernel, the container)");
+}
+
+/* Wraps up a worker that has been reaped, before its successor may be started. */
+static void finish(struct worker *w, int status)
+{
+	struct worker_end end = { .killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL };
+	struct errbuf e;
 
 	ev_child_stop(w->loop, &w->child);
+	w->pid = 0; /* not its own any more */
+	/* What it said last counts: of sessions that it had closed nothing is left to go on with. */
+	while (w->sock >= 0 && receive(w, &e) > 0)
+		;
 	close_socket(w);
-	w->pid = 0;
+	end.drained = w->drained;
 	w->drained = false;
-	w->ops->died(w->arg, drained);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EX_NO_URING && w->engine == ENGINE_NATIVE)
+		fall_back(w);
+	w->ops->died(w->arg, &end);
 }
 
 static void on_child(struct ev_loop *loop, ev_child *child, int revents)
@@ -154,7 +191,7 @@ static void on_child(struct ev_loop *loop, ev_child *child, int revents)
 	else
 		snprintf(w->last_exit, sizeof(w->last_exit), "worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
-	finish(w);
+	finish(w, status);
 	worker_event(w, WORKER_EV_EXIT);
 }
 
@@ -171,11 +208,17 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 
 static int start(struct worker *w, struct errbuf *e)
 {
+	struct spawn s = { .conf = w->conf, .listen_fds = w->listen_fds, .nlisten = w->nlisten, .pool_fd = poolmem_fd(w->pool),
+			   .pool_bytes = poolmem_common(w->pool) };
 	int pair[2];
 
+	w->engine = w->conf->engine == ENGINE_NATIVE && !w->no_uring ? ENGINE_NATIVE : ENGINE_NBDKIT;
+	w->sup.at_once = w->engine == ENGINE_NATIVE;
+	s.engine = w->engine;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, "starting a worker: socketpair");
-	w->pid = spawn_worker(w->conf, w->listen_fds, w->nlisten, pair[1], e);
+	s.sock = pair[1];
+	w->pid = spawn_worker(&s, e);
 	close(pair[1]);
 	if (w->pid < 0) {
 		w->pid = 0;
@@ -241,6 +284,11 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 		log_line(LOG_ERROR, "worker %d does not take a message and is killed: %s", (int)w->pid, e.text);
 		kill_it(w);
 	}
+}
+
+const char *engine_name(enum conf_engine engine)
+{
+	return engine == ENGINE_NATIVE ? "native" : "nbdkit";
 }
 
 void worker_init(struct worker *w, struct ev_loop *loop, const struct worker_ops *ops, void *arg)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The worker process: one nbdkit with the swap plugin that serves all exports of all listening sockets.  Started, watched and
- * restarted here as supervisor.h decides; the messages of its broker socket are taken apart here and handed on.
+/* The worker process: the native engine, or one nbdkit with the swap plugin, that serves all exports of all listening sockets.  Started,
+ * watched and restarted here as supervisor.h decides; the messages of its broker socket are taken apart here and handed on.
  */
 #ifndef NBDSWAP_WORKER_H
 #define NBDSWAP_WORKER_H
 
 #include "common/errbuf.h"
 #include "server/conffile.h"
+#include "server/poolmem.h"
 #include "server/supervisor.h"
 
 #include <ev.h>
@@ -14,11 +15,18 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* How a worker ended. */
+struct worker_end {
+	bool drained; /* it had no request at the backend */
+	bool killed;  /* by SIGKILL: none of its requests can be the cause */
+};
+
 struct worker_ops { /* all required, on the loop's thread */
-	void (*message)(void *arg, const json_t *msg); /* a request, or an event other than ready, drained, log */
+	/* A request, or an event other than ready, drained, log; fds are the callee's. */
+	void (*message)(void *arg, const json_t *msg, const int fds[], size_t nfds);
 	void (*ready)(void *arg);
-	void (*died)(void *arg, bool drained); /* reaped; drained: it had no request in flight.  Before any restart */
-	void (*gone)(void *arg);	       /* stopping is complete */
+	void (*died)(void *arg, const struct worker_end *end); /* reaped.  Before any restart */
+	void (*gone)(void *arg);			       /* stopping is complete */
 };
 
 struct worker {
@@ -29,6 +37,9 @@ struct worker {
 	const struct conf_server *conf; /* borrowed: for the next start */
 	const int *listen_fds;		/* borrowed: for the next start */
 	size_t nlisten;
+	struct poolmem *pool;	 /* borrowed; the native engine's */
+	enum conf_engine engine; /* of the present or last one */
+	bool no_uring;		 /* the native engine cannot run here: nbdkit takes its place */
 	pid_t pid; /* 0: none */
 	int sock;  /* the broker's end, -1: none */
 	bool drained;
@@ -43,10 +54,12 @@ struct worker {
 
 void worker_init(struct worker *w, struct ev_loop *loop, const struct worker_ops *ops, void *arg);
 
-/* What the next start uses; conf and fds must stay until they are replaced. */
+/* What the next start uses; conf and fds must stay until they are replaced.  The pool is set once, before the first start. */
 void worker_set(struct worker *w, const struct conf_server *conf, const int *listen_fds, size_t nlisten);
 
 void worker_event(struct worker *w, enum worker_event ev);
+
+const char *engine_name(enum conf_engine engine); /* "native" */
 
 /* Sends a message (consumed) with descriptors.  A worker that cannot take it is killed: it does not read its socket. */
 void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds);

@@ -8,7 +8,6 @@
 #include "store/backend.h"
 
 #include "common/cleanup.h"
-#include "store/open.h"
 #include "store/page.h"
 #include "store/sys.h"
 
@@ -210,41 +209,6 @@ int backend_find(int fd, const char *path, struct backend *out, struct errbuf *e
 bool backend_tells_allocation(const struct backend *b)
 {
 	return b->kind != BACKEND_SMB && b->kind != BACKEND_BLOCKDEV;
-}
-
-/* NFS: a read through the page cache first waits for writes of this inode that are under way, as does ALLOCATE on 4.2. */
-static int barrier_buffered_read(int fd, const char *path, struct errbuf *e)
-{
-	CLEANUP_CLOSE int buffered = reopen_buffered(fd);
-	char byte;
-
-	if (buffered < 0 || sys_pread(POINT_BARRIER, buffered, &byte, 1, 0) != 1)
-		return err_errno(e, "%s: cannot wait for outstanding writes", path);
-	return 0;
-}
-
-int backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e)
-{
-	switch (b->kind) {
-	case BACKEND_EXT4:
-	case BACKEND_XFS:
-		if (sys_fallocate(POINT_BARRIER, fd, 0, 0, PAGE_BYTES) < 0)
-			return err_errno(e, "%s: cannot wait for outstanding writes", path);
-		return 0;
-	case BACKEND_NFS:
-		if (sys_fallocate(POINT_BARRIER, fd, 0, 0, PAGE_BYTES) == 0)
-			return 0;
-		if (errno != EOPNOTSUPP)
-			return err_errno(e, "%s: cannot wait for outstanding writes", path);
-		return barrier_buffered_read(fd, path, e);
-	case BACKEND_TMPFS:
-		return 0;
-	case BACKEND_SMB:
-	case BACKEND_BTRFS:
-	case BACKEND_BLOCKDEV:
-		break;
-	}
-	return err_set(e, ENOTSUP, "%s: on %s nothing tells when the writes of a dead worker have ended", path, b->name);
 }
 
 int backend_kind_of(const char *name, enum backend_kind *kind)

@@ -42,11 +42,4 @@ bool backend_option(const struct backend *b, const char *opt, const char **value
 /* Does the file system tell where a file has no space of its own (holes)?  On SMB it does not. */
 bool backend_tells_allocation(const struct backend *b);
 
-/* Waits until no write that an earlier process submitted to this file can still land (an orphan: RULES.md).
- * Valid for ext4, xfs (fallocate mode 0 over the allocated first page waits for direct I/O) and NFS (the same, or a buffered one-byte
- * read on v3 and 4.x); tmpfs has no orphans.  May block as long as the backend does: call it from a helper thread.
- * Returns 0; -1 with ENOTSUP where no barrier is known (smb, btrfs, blockdev): the caller then starts a new generation.
- */
-int backend_barrier(const struct backend *b, int fd, const char *path, struct errbuf *e);
-
 #endif

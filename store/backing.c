@@ -143,7 +143,7 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return err_set(e, ENOMEM, "%s: no memory", path);
-	b->fd = -1;
+	b->fd = b->worker_fd = -1;
 	/* The key comes before the file: without it nothing is made. */
 	if (backing_seal_open(b, opt, e) < 0 || open_or_create(path, opt, &o, &created, e) < 0) {
 		backing_close(b);

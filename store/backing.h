@@ -71,6 +71,10 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 int backing_check(const char *path, struct report *report, struct errbuf *e);
 
 int backing_fd(const struct backing *b);			     /* O_RDWR|O_DIRECT, holds the OFD lock; borrowed */
+/* What a worker gets: a description of its own where backend_barrier() needs that, else backing_fd(); borrowed.  No other process may have it at the
+ * time of backing_barrier(), after which it is another.
+ */
+int backing_worker_fd(const struct backing *b);
 const char *backing_path(const struct backing *b);		     /* as resolved, for messages */
 const struct backend *backing_backend(const struct backing *b);
 uint64_t backing_data_size(const struct backing *b);		     /* bytes of the export */
@@ -93,7 +97,10 @@ int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
  */
 int backing_lost(struct backing *b, struct table *table, struct errbuf *e);
 
-/* Ends a use, after the last I/O has completed and backend_barrier() has returned or was not needed: pages still marked in flight
+/* While in use, and the worker is dead: as backend_barrier() (store/barrier.h). */
+int backing_barrier(struct backing *b, struct errbuf *e);
+
+/* Ends a use, after the last I/O has completed and backing_barrier() has returned or was not needed: pages still marked in flight
  * become lost, the table is written into the trailer and the clean mark made durable.  The table is of no use afterwards: it was sealed in
  * place, or bound to the next generation.  Returns 0 or -1 with *e (the file then
  * stays marked in use: every page is lost at the next activation).

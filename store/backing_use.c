@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "store/backing_priv.h"
+#include "store/barrier.h"
 #include "store/fullio.h"
 #include "store/page.h"
 #include "store/settle.h"
@@ -140,11 +141,22 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	trailer_own(t);
 	if (trailer_write_both(b->fd, b->name, t, e) < 0)
 		goto failed;
+	b->worker_fd = barrier_worker_fd(&b->backend, b->fd);
 	*out = table;
 	return 0;
 failed:
 	table_free(table);
 	return -1;
+}
+
+int backing_worker_fd(const struct backing *b)
+{
+	return b->worker_fd >= 0 ? b->worker_fd : b->fd;
+}
+
+int backing_barrier(struct backing *b, struct errbuf *e)
+{
+	return backend_barrier(&b->backend, b->fd, &b->worker_fd, b->name, e);
 }
 
 /* It may be another's by now. */
@@ -235,6 +247,8 @@ void backing_close(struct backing *b)
 	if (!b)
 		return;
 	backing_seal_close(b);
+	if (b->worker_fd >= 0)
+		close(b->worker_fd);
 	if (b->fd >= 0)
 		close(b->fd);
 	free(b);

@@ -4,8 +4,10 @@ noinst_LTLIBRARIES += libstore.la
 libstore_la_SOURCES = \
 	store/allocate.c store/allocate.h \
 	store/backend.c store/backend.h \
+	store/barrier.c store/barrier.h \
 	store/backing.c store/backing.h store/backing_priv.h \
 	store/backing_check.c store/backing_seal.c store/backing_use.c \
+	store/cifsfiles.c store/cifsfiles.h \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/entry.h \
 	store/errclass.c store/errclass.h \

@@ -40,6 +40,31 @@ void lock_release(int fd)
 		;
 }
 
+#define PRESENCE_BYTE (INT64_MAX - 1)
+
+static int lock_presence_byte(enum sys_point point, int fd, int command, short type)
+{
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = PRESENCE_BYTE, .l_len = 1 };
+	int r;
+
+	do
+		r = sys_fcntl_lock(point, fd, command, &fl);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
+int lock_presence(int fd)
+{
+	return lock_presence_byte(POINT_LOCK_TAKE, fd, F_OFD_SETLK, F_RDLCK);
+}
+
+int lock_await_absence(int fd)
+{
+	if (lock_presence_byte(POINT_BARRIER, fd, F_OFD_SETLKW, F_WRLCK) < 0)
+		return -1;
+	return lock_presence_byte(POINT_LOCK_GIVE, fd, F_OFD_SETLK, F_UNLCK);
+}
+
 int lock_held(int fd)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };

@@ -21,6 +21,14 @@ uint64_t lock_range(uint64_t file_size);
 /* Gives the lock of this description back, as far as its server still knows it. */
 void lock_release(int fd);
 
+/* Of the description fd: it is there.  Shared, on a byte far beyond every file, and gone with the last reference that the kernel has to the
+ * description.  0; -1 with errno.
+ */
+int lock_presence(int fd);
+
+/* Waits until no description but fd's own is present.  Only where locks are the local kernel's.  0; -1 with errno. */
+int lock_await_absence(int fd);
+
 /* Is it locked by somebody else?  Takes nothing.  1 yes, 0 no, -1 with errno. */
 int lock_held(int fd);
 

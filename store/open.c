@@ -130,6 +130,13 @@ int reopen_buffered(int fd)
 	return reopen(fd, O_RDONLY);
 }
 
+int reopen_same(int fd)
+{
+	int flags = sys_fcntl_getfl(POINT_OPEN_FLAGS, fd);
+
+	return flags < 0 ? -1 : reopen(fd, flags);
+}
+
 int create_backing(const char *path, struct errbuf *e)
 {
 	CLEANUP_CLOSE int fd = sys_open(POINT_CREATE, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

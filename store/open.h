@@ -27,6 +27,9 @@ int open_backing(int dirfd, const char *path, bool writing, struct opened *out, 
 /* A second, read-only description of the same file without O_DIRECT; the caller's.  -1 with errno. */
 int reopen_buffered(int fd);
 
+/* A second description of the same file, opened as fd was (but not O_EXCL, which goes with fd); the caller's.  -1 with errno. */
+int reopen_same(int fd);
+
 /* Creates an empty file, mode 0600 whatever the umask, that did not exist (else EEXIST).  0 or -1 with *e. */
 int create_backing(const char *path, struct errbuf *e);
 

@@ -12,6 +12,7 @@
 	X(SETTLE_READ, "settle.read")      \
 	X(SCRUB_READ, "scrub.read")        \
 	X(BARRIER, "barrier")              \
+	X(BARRIER_ALLOCATE, "barrier.allocate") \
 	X(TRAILER_READ, "trailer.read")    \
 	X(TRAILER_WRITE, "trailer.write")  \
 	X(TRAILER_SYNC, "trailer.sync")    \

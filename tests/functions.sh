@@ -68,3 +68,41 @@ end_process() {
     kill -KILL "$1" 2>/dev/null || true
     wait "$1" 2>/dev/null || true
 }
+
+# What serves under a nbdswapd that a test starts: ENGINE=native|nbdkit in the environment, else what the daemon takes by default.
+# engine: prints which.
+engine() {
+    if [ -n "${ENGINE:-}" ]; then
+        echo "$ENGINE"
+    elif "$builddir/server/nbdswapd" --help-config | grep -A 1 '^  engine = ' | grep -q 'default: native'; then
+        echo native
+    else
+        echo nbdkit
+    fi
+}
+
+# engine_lines: what the section [server] of its configuration needs for that, with the programs of the build tree.
+engine_lines() {
+    printf 'plugin = %s\n' "$builddir/.libs/nbdkit-swap-plugin.so"
+    printf 'native = %s\n' "$builddir/server/nbdswap-engine"
+    if [ -n "${ENGINE:-}" ]; then printf 'engine = %s\n' "$ENGINE"; fi
+}
+
+# requires_engine: skip unless it can run here.
+requires_engine() {
+    case $(engine) in
+    native) requires test -x "$builddir/server/nbdswap-engine" ;;
+    *)
+        requires nbdkit --version
+        requires test -e "$builddir/.libs/nbdkit-swap-plugin.so"
+        ;;
+    esac
+}
+
+# is_engine PROGRAM: fail unless that is what was asked for.  (Where io_uring is not to be had the daemon takes nbdkit for the engine.)
+is_engine() {
+    case $(engine):${1##*/} in
+    native:*nbdswap-engine | nbdkit:*nbdkit) ;;
+    *) fail "the worker is $1, not that of engine = $(engine)" ;;
+    esac
+}

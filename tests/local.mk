@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Tests by what they are about; each fragment adds to TESTS (host) or VM_TESTS (guests).
 VM_TESTS =
+LONG_TESTS =
 EXTRA_DIST += tests/functions.sh
 AM_TESTS_ENVIRONMENT = \
 	srcdir='$(abs_top_srcdir)'; export srcdir; \
@@ -12,7 +13,9 @@ include $(top_srcdir)/tests/store/local.mk
 include $(top_srcdir)/tests/faults/local.mk
 include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
+include $(top_srcdir)/tests/interop/local.mk
 include $(top_srcdir)/tests/engine/local.mk
+include $(top_srcdir)/tests/engine/resume.mk
 include $(top_srcdir)/tests/client/local.mk
 include $(top_srcdir)/tests/vm/local.mk
 include $(top_srcdir)/tests/bench/local.mk
@@ -47,9 +50,12 @@ clean-local:
 # Host tests run side by side; guest tests one at a time, alone.
 check-host: $(check_PROGRAMS) $(check_LTLIBRARIES)
 	$(MAKE) check-TESTS TESTS='$(filter-out $(VM_TESTS),$(TESTS))'
+# Those that have a longer form, in it: hours.
+check-long: all $(check_PROGRAMS) $(check_LTLIBRARIES)
+	NBDSWAP_LONG=1 $(MAKE) check-TESTS TESTS='$(LONG_TESTS)'
 print-tests:
 	@printf '%s\n' $(TESTS)
-.PHONY: check-host print-tests
+.PHONY: check-host check-long print-tests
 
 EXTRA_DIST += tests/demo/demo.sh
 demo-programs: tests/vm/agent tests/vm/swapload tests/vm/vmctl

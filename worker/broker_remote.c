@@ -287,6 +287,7 @@ static int take_session(struct remote *r, const json_t *message, const int fds[]
 		return -1;
 	}
 	g.memory = fds[1];
+	g.blame = json_is_true(json_object_get(message, "blame"));
 	return c->resume(c->arg, &g, fds[0], peer ? peer : "", e);
 }
 

@@ -298,6 +298,7 @@ static int adopt(struct exports *x, struct session *s, struct errbuf *e)
 		return -1;
 	}
 	p->sessions++;
+	s->sock = -1;
 	s->export = p;
 	s->store = p->store;
 	s->name = p->name;

@@ -19,6 +19,7 @@ struct session {
 	void *data; /* what added() gave for its export */
 	struct grant grant; /* fd and table are its export's; memory is closed with the session, unless its user takes it and puts -1 there */
 	struct rw_session life; /* of its requests */
+	_Atomic int sock;	/* a duplicate of the client's socket where its worker has one, else -1; the worker's to close */
 };
 
 struct exports;

@@ -16,10 +16,16 @@
 #include <sys/socket.h>
 
 #define REQUEST_MAX (BUFFERS_BLOCK_PAGES * PAGE_BYTES)
+#define LARGE (4 * PAGE_BYTES) /* a payload that is worth being received without a copy */
 
 static uint64_t parsed(const struct live *s)
 {
 	return atomic_load_explicit(&s->mem->parsed, memory_order_relaxed);
+}
+
+static void set_parsed(struct live *s, uint64_t pos)
+{
+	atomic_store_explicit(&s->mem->parsed, pos, memory_order_release);
 }
 
 void live_touch(struct live *s)
@@ -190,20 +196,59 @@ void live_polled(struct live *s)
 
 /* ---- receiving ---- */
 
+/* Payload of which much is still to come is received where it is wanted; not if there is anything before it in the ring. */
+static uint64_t direct_bytes(const struct live *s)
+{
+	const struct sess_request *r;
+	uint64_t left;
+
+	if (s->payload_slot < 0 || s->received != parsed(s))
+		return 0;
+	r = &s->mem->request[s->payload_slot];
+	left = r->pos + sizeof(struct nbd_request) + live_payload(r) - s->received;
+	return r->buffer != SESSMEM_NO_BUFFER && left >= LARGE ? left : 0;
+}
+
+/* Of a client that is leaving only its end is waited for. */
 static void receive(struct live *s)
 {
-	/* Of a client that is leaving only its end is waited for. */
-	uint64_t room = SESSMEM_RX_BYTES - (s->received - parsed(s));
+	uint64_t room = SESSMEM_RX_BYTES - (s->received - parsed(s)), direct;
 	struct io_uring_sqe *sqe;
+	unsigned n = 0;
 
 	if (s->receiving || s->ending || room == 0)
 		return;
-	sqe = ring_entry(&s->m->ring);
+	direct = direct_bytes(s);
+	if (direct) {
+		struct sess_request *r = &s->mem->request[s->payload_slot];
+		unsigned char *data = buffers_at(s->x->share, r->buffer);
+
+		s->into[n++] = (struct iovec){ .iov_base = data + r->length - direct, .iov_len = direct };
+	}
+	/* The fewer bytes of a large payload come with its header, the fewer are copied. */
+	if (s->large && room > PAGE_BYTES)
+		room = PAGE_BYTES;
 	/* Byte p of the stream goes to p modulo the size: where it lies is known before it has come. */
-	io_uring_prep_recv(sqe, (int)s->place, s->mem->rx + s->received % SESSMEM_RX_BYTES, room, 0);
+	s->into[n++] = (struct iovec){ .iov_base = s->mem->rx + (s->received + direct) % SESSMEM_RX_BYTES, .iov_len = room };
+	atomic_store_explicit(&s->mem->direct_end, direct ? s->received + direct : 0, memory_order_release);
+	s->message = (struct msghdr){ .msg_iov = s->into, .msg_iovlen = n };
+	sqe = ring_entry(&s->m->ring);
+	if (direct)
+		io_uring_prep_recvmsg(sqe, (int)s->place, &s->message, 0);
+	else
+		io_uring_prep_recv(sqe, (int)s->place, s->into[0].iov_base, room, 0);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, tagged(s, OF_RECEIVE));
 	s->receiving = true;
+}
+
+/* What was received into a buffer is dealt with. */
+static void count_direct(struct live *s)
+{
+	uint64_t end = atomic_load_explicit(&s->mem->direct_end, memory_order_relaxed);
+
+	if (end > parsed(s))
+		set_parsed(s, end < s->received ? end : s->received);
 }
 
 void live_received(struct live *s, int result)
@@ -211,6 +256,7 @@ void live_received(struct live *s, int result)
 	s->receiving = false;
 	if (result > 0)
 		s->received += (uint64_t)result;
+	count_direct(s);
 	if (s->ending) {
 		live_maybe_ended(s);
 		return;
@@ -226,11 +272,6 @@ void live_received(struct live *s, int result)
 static void *received_at(const struct live *s, uint64_t pos)
 {
 	return s->mem->rx + pos % SESSMEM_RX_BYTES;
-}
-
-static void set_parsed(struct live *s, uint64_t pos)
-{
-	atomic_store_explicit(&s->mem->parsed, pos, memory_order_release);
 }
 
 uint32_t live_refusal(const struct live *s, const struct sess_request *r)
@@ -252,7 +293,7 @@ uint32_t live_refusal(const struct live *s, const struct sess_request *r)
 		return r->command == NBD_CMD_WRITE || r->command == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL;
 	if (r->length == 0 || r->offset % PAGE_BYTES || r->length % PAGE_BYTES)
 		return NBD_EINVAL;
-	return moves && r->length > REQUEST_MAX ? NBD_EOVERFLOW : 0;
+	return moves && r->length > REQUEST_MAX ? NBD_EINVAL : 0;
 }
 
 /* The header at the beginning of what is not parsed becomes a request.  False: it cannot just now, or never. */
@@ -292,6 +333,7 @@ static bool take_header(struct live *s)
 	atomic_store_explicit(&r->use, 1, memory_order_release);
 	set_parsed(s, pos + sizeof(*h));
 	s->payload_slot = (int)slot;
+	s->large = live_payload(r) >= 2 * LARGE;
 	return true;
 }
 
@@ -306,23 +348,24 @@ static void execute(struct live *s, uint32_t slot)
 		task_begin(s, slot);
 }
 
-/* What has arrived of the payload goes to its buffer (or nowhere, when the request is refused). */
-static void take_payload(struct live *s)
+/* What has arrived of the payload goes to its buffer (or nowhere, when the request is refused).  False: more is to come. */
+static bool take_payload(struct live *s)
 {
 	struct sess_request *r = &s->mem->request[s->payload_slot];
 	uint64_t pos = parsed(s), have = pos - r->pos - sizeof(struct nbd_request), want = live_payload(r) - have;
+	uint32_t slot;
 
 	if (want > s->received - pos)
 		want = s->received - pos;
 	if (r->buffer != SESSMEM_NO_BUFFER)
 		memcpy((unsigned char *)buffers_at(s->x->share, r->buffer) + have, received_at(s, pos), want);
 	set_parsed(s, pos + want);
-	if (have + want == live_payload(r)) {
-		uint32_t slot = (uint32_t)s->payload_slot;
-
-		s->payload_slot = -1;
-		execute(s, slot);
-	}
+	if (have + want < live_payload(r))
+		return false;
+	slot = (uint32_t)s->payload_slot;
+	s->payload_slot = -1;
+	execute(s, slot);
+	return true;
 }
 
 /* Requests that the predecessor had not answered.  False: there are more, and no task for them now. */
@@ -350,9 +393,8 @@ static void parse(struct live *s)
 				return;
 			}
 		}
-		if (live_payload(&s->mem->request[s->payload_slot]) && s->received == parsed(s))
+		if (!take_payload(s))
 			return;
-		take_payload(s);
 	}
 }
 

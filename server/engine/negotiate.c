@@ -14,9 +14,10 @@
 #include <string.h>
 
 #define REPLY_HEADER sizeof(struct nbd_option_reply)
+/* Zeroes are always fast: only the table changes. */
 #define TRANSMISSION_FLAGS                                                                                                       \
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |        \
-	 NBD_FLAG_CAN_MULTI_CONN)
+	 NBD_FLAG_SEND_FAST_ZERO | NBD_FLAG_CAN_MULTI_CONN)
 
 #define DESCRIPTION_MAX (sizeof(((struct lobby_export *)0)->description) - 1)
 

@@ -145,18 +145,40 @@ static int count_deaths(struct live *s, struct errbuf *e)
 	return 0;
 }
 
+/* What has been received into a buffer counts as dealt with. */
+static int count_direct(struct live *s, struct errbuf *e)
+{
+	struct sess_mem *m = s->mem;
+	uint64_t parsed = atomic_load(&m->parsed), end = atomic_load(&m->direct_end);
+
+	if (end <= parsed)
+		return 0;
+	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++) {
+		const struct sess_request *r = &m->request[i];
+
+		if (in_use(r) && r->pos < parsed && r->buffer != SESSMEM_NO_BUFFER &&
+		    r->pos + sizeof(struct nbd_request) + live_payload(r) == end) {
+			atomic_store(&m->parsed, end < s->received ? end : s->received);
+			return 0;
+		}
+	}
+	return unfit(e, "where data was received");
+}
+
 int resume(struct live *s, const struct tcp_account *account, bool blame, struct errbuf *e)
 {
 	struct sess_mem *m = s->mem;
 	bool queued[SESSMEM_REQUESTS] = { false };
-	uint64_t parsed = atomic_load(&m->parsed);
 
 	if (check_header(m, e) < 0)
 		return -1;
 	s->received = account->received - m->rx_base;
 	s->sent = account->queued - m->tx_base;
-	if (account->received < m->rx_base || account->queued < m->tx_base || s->received < parsed ||
-	    s->received - parsed > SESSMEM_RX_BYTES)
+	if (account->received < m->rx_base || account->queued < m->tx_base || s->received < atomic_load(&m->parsed))
+		return unfit(e, "what the socket counts");
+	if (count_direct(s, e) < 0)
+		return -1;
+	if (s->received - atomic_load(&m->parsed) > SESSMEM_RX_BYTES)
 		return unfit(e, "what the socket counts");
 	if (check_replies(s, queued, e) < 0)
 		return -1;

@@ -22,7 +22,8 @@ static int failed(struct errbuf *e, int code, const char *what)
 
 /* All that the engine asks of it. */
 static const uint8_t operations[] = {
-	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_RECV, IORING_OP_POLL_ADD,
+	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_RECV, IORING_OP_RECVMSG,
+	IORING_OP_POLL_ADD,
 };
 
 int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e)

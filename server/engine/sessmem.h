@@ -6,7 +6,8 @@
  * is sent from the answer to GO on (the preamble).  The socket itself knows how much of either has passed (tcpaccount.h), so nothing here
  * says it: after a death
  *
- *   received   what the socket counts, less rx_base.  Byte p of the stream lies, or lay, in rx[p % SESSMEM_RX_BYTES]
+ *   received   what the socket counts, less rx_base.  Byte p of the stream lies, or lay, in rx[p % SESSMEM_RX_BYTES], but those between parsed
+ *              and direct_end lie in the buffer of the request whose payload they are (a large one's are received there at once)
  *   queued     what the socket counts, less tx_base
  *
  * and all that the rings and slots add is what was made of the bytes:
@@ -18,7 +19,7 @@
  *              entry i lies at stream position start, a 16-byte header and, for a read without error, the data in the slot's buffer.
  *   requests   in use and not answered: in flight.  They are done again, from `done` on.
  *
- * Order of stores, each a release: slot's fields, use, parsed | reply's fields, tail | use = 0 (freed), head.
+ * Order of stores, each a release: direct_end, then the receive is submitted | slot's fields, use, parsed | reply's fields, tail | use = 0 (freed), head.
  *
  * One thread of one process changes it: the engine's loop.
  */
@@ -70,6 +71,7 @@ struct sess_mem {
 	_Atomic uint32_t begun;	   /* all that is above and the preamble are there */
 	uint32_t preamble_bytes;
 	_Atomic uint64_t parsed;
+	_Atomic uint64_t direct_end; /* not above parsed: nothing is received into a buffer */
 	_Atomic uint64_t head, tail; /* of replies; entry i is reply[i % SESSMEM_REQUESTS] */
 	unsigned char preamble[SESSMEM_PREAMBLE];
 	struct sess_reply reply[SESSMEM_REQUESTS];

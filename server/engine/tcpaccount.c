@@ -21,7 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define MOST_LOOKS 10000 /* a few microseconds each */
+#define MOST_LOOKS 1000 /* a few microseconds each */
 #define STATE_ESTABLISHED 1 /* TCP_ESTABLISHED of netinet/tcp.h, which cannot be had beside linux/tcp.h */
 
 /* Of Unix sockets there is no account, and that of kernel TLS counts records' bytes, not the stream's. */

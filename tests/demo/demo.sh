@@ -40,7 +40,7 @@ cat >"$tmp/nbdswapd.conf" <<CONF
 [server]
 listen = 127.0.0.1:$port
 control = $tmp/control
-plugin = $builddir/.libs/nbdkit-swap-plugin.so
+$(engine_lines)
 
 [export demo]
 file = $tmp/demo.swap

@@ -15,6 +15,7 @@
 /* What this server says of every export. */
 #define FLAGS                                                                                                                    \
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |        \
+	 NBD_FLAG_SEND_FAST_ZERO | \
 	 NBD_FLAG_CAN_MULTI_CONN)
 
 /* What came of a conversation. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 ENGINE_UNIT_TESTS = \
+	tests/engine/test-confine \
 	tests/engine/test-confine-ring
+tests_engine_test_confine_LDADD = libengine.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_confine_ring_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_confine_ring_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS) -lpthread
 check_PROGRAMS += $(ENGINE_UNIT_TESTS)
@@ -31,3 +33,11 @@ tests_engine_test_lobby_LDADD = $(engine_lobby_ldadd)
 tests_engine_test_lobby_no_allocation_SOURCES = tests/engine/test-lobby-no-allocation.c $(engine_lobbyworld)
 tests_engine_test_lobby_no_allocation_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
+ENGINE_MOVER_TESTS = \
+	tests/engine/test-mover-kills
+check_PROGRAMS += $(ENGINE_MOVER_TESTS)
+TESTS += $(ENGINE_MOVER_TESTS)
+tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/engine/tcppair.c tests/engine/tcppair.h \
+	tests/store/support.c tests/store/support.h
+tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread

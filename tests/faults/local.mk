@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Tests over the store's variant with faults.  The shared support is compiled in rather than linked: its library brings the normal store.
 FAULT_TESTS = \
+	tests/faults/test-barrier \
 	tests/faults/test-fault-layer \
 	tests/faults/test-model
 if !SANITIZERS
@@ -10,6 +11,9 @@ endif
 FAULT_TEST_SUPPORT = tests/store/support.c tests/store/support.h
 FAULT_TEST_CPPFLAGS = $(AM_CPPFLAGS) -DNBDSWAP_FAULTS
 FAULT_TEST_LDADD = libstore-fault.la $(CMOCKA_LIBS)
+tests_faults_test_barrier_SOURCES = tests/faults/test-barrier.c $(FAULT_TEST_SUPPORT)
+tests_faults_test_barrier_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
+tests_faults_test_barrier_LDADD = $(FAULT_TEST_LDADD)
 tests_faults_test_fault_layer_SOURCES = tests/faults/test-fault-layer.c $(FAULT_TEST_SUPPORT)
 tests_faults_test_fault_layer_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
 tests_faults_test_fault_layer_LDADD = $(FAULT_TEST_LDADD)

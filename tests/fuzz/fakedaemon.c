@@ -5,6 +5,7 @@
 
 #include "common/allow.h"
 #include "common/fdmsg.h"
+#include "server/engine/sessmem.h"
 #include "tests/fuzz/fakeparts.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -79,11 +80,13 @@ static void take_packet(const char *text, size_t n, size_t nfds)
 
 	promise(json_is_object(o), "the worker gets \"%.*s\"", (int)n, text);
 	if (json_object_get(o, "cmd")) {
-		promise(nfds == 0, "a command with descriptors");
+		bool resume = strcmp(json_string_value(json_object_get(o, "cmd")), "resume") == 0;
+
+		promise(resume ? nfds == 4 || nfds == 5 : nfds == 0, "a command with %zu descriptors", nfds);
 	} else {
 		promise(json_is_boolean(ok) && json_is_integer(json_object_get(o, "id")), "the worker gets \"%.*s\"", (int)n, text);
 		promise(json_is_true(ok) || json_is_string(json_object_get(o, "error")), "refused without a reason");
-		promise(json_object_get(o, "session") ? nfds == 2 || nfds == 3 : nfds <= json_is_true(ok), "%zu descriptors", nfds);
+		promise(json_object_get(o, "session") ? nfds >= 2 && nfds <= 4 : nfds <= json_is_true(ok), "%zu descriptors", nfds);
 		promise(nfds < 2 || (name && exports_find(&d->exports, name)), "an export that is none is granted");
 		worker_answers++;
 	}
@@ -99,26 +102,36 @@ static void take_packets(void)
 	ssize_t n;
 
 	while (fake_worker_end >= 0 && (n = fdmsg_recv(fake_worker_end, text, fds, &nfds, &e)) > 0) {
+		static const uint32_t begun = 1;
+
+		/* Every session is at once one that can be kept. */
+		if (nfds > 2 && strstr(text, "\"reserve\""))
+			promise(pwrite(fds[nfds - 1], &begun, sizeof(begun), offsetof(struct sess_mem, begun)) == sizeof(begun), "no memory");
 		for (size_t i = 0; i < nfds; i++)
 			close(fds[i]);
 		take_packet(text, (size_t)n, nfds);
 	}
 	for (const struct export *x = d->exports.first; x; x = x->next)
 		later += x->reopen_id != 0;
+	for (const struct waiting_open *w = d->sessions.opens; w; w = w->next)
+		later++;
 	promise(fake_worker_end < 0 || d->worker.sock < 0 || worker_answers + later == worker_requests,
 		"%zu answers to %zu requests of the worker, %zu to come", worker_answers, worker_requests, later);
 }
 
-/* Who has a session has an export that is served, and the lease counts it. */
+/* Who has a session has an export that is served, or is settled for it, and the lease counts it. */
 static void check_sessions(void)
 {
 	for (const struct export *x = d->exports.first; x; x = x->next) {
-		uint32_t n = 0;
+		uint32_t n = 0, served = 0;
 
-		for (const struct session *s = d->sessions.first; s; s = s->next)
+		for (const struct session *s = d->sessions.first; s; s = s->next) {
 			n += s->x == x;
+			served += s->x == x && s->place != SESSION_KEPT;
+		}
 		promise(x->lease.sessions == n, "%u sessions of %s, and its lease says %u", n, x->conf.name, x->lease.sessions);
-		promise(n == 0 || x->state == EXPORT_READY, "%s has sessions and is %s", x->conf.name, export_state_name(x));
+		promise(n == 0 || x->state == EXPORT_READY || (served == 0 && x->state == EXPORT_SETTLING), "%s has sessions and is %s",
+			x->conf.name, export_state_name(x));
 		promise(x->state != EXPORT_READY || (x->backing && x->table), "%s is ready and has no file", x->conf.name);
 		for (const struct export *y = d->exports.first; y != x; y = y->next)
 			promise(x->state == EXPORT_DOWN || y->state == EXPORT_DOWN || strcmp(x->active_file, y->active_file) != 0,
@@ -200,7 +213,7 @@ void fake_control_close(unsigned client)
 /* Is it one that is to be answered, as common/broker.h has it?  *bad: it has no id, so it need not be. */
 static bool is_request(const void *bytes, size_t n, bool *bad)
 {
-	static const char *const events[] = { "ready", "drained", "log", "forgotten" };
+	static const char *const events[] = { "ready", "drained", "log", "forgotten", "resumed", "ended" };
 	json_t *o = json_loadb(bytes, n, 0, NULL);
 	const char *event = json_string_value(json_object_get(o, "event"));
 	bool known = false, is;
@@ -215,10 +228,16 @@ static bool is_request(const void *bytes, size_t n, bool *bad)
 
 void fake_worker_send(const void *bytes, size_t n, size_t nfds)
 {
-	int fds[FDMSG_FDS] = { 0 };
-	bool bad, request = is_request(bytes, n, &bad);
+	int pair[2], fds[FDMSG_FDS] = { 0 };
+	bool bad, request = is_request(bytes, n, &bad), sent;
 
-	if (bad || fake_worker_end < 0 || fdmsg_send(fake_worker_end, bytes, n, fds, nfds, NULL) < 0)
+	/* A client's socket, should it be one for that. */
+	promise(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0, "no socket pair");
+	fds[0] = pair[0];
+	sent = !bad && fake_worker_end >= 0 && fdmsg_send(fake_worker_end, bytes, n, fds, nfds, NULL) == 0;
+	close(pair[0]);
+	close(pair[1]);
+	if (!sent)
 		return;
 	worker_requests += request;
 	fake_run();
@@ -258,6 +277,10 @@ void fake_tick(bool late)
 {
 	for (struct export *x = d->exports.first; x && late; x = x->next)
 		x->forget_until_ms = 0;
+	for (struct waiting_open *w = d->sessions.opens; w && late; w = w->next)
+		w->until_ms = 0;
+	for (struct session *s = d->sessions.first; s && late; s = s->next)
+		s->resume_until_ms = 0;
 	ev_invoke(d->loop, &d->tick, EV_TIMER);
 }
 
@@ -332,6 +355,7 @@ static void bury(void)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);
 }
@@ -364,12 +388,9 @@ void fake_end(void)
 	if (fake_worker_end >= 0)
 		close(fake_worker_end);
 	fake_worker_end = -1;
-	while (d->sessions.first) {
-		struct session *s = d->sessions.first;
-
-		d->sessions.first = s->next;
-		free(s);
-	}
+	d->sessions.closing = true;
+	opens_worker_died(&d->sessions);
+	livesessions_end_all(&d->sessions);
 	while ((w = d->waits)) {
 		d->waits = w->next;
 		free(w);

@@ -110,12 +110,12 @@ void fake_jobs_drop(void)
 	}
 }
 
-pid_t spawn_worker(const struct conf_server *conf, const int *listen_fds, size_t nlisten, int sock, struct errbuf *e)
+pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
 {
 	promise(fake_worker_end < 0, "a second worker is started");
 	if (fake_spawn_refused)
 		return err_set(e, EAGAIN, "no process");
-	fake_worker_end = dup(sock);
+	fake_worker_end = dup(s->sock);
 	fcntl(fake_worker_end, F_SETFL, O_NONBLOCK);
 	return FAKE_WORKER_PID;
 }

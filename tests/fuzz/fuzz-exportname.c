@@ -6,6 +6,7 @@
 
 #include "common/exportname.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,11 +29,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	promise(strncmp(text, request.name, strlen(request.name)) == 0, "the name is not what was asked for");
 	promise(!strpbrk(request.name, "/?\n") && request.name[0] != '.', "a name that would leave its directory");
 	promise(strlen(request.client) <= CLIENT_ID_MAX && !strpbrk(request.client, " \t\n?&/%"), "a bad client id");
-	if (request.client[0])
-		promise(strlen(text) == strlen(request.name) + strlen("?client=") + strlen(request.client),
+	promise(request.slots <= EXPORT_SLOTS_MAX && (request.slots ? request.slot < request.slots && request.client[0] : !request.slot),
+		"a bad slot");
+	if (request.client[0]) {
+		char slot[32] = "";
+
+		if (request.slots)
+			snprintf(slot, sizeof(slot), "&slot=%u/%u", request.slot, request.slots);
+		promise(strlen(text) == strlen(request.name) + strlen("?client=") + strlen(request.client) + strlen(slot),
 			"something was left out");
-	else
+	} else {
 		promise(strcmp(text, request.name) == 0, "something was left out");
+	}
 	free(text);
 	return 0;
 }

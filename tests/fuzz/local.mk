@@ -15,7 +15,7 @@ FUZZ_TIME = 60
 fuzz_sanitize = address,undefined
 fuzz_cflags = -std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Wall -Wextra -Wshadow \
 	-Wno-missing-field-initializers -Wno-unused-parameter $(filter -Werror,$(WARN_CFLAGS))
-fuzz_cppflags = $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) -DNBDKIT_PATH='"$(NBDKIT_PROGRAM)"' $(CPPFLAGS) \
+fuzz_cppflags = $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) $(server_paths) $(CPPFLAGS) \
 	$(BLKID_CFLAGS) $(CRYPTO_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS) $(UUID_CFLAGS) $(XXHASH_CFLAGS)
 fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIBS) $(CRYPTO_LIBS) $(UUID_LIBS) \
 	$(BLKID_LIBS) -lpthread

@@ -24,10 +24,9 @@ allow_line() {
     if [ -n "$sanitizer" ] || [ "$(id -u)" != 0 ]; then echo "allow = memlock oom io-flusher"; fi
 }
 
-# requires_worker: skip unless nbdkit can load the plugin here.
+# requires_worker: skip unless what serves (ENGINE, see tests/functions.sh) can run here.
 requires_worker() {
-    requires nbdkit --version
-    requires test -e "$builddir/.libs/nbdkit-swap-plugin.so"
+    requires_engine
 }
 
 # requires_backing: skip unless $tmp is on a file system that can hold backing files.
@@ -43,7 +42,8 @@ server_lines=
 make_conf() {
     {
         printf '[server]\nlisten = unix:%s/nbd.sock\ncontrol = %s/control\n' "$tmp" "$tmp"
-        printf 'plugin = %s\nstop-timeout = 5\n' "$builddir/.libs/nbdkit-swap-plugin.so"
+        printf 'stop-timeout = 5\n'
+        engine_lines
         allow_line
         printf '%s\n' "$server_lines"
         printf '[defaults]\nfile = %s/%%n.swap\nsize = 4M\n' "$tmp"
@@ -55,6 +55,7 @@ make_conf() {
 start_server() {
     launch_server
     wait_until 60 worker_ready
+    is_engine "$(readlink "/proc/$(worker_pid)/exe")"
 }
 
 launch_server() {
@@ -80,7 +81,7 @@ field() { ctl status --json | jq -r "$1"; }
 
 worker_pid() { field .worker.pid; }
 
-show_log() { sed 's/^/log: /' "$log"; }
+show_log() { tail -n 200 "$log" | sed 's/^/log: /'; }
 
 # wait_server: its exit status, once it has ended.
 wait_server() {

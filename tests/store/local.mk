@@ -31,6 +31,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-session-end \
 	tests/store/test-settle \
 	tests/store/test-table \
+	tests/store/test-take-over \
 	tests/store/test-trailer
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
@@ -64,6 +65,7 @@ tests_store_test_seal_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS) -lpthread
 tests_store_test_sealed_file_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
 tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
+tests_store_test_take_over_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 

@@ -58,30 +58,11 @@ static void unknown_file_system_is_named(void **state)
 	close(fd);
 }
 
-static void no_barrier_is_said(void **state)
-{
-	struct errbuf e = { .code = 0 };
-	struct backend b = { .kind = BACKEND_SMB, .name = "smb3.1.1" };
-	int fd = scratch_file(PAGE_BYTES);
-
-	(void)state;
-	assert_int_equal(backend_barrier(&b, fd, "f", &e), -1);
-	assert_int_equal(e.code, ENOTSUP);
-	b.kind = BACKEND_BTRFS;
-	assert_int_equal(backend_barrier(&b, fd, "f", &e), -1);
-	b.kind = BACKEND_BLOCKDEV;
-	assert_int_equal(backend_barrier(&b, fd, "f", &e), -1);
-	b.kind = BACKEND_TMPFS;
-	assert_int_equal(backend_barrier(&b, fd, "f", &e), 0);
-	close(fd);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options),
 		cmocka_unit_test(unknown_file_system_is_named),
-		cmocka_unit_test(no_barrier_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@ EXTRA_DIST += tests/vm/vm.sh tests/vm/kernel.sh tests/vm/mkinitramfs.sh tests/vm
 	tests/vm/product.sh tests/vm/dm.sh
 CLEANFILES += tests/vm/.lock
 
-check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/nbdmodel tests/vm/swapload tests/vm/vmctl
+check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/nbdmodel tests/vm/orphan tests/vm/swapload tests/vm/vmctl
 tests_vm_agent_SOURCES = tests/vm/agent.c tests/vm/wire.h
 tests_vm_agent_CFLAGS = $(AM_CFLAGS)
 tests_vm_memhog_SOURCES = tests/vm/memhog.c
@@ -13,6 +13,7 @@ tests_vm_memhog_CFLAGS = $(AM_CFLAGS)
 tests_vm_nbdmodel_SOURCES = tests/vm/nbdmodel.c
 tests_vm_nbdmodel_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
 tests_vm_nbdmodel_LDADD = $(LIBNBD_LIBS)
+tests_vm_orphan_LDADD = libstore.la
 tests_vm_swapload_SOURCES = tests/vm/swapload.c
 tests_vm_swapload_CFLAGS = $(AM_CFLAGS) -O2
 tests_vm_vmctl_SOURCES = tests/vm/vmctl.c tests/vm/wire.h
@@ -26,7 +27,8 @@ endif
 TESTS += tests/vm/test-swapload.sh
 EXTRA_DIST += tests/vm/test-swapload.sh
 
-VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh \
+VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-local-nbdkit.sh \
+	tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh \
 	tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS)

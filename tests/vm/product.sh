@@ -14,7 +14,7 @@ swap_configure() {
     local name=$1
     shift
     {
-        printf '%s\n' '[server]' 'listen = 0.0.0.0:10809' 'control = /run/nbdswapd.sock' "plugin = $plugin"
+        printf '%s\n' '[server]' 'listen = 0.0.0.0:10809' 'control = /run/nbdswapd.sock' "$(engine_lines)"
         printf '%s\n' "$@"
     } | vm_put "$name" /etc/nbdswapd.conf 600
 }
@@ -50,6 +50,7 @@ swap_serve() {
     kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended"
     jq -e '[.exports[].state] | all(. == "ready")' "$tmp/status" >"$tmp/out" ||
         fail "not ready: $(jq -c '.exports[] | select(.state != "ready") | {name, state, error}' "$tmp/status")"
+    is_engine "$(vm_run "$1" 60 "readlink /proc/$(jq .worker.pid "$tmp/status")/exe")"
 }
 
 # swap_serve_end: SIGTERM, and the daemon must end in order.

@@ -23,7 +23,7 @@ vmstat() {
         END { print n[\"stalls\"], n[\"scanned\"], n[\"killed\"] }' /proc/vmstat"
 }
 processes() {
-    vm_run server 120 'pgrep -x nbdswapd; pgrep -x nbdkit'
+    vm_run server 120 'pgrep -x nbdswapd; pgrep -x nbdkit; pgrep -x nbdswap-engine; true'
 }
 before_processes=$(processes)
 read -r stalls scanned _ < <(vmstat)

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/livesessions.h"
+
+#include "server/engine/sessmem.h"
+#include "server/jsontext.h"
+#include "server/log.h"
+#include "server/sessions.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int64_t now_ms(void)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	return now.ms;
+}
+
+struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory)
+{
+	struct session *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		abort();
+	i->id = ++s->last_id;
+	i->x = x;
+	snprintf(i->client, sizeof(i->client), "%s", client);
+	snprintf(i->peer, sizeof(i->peer), "%s", peer);
+	i->since = time(NULL);
+	i->activation = backing_activation(x->backing);
+	i->sock = sock;
+	i->memory = memory;
+	i->next = s->first;
+	s->first = i;
+	return i;
+}
+
+/* Has its transmission begun?  Until then the worker may still answer its client that it cannot be had. */
+static bool begun(const struct session *i)
+{
+	uint32_t value = 0;
+
+	return i->memory >= 0 && pread(i->memory, &value, sizeof(value), offsetof(struct sess_mem, begun)) == sizeof(value) && value;
+}
+
+void session_shut(const struct session *i)
+{
+	if (i->sock >= 0)
+		shutdown(i->sock, SHUT_RDWR);
+}
+
+void session_end(struct sessions *s, struct session *i, bool cut)
+{
+	struct export *x = i->x;
+	struct lease_clock now;
+	struct session **p;
+
+	for (p = &s->first; *p != i; p = &(*p)->next)
+		;
+	*p = i->next;
+	if (cut || begun(i))
+		session_shut(i);
+	if (i->sock >= 0)
+		close(i->sock);
+	if (i->memory >= 0)
+		close(i->memory);
+	free(i);
+	lease_clock_now(&now);
+	if (cut)
+		lease_lose(&x->lease, &now, SESSIONS_KEEP_MS);
+	else
+		lease_close(&x->lease);
+	if (x->removed && !sessions_held(x) && x->state == EXPORT_READY)
+		sessions_release(s, x);
+}
+
+/* Ends one that cannot go on, and says so. */
+static void lose(struct sessions *s, struct session *i, const char *why)
+{
+	log_line(LOG_ERROR, "export %s: session %llu of %s (%s) is cut: %s", i->x->conf.name, (unsigned long long)i->id, i->client,
+		 i->peer, why);
+	s->resumption.lost++;
+	session_end(s, i, true);
+}
+
+/* Is nobody left who waits for a worker? */
+static void see_whether_all_are_back(struct sessions *s)
+{
+	struct resumption *r = &s->resumption;
+
+	if (!r->under_way)
+		return;
+	for (const struct session *i = s->first; i; i = i->next)
+		if (i->place != SESSION_SERVED)
+			return;
+	r->under_way = false;
+	r->ms = now_ms() - r->since_ms;
+	log_line(r->lost ? LOG_WARN : LOG_NOTE, "%u sessions go on, %u were cut; the pause was %lld ms", r->resumed, r->lost,
+		 (long long)r->ms);
+}
+
+void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
+{
+	struct resumption *r = &s->resumption;
+
+	for (struct session *i = s->first, *next; i; i = next) {
+		next = i->next;
+		/* One that is still being negotiated is cut as by any server that ends: nothing has been asked of it. */
+		if (s->closing || i->ending || i->sock < 0 || !begun(i)) {
+			session_end(s, i, true);
+			continue;
+		}
+		i->place = SESSION_KEPT;
+		if (!r->under_way) /* else the worker before had not yet taken them all */
+			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
+	}
+	r->blame = !end->killed && !end->drained;
+}
+
+static void send_resume(struct sessions *s, struct session *i)
+{
+	struct export *x = i->x;
+	int fds[5] = { i->sock, i->memory, backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
+	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
+				x->conf.name, "size", (json_int_t)backing_data_size(x->backing), "backend",
+				backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing)), "reserve", x->reserve,
+				"peer", json_text(i->peer), "blame", s->resumption.blame);
+
+	i->place = SESSION_RESUMING;
+	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;
+	x->used = true;
+	worker_send(s->worker, msg, fds, fds[4] >= 0 ? 5 : 4);
+}
+
+void livesessions_resume(struct sessions *s)
+{
+	unsigned under_way = 0;
+
+	if (s->worker->sup.state != WORKER_READY || s->closing)
+		return;
+	for (const struct session *i = s->first; i; i = i->next)
+		under_way += i->place == SESSION_RESUMING;
+	for (struct session *i = s->first, *next; i && under_way < SESSIONS_RESUME_WINDOW; i = next) {
+		next = i->next;
+		if (i->place != SESSION_KEPT || i->x->state != EXPORT_READY)
+			continue;
+		/* What it read before may be gone, and what it wrote: its client is to hear of the new generation. */
+		if (i->activation != backing_activation(i->x->backing)) {
+			lose(s, i, "the content of its export was lost and began anew");
+			continue;
+		}
+		send_resume(s, i);
+		under_way++;
+	}
+	see_whether_all_are_back(s);
+}
+
+void livesessions_resumed(struct sessions *s, const json_t *msg)
+{
+	uint64_t id = (uint64_t)json_integer_value(json_object_get(msg, "session"));
+	const char *error = json_string_value(json_object_get(msg, "error"));
+	bool ok = json_is_true(json_object_get(msg, "ok"));
+	struct session *i = sessions_find(s, id);
+
+	if (!i && ok) /* nobody waited for it so long */
+		worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)id), NULL, 0);
+	if (!i || i->place != SESSION_RESUMING)
+		return;
+	if (ok) {
+		i->place = SESSION_SERVED;
+		s->resumption.resumed++;
+	} else {
+		lose(s, i, error ? error : "the worker did not say why");
+	}
+	livesessions_resume(s);
+}
+
+static bool socket_ended(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
+}
+
+void livesessions_tick(struct sessions *s)
+{
+	int64_t now = now_ms();
+
+	for (struct session *i = s->first, *next; i; i = next) {
+		next = i->next;
+		if (i->place == SESSION_KEPT && socket_ended(i->sock))
+			lose(s, i, "its client closed the connection while no worker served it");
+		else if (i->place == SESSION_RESUMING && now >= i->resume_until_ms)
+			lose(s, i, "the worker does not go on with it");
+	}
+	see_whether_all_are_back(s);
+}
+
+void livesessions_end_all(struct sessions *s)
+{
+	while (s->first)
+		session_end(s, s->first, true);
+}
+
+const char *session_state_name(const struct session *i)
+{
+	static const char *const names[] = {
+		[SESSION_SERVED] = "served", [SESSION_KEPT] = "kept", [SESSION_RESUMING] = "resuming",
+	};
+
+	return i->ending ? "ending" : names[i->place];
+}

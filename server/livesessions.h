@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sessions, and how they outlive the worker that serves them.
+ *
+ * Of a live session the daemon keeps a duplicate of the client's socket and the session's memory (server/engine/sessmem.h).  When the
+ * worker ends, such a session stays, with its lease, and its client notices nothing but a pause; the next worker gets it back as soon as it
+ * is ready and the export is settled:
+ *
+ *   served --worker ended--> kept --resume sent--> resuming --resumed--> served
+ *                             ^                        |
+ *                             +-----worker ended-------+--not ok: the socket is shut down, the session is over
+ *
+ * Nothing but the socket's own end ends a session that is kept.  Sessions that are not live end with their worker.  All on the loop's thread.
+ */
+#ifndef NBDSWAP_LIVESESSIONS_H
+#define NBDSWAP_LIVESESSIONS_H
+
+#include "common/exportname.h"
+#include "server/exports.h"
+#include "server/worker.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+struct sessions;
+
+/* A client whose session was cut, and that did not end it itself, finds its export free for so long. */
+#define SESSIONS_KEEP_MS 15000
+
+/* A worker is given so long to go on with a session; then that is cut. */
+#define SESSIONS_RESUME_MS 30000
+
+/* So many are handed down at once: what the worker has not taken lies in its socket, with all its descriptors. */
+#define SESSIONS_RESUME_WINDOW 16
+
+enum session_place {
+	SESSION_SERVED,	  /* by the present worker */
+	SESSION_KEPT,	  /* its worker has ended */
+	SESSION_RESUMING, /* the present worker has it and has not answered */
+};
+
+struct session {
+	struct session *next;
+	uint64_t id;
+	struct export *x;
+	char client[LEASE_HOLDER_MAX]; /* the lease's holder */
+	char peer[LEASE_HOLDER_MAX];   /* "ADDR:PORT" */
+	unsigned slot, slots;	       /* as in struct export_request */
+	time_t since;
+	uint64_t activation; /* of its export: it goes on with no other */
+	enum session_place place;
+	int64_t resume_until_ms; /* of RESUMING */
+	bool ending;	     /* the worker was told to end it, and */
+	bool over;	     /* it has: the session only waits to be closed */
+	int sock, memory;    /* of a live one; else -1 */
+};
+
+/* How the last resuming went, or goes. */
+struct resumption {
+	bool under_way;
+	bool blame; /* the worker did not end by SIGKILL */
+	int64_t since_ms;
+	unsigned resumed, lost;
+	int64_t ms; /* it took, once it is over; -1: there has been none */
+};
+
+/* Adds a session on an export to which its client has the lease.  sock (-1: it is not live) and memory are taken over. */
+struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory);
+
+/* The client's connection ends here: shutdown(2), for others have the socket too. */
+void session_shut(const struct session *i);
+
+/* Ends one: its client left (it was closed), or was cut; then the lease is kept for a while. */
+void session_end(struct sessions *s, struct session *i, bool cut);
+
+/* The worker has been reaped. */
+void livesessions_worker_died(struct sessions *s, const struct worker_end *end);
+
+/* Hands down what can be: after ready, when an export was settled, when a session was resumed. */
+void livesessions_resume(struct sessions *s);
+
+/* The worker's event. */
+void livesessions_resumed(struct sessions *s, const json_t *msg);
+
+/* Once a second: sockets that ended while nobody serves them, workers that do not answer. */
+void livesessions_tick(struct sessions *s);
+
+/* All of them, when the daemon ends. */
+void livesessions_end_all(struct sessions *s);
+
+const char *session_state_name(const struct session *i); /* "served" */
+
+#endif

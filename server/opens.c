@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/opens.h"
+
+#include "common/exportname.h"
+#include "server/engine/sessmem.h"
+#include "server/jsontext.h"
+#include "server/log.h"
+#include "server/sessions.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What is asked for, taken apart. */
+struct asked {
+	json_int_t id;
+	const char *peer;
+	struct export_request name;
+	char holder[LEASE_HOLDER_MAX];
+	bool live;
+};
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static int take_apart(const json_t *msg, int sock, struct asked *out, struct errbuf *e)
+{
+	const char *text = json_string_value(json_object_get(msg, "export"));
+	int type;
+	socklen_t n = sizeof(type);
+
+	out->id = json_integer_value(json_object_get(msg, "id"));
+	out->peer = json_string_value(json_object_get(msg, "peer"));
+	out->live = json_is_true(json_object_get(msg, "live"));
+	if (!text || !out->peer)
+		return err_set(e, EINVAL, "open needs export and peer");
+	if (out->live && (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_STREAM))
+		return err_set(e, EINVAL, "open: a live session needs its client's socket");
+	if (export_request_parse(text, &out->name, e) < 0)
+		return -1;
+	return lease_holder(out->name.client, out->peer, out->holder, e);
+}
+
+/* The export, if clients may have it just now.  Whether this one may, its lease says. */
+static struct export *find_open(struct sessions *s, const char *name, struct errbuf *e)
+{
+	struct export *x = exports_find(s->exports, name);
+
+	if (s->closing) {
+		err_set(e, ESHUTDOWN, "the server is stopping");
+		return NULL;
+	}
+	if (!x || (x->removed && !sessions_held(x))) {
+		err_set(e, ENOENT, "there is no export \"%.64s\" here; nbdinfo --list shows those there are", name);
+		return NULL;
+	}
+	return export_refusal(x, e) < 0 ? NULL : x;
+}
+
+/* The client's earlier session in the slot that it asks for. */
+static struct session *in_slot(const struct sessions *s, const struct export *x, const struct asked *a)
+{
+	for (struct session *i = s->first; i && a->name.slots; i = i->next)
+		if (i->x == x && i->slots && i->slot == a->name.slot && !i->over && strcmp(i->client, a->holder) == 0)
+			return i;
+	return NULL;
+}
+
+static void wait_for_end(struct sessions *s, struct session *i, const json_t *msg, int sock)
+{
+	struct waiting_open *w = calloc(1, sizeof(*w)), **p;
+	struct lease_clock now;
+
+	if (!w)
+		abort();
+	lease_clock_now(&now);
+	w->msg = json_incref((json_t *)msg);
+	w->sock = sock;
+	w->awaits = i->id;
+	w->until_ms = now.ms + OPENS_WAIT_MS;
+	for (p = &s->opens; *p; p = &(*p)->next)
+		;
+	*p = w;
+	if (i->ending)
+		return;
+	i->ending = true;
+	log_line(LOG_NOTE, "export %s: session %llu ends, for its client connects anew", i->x->conf.name, (unsigned long long)i->id);
+	worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)i->id), NULL, 0);
+}
+
+/* The memory of a live session, with a place in the pool for its export.  -1 with *e. */
+static int make_memory(struct sessions *s, struct export *x, struct errbuf *e)
+{
+	if (x->reserve < 0)
+		x->reserve = poolmem_take(s->exports->pool, e);
+	return x->reserve < 0 ? -1 : sessmem_make(e);
+}
+
+static void answer(struct sessions *s, json_int_t id, const struct session *i)
+{
+	struct export *x = i->x;
+	int fds[4] = { backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
+	size_t nfds = 2 + (fds[2] >= 0);
+	json_t *o = json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o}", "id", id, "ok", 1, "session", (json_int_t)i->id, "name", x->conf.name,
+			      "size", (json_int_t)backing_data_size(x->backing), "backend", backing_backend(x->backing)->name, "path",
+			      json_text(backing_path(x->backing)));
+
+	if (i->memory >= 0) {
+		json_object_set_new(o, "reserve", json_integer(x->reserve));
+		fds[nfds++] = i->memory;
+	}
+	worker_send(s->worker, o, fds, nfds);
+}
+
+/* 0: answered, or waits; -1 with *e: to be refused, and sock is still the caller's. */
+static int try_open(struct sessions *s, const json_t *msg, int sock, struct errbuf *e)
+{
+	struct asked a = { .id = 0 };
+	struct session *before, *i;
+	struct lease_clock now;
+	struct export *x;
+	int memory = -1;
+
+	if (take_apart(msg, sock, &a, e) < 0)
+		return -1;
+	x = find_open(s, a.name.name, e);
+	if (!x)
+		return -1;
+	before = in_slot(s, x, &a);
+	if (before && before->place != SESSION_KEPT) {
+		wait_for_end(s, before, msg, sock);
+		return 0;
+	}
+	if (a.live && (memory = make_memory(s, x, e)) < 0)
+		return -1;
+	lease_clock_now(&now);
+	if (lease_open(&x->lease, x->conf.name, a.holder, a.peer, &now, e) < 0) {
+		close_if_open(memory);
+		return -1;
+	}
+	if (before) /* it has no worker, so that nothing of it can come any more */
+		session_end(s, before, true);
+	if (!a.live)
+		close_if_open(sock);
+	i = session_add(s, x, a.holder, a.peer, a.live ? sock : -1, memory);
+	i->slot = a.name.slot;
+	i->slots = a.name.slots;
+	x->used = true;
+	log_line(LOG_NOTE, "export %s: session %llu of %s from %s", x->conf.name, (unsigned long long)i->id, i->client, a.peer);
+	answer(s, a.id, i);
+	return 0;
+}
+
+static void refuse(struct sessions *s, const json_t *msg, const struct errbuf *e)
+{
+	const char *peer = json_string_value(json_object_get(msg, "peer"));
+
+	log_line(LOG_WARN, "refused to %s: %s", peer ? peer : "a client", e->text);
+	worker_send(s->worker, json_pack("{s:I, s:b, s:b, s:o}", "id", json_integer_value(json_object_get(msg, "id")), "ok", 0, "again",
+					 e->code == EAGAIN, "error", json_text(e->text)), NULL, 0);
+}
+
+void opens_request(struct sessions *s, const json_t *msg, int sock)
+{
+	struct errbuf e;
+
+	if (try_open(s, msg, sock, &e) == 0)
+		return;
+	close_if_open(sock);
+	refuse(s, msg, &e);
+}
+
+static void drop(struct waiting_open *w)
+{
+	json_decref(w->msg);
+	free(w);
+}
+
+void opens_session_ended(struct sessions *s, uint64_t session)
+{
+	struct waiting_open *all = s->opens;
+
+	/* Those whose turn it is may wait again, for each other. */
+	s->opens = NULL;
+	while (all) {
+		struct waiting_open *w = all, **p;
+
+		all = w->next;
+		if (w->awaits == session) {
+			opens_request(s, w->msg, w->sock);
+			drop(w);
+			continue;
+		}
+		w->next = NULL;
+		for (p = &s->opens; *p; p = &(*p)->next)
+			;
+		*p = w;
+	}
+}
+
+void opens_worker_died(struct sessions *s)
+{
+	while (s->opens) {
+		struct waiting_open *w = s->opens;
+
+		s->opens = w->next;
+		close_if_open(w->sock);
+		drop(w);
+	}
+}
+
+void opens_tick(struct sessions *s)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	for (struct waiting_open **p = &s->opens; *p;) {
+		struct waiting_open *w = *p;
+		struct errbuf e;
+
+		if (now.ms < w->until_ms) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		close_if_open(w->sock);
+		err_set(&e, EAGAIN, "the earlier connection in its slot has not ended yet; try again later");
+		refuse(s, w->msg, &e);
+		drop(w);
+	}
+}

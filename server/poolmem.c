@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/poolmem.h"
+
+#include "server/conffile.h"
+#include "server/engine/buffers.h"
+#include "store/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK_BYTES ((uint64_t)BUFFERS_BLOCK_PAGES * PAGE_BYTES)
+#define RESERVE_BYTES ((uint64_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES)
+
+/* Those that have left the configuration may still be held by clients. */
+#define RESERVES_MAX (2 * CONF_EXPORTS_MAX)
+
+struct poolmem {
+	int fd;
+	uint64_t common;
+	bool taken[RESERVES_MAX];
+};
+
+struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e)
+{
+	struct poolmem *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		err_set(e, ENOMEM, "no memory");
+		return NULL;
+	}
+	p->common = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+	p->fd = memfd_create("nbdswap-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* A worker that finds less of it than was there would die of it. */
+	if (p->fd < 0 || ftruncate(p->fd, (off_t)p->common) < 0 || fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+		err_errno(e, "the memory of the pool");
+		poolmem_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+void poolmem_free(struct poolmem *p)
+{
+	if (!p)
+		return;
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p);
+}
+
+int poolmem_fd(const struct poolmem *p)
+{
+	return p->fd;
+}
+
+uint64_t poolmem_common(const struct poolmem *p)
+{
+	return p->common;
+}
+
+int poolmem_take(struct poolmem *p, struct errbuf *e)
+{
+	struct stat st;
+	off_t end;
+	int i;
+
+	for (i = 0; i < RESERVES_MAX && p->taken[i]; i++)
+		;
+	if (i == RESERVES_MAX)
+		return err_set(e, ENOSPC, "no more than %d exports can have buffers of their own", RESERVES_MAX);
+	end = (off_t)(p->common + (uint64_t)(i + 1) * RESERVE_BYTES);
+	if (fstat(p->fd, &st) < 0 || (st.st_size < end && ftruncate(p->fd, end) < 0))
+		return err_errno(e, "the memory of the pool");
+	p->taken[i] = true;
+	return i;
+}
+
+void poolmem_give(struct poolmem *p, int index)
+{
+	p->taken[index] = false;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The memory of the native engine's buffers (server/engine/buffers.h), which outlives it: one memfd with the part common to all exports and
+ * behind it a reserve for each export that the engine serves.  On the loop's thread.
+ */
+#ifndef NBDSWAP_POOLMEM_H
+#define NBDSWAP_POOLMEM_H
+
+#include "common/errbuf.h"
+
+#include <stdint.h>
+
+struct poolmem;
+
+/* With a common part of at least so many bytes, in whole blocks.  Cannot shrink.  NULL with *e. */
+struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e);
+void poolmem_free(struct poolmem *p); /* NULL is fine */
+
+int poolmem_fd(const struct poolmem *p);	 /* borrowed */
+uint64_t poolmem_common(const struct poolmem *p); /* bytes */
+
+/* Gives out a reserve, for which there is room in the memfd then: its index, or -1 with *e. */
+int poolmem_take(struct poolmem *p, struct errbuf *e);
+
+/* Takes it back; no worker may use it any more. */
+void poolmem_give(struct poolmem *p, int index);
+
+#endif

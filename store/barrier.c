@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "store/barrier.h"
+
+#include "common/cleanup.h"
+#include "store/cifsfiles.h"
+#include "store/lock.h"
+#include "store/open.h"
+#include "store/page.h"
+#include "store/sys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static bool has_own_description(const struct backend *b)
+{
+	return b->kind == BACKEND_BTRFS || b->kind == BACKEND_BLOCKDEV;
+}
+
+int barrier_worker_fd(const struct backend *b, int fd)
+{
+	CLEANUP_CLOSE int own = has_own_description(b) ? reopen_same(fd) : -1;
+
+	if (own < 0 || lock_presence(own) < 0)
+		return -1;
+	return steal_fd(&own);
+}
+
+static int by_description(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
+{
+	if (*worker_fd < 0)
+		return err_set(e, ENOTSUP, "%s: on %s the writes of a dead worker can be waited for only where it had a description of its"
+			       " own, and none could be opened", path, b->name);
+	close(steal_fd(worker_fd));
+	if (lock_await_absence(fd) < 0)
+		return err_errno(e, "%s: cannot wait for outstanding writes", path);
+	*worker_fd = barrier_worker_fd(b, fd);
+	return 0;
+}
+
+static int by_buffered_read(int fd, const char *path, struct errbuf *e)
+{
+	CLEANUP_CLOSE int buffered = reopen_buffered(fd);
+	char byte;
+
+	if (buffered < 0 || sys_pread(POINT_BARRIER, buffered, &byte, 1, 0) != 1)
+		return err_errno(e, "%s: cannot wait for outstanding writes", path);
+	return 0;
+}
+
+static int by_fallocate(int fd, const char *path, struct errbuf *e)
+{
+	if (sys_fallocate(POINT_BARRIER_ALLOCATE, fd, 0, 0, PAGE_BYTES) < 0)
+		return err_errno(e, "%s: cannot wait for outstanding writes", path);
+	return 0;
+}
+
+#define CIFS_LOOK_MS 20
+
+/* Of the list a look is enough in which nothing is under way: what the dead worker submitted was there before the first. */
+static int by_open_files(const char *path, struct errbuf *e)
+{
+	const struct timespec again = { .tv_nsec = CIFS_LOOK_MS * 1000000L };
+	const char *slash = strrchr(path, '/');
+
+	for (;;) {
+		CLEANUP_FCLOSE FILE *f = fopen("/proc/fs/cifs/open_files", "re");
+		int busy = f ? cifsfiles_busy(f, slash ? slash + 1 : path) : -1;
+
+		if (busy == 0)
+			return 0;
+		if (busy < 0)
+			return err_set(e, ENOTSUP, "%s: /proc/fs/cifs/open_files does not tell when the writes of a dead worker have"
+				       " ended", path);
+		nanosleep(&again, NULL);
+	}
+}
+
+int backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
+{
+	struct errbuf mine;
+
+	if (!e)
+		e = &mine;
+	switch (b->kind) {
+	case BACKEND_EXT4:
+	case BACKEND_XFS:
+		return by_fallocate(fd, path, e);
+	case BACKEND_NFS:
+		return by_buffered_read(fd, path, e);
+	case BACKEND_TMPFS:
+		return 0;
+	case BACKEND_BTRFS:
+	case BACKEND_BLOCKDEV:
+		return by_description(b, fd, worker_fd, path, e);
+	case BACKEND_SMB:
+		return by_open_files(path, e);
+	}
+	return err_set(e, ENOTSUP, "%s: on %s nothing tells when the writes of a dead worker have ended", path, b->name);
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sessions that outlive their worker: the socket's account, the checking client, kills.
+ENGINE_RESUME_TESTS = \
+	tests/engine/test-resume-streams \
+	tests/engine/test-tcp-account
+check_PROGRAMS += $(ENGINE_RESUME_TESTS)
+TESTS += $(ENGINE_RESUME_TESTS)
+LONG_TESTS += tests/engine/test-resume-streams
+tests_engine_test_resume_streams_SOURCES = tests/engine/test-resume-streams.c tests/engine/tcppair.c tests/engine/tcppair.h
+tests_engine_test_resume_streams_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
+tests_engine_test_resume_streams_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS)
+tests_engine_test_tcp_account_SOURCES = tests/engine/test-tcp-account.c tests/engine/tcppair.c tests/engine/tcppair.h
+tests_engine_test_tcp_account_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_tcp_account_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
+tests_engine_test_tcp_account_LDADD = libengine.la $(CMOCKA_LIBS)
+
+# The checking client, its model, and a server that lies to it.
+check_PROGRAMS += tests/engine/nbdcheck tests/engine/test-pagemodel
+TESTS += tests/engine/test-pagemodel
+tests_engine_nbdcheck_SOURCES = tests/engine/nbdcheck.c tests/engine/checkconn.c tests/engine/checkconn.h \
+	tests/engine/pagemodel.c tests/engine/pagemodel.h
+tests_engine_nbdcheck_CFLAGS = $(AM_CFLAGS) -O2
+tests_engine_test_pagemodel_SOURCES = tests/engine/test-pagemodel.c tests/engine/pagemodel.c tests/engine/pagemodel.h
+tests_engine_test_pagemodel_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_pagemodel_LDADD = $(CMOCKA_LIBS)
+check_PROGRAMS += tests/engine/nbdlie
+tests_engine_nbdlie_SOURCES = tests/engine/nbdlie.c
+tests_engine_nbdlie_CFLAGS = $(AM_CFLAGS)
+tests_engine_nbdlie_LDADD = -lpthread
+
+ENGINE_RESUME_SHELL_TESTS = \
+	tests/engine/test-nbdcheck-finds-lies.sh
+TESTS += $(ENGINE_RESUME_SHELL_TESTS)
+EXTRA_DIST += $(ENGINE_RESUME_SHELL_TESTS)
