@@ -130,6 +130,14 @@ static inline unsigned file_of_export(const struct mover *m, unsigned i)
 	return 1 + m->o.sessions + i;
 }
 
+/* The fixed buffers: the common part, then the exports' reserves. */
+#define BUFFER_OF_COMMON 0
+
+static inline unsigned buffer_of_export(unsigned place)
+{
+	return 1 + place;
+}
+
 static inline void *tagged(void *p, enum completion of)
 {
 	return (void *)((uintptr_t)p | of);
