@@ -17,7 +17,7 @@
 
 #define REPLIES_AT_ONCE 64u /* replies in one sendmsg */
 #define TASKS_COMMON 512u
-#define MOUNTS 64u
+#define MOUNTS 16u
 #define TASKS_OWN 8u /* that each export is sure to have */
 
 /* Completions of the ring carry a pointer, and in its low bits what they are of. */
@@ -37,7 +37,9 @@ struct task {
 	struct submitter_job job;
 };
 
-/* A file system where submission may block.  Known to those who add and remove exports. */
+/* A file system where submission may block.  Known to those who add and remove exports.  The submitter is made at the start and stays, its thread
+ * from its first use on: what a thread waits for on a mount that is stuck must not be waited for by others.
+ */
 struct mount {
 	dev_t dev;
 	unsigned users; /* exports; 0: unused */
