@@ -5,6 +5,7 @@
 #include "server/engine/mover_priv.h"
 
 #include "store/page.h"
+#include "store/sys.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -83,7 +84,12 @@ static void submit_io(struct task *t)
 	bool write = rw->op == RW_WRITE;
 	struct io_uring_sqe *sqe;
 	int file = (int)file_of_export(x->m, x->place);
+	int refused = sys_refused(write ? POINT_RW_WRITE : POINT_RW_READ);
 
+	if (refused) {
+		task_completed(t, -refused);
+		return;
+	}
 	if (x->mount) {
 		put_to_submitter(t, write ? SUBMIT_WRITE : SUBMIT_READ);
 		return;
@@ -111,9 +117,15 @@ static void submit_sync(struct task *t)
 {
 	struct mover_export *x = t->s->x;
 	struct io_uring_sqe *sqe;
+	int refused;
 
 	if (!flush_begin(&t->flush, x->store)) {
 		finish(t, NBD_EIO);
+		return;
+	}
+	refused = sys_refused(POINT_RW_SYNC);
+	if (refused) {
+		task_completed(t, -refused);
 		return;
 	}
 	if (x->mount) {
