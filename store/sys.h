@@ -52,19 +52,6 @@
 #define SYS_CALL_FD(point, call) (call)
 #endif
 
-/* For I/O that is submitted, not called: the error (an errno value) that is its result in place of it; 0: it is to be submitted. */
-static inline int sys_refused(enum sys_point point)
-{
-#ifdef NBDSWAP_FAULTS
-	struct fault f;
-
-	return fault_before(point, &f) || !fault_after(&f) ? 0 : errno;
-#else
-	(void)point;
-	return 0;
-#endif
-}
-
 static inline ssize_t sys_preadv(enum sys_point point, int fd, const struct iovec *iov, int count, off_t at)
 {
 #ifdef NBDSWAP_FAULTS

@@ -29,7 +29,6 @@ enum { FOR_READS, FOR_ALL }; /* the halves of a reserve */
 struct buffers_share {
 	struct buffers *b;
 	unsigned char *memory;
-	uint32_t reserve;
 	uint32_t first; /* page number of the reserve's first page */
 	uint64_t free[2];
 	uint32_t common; /* pages held of the common part */
@@ -116,7 +115,6 @@ struct buffers_share *buffers_join(struct buffers *b, uint32_t reserve, struct e
 		return NULL;
 	}
 	s->b = b;
-	s->reserve = reserve;
 	s->first = b->common_pages + reserve * BUFFERS_RESERVE_PAGES;
 	s->free[FOR_READS] = s->free[FOR_ALL] = ~UINT64_C(0);
 	s->memory = map_at(b->fd, (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES, (off_t)s->first * PAGE_BYTES, b->allow_unlocked, e);
@@ -214,9 +212,9 @@ void *buffers_at(const struct buffers_share *s, uint32_t first)
 					  : s->memory + (size_t)(first - s->first) * PAGE_BYTES;
 }
 
-uint32_t buffers_index(const struct buffers_share *s, uint32_t first)
+bool buffers_is_common(const struct buffers_share *s, uint32_t first)
 {
-	return first < s->b->common_pages ? 0 : s->reserve + 1;
+	return first < s->b->common_pages;
 }
 
 struct iovec buffers_common(const struct buffers *b)

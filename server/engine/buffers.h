@@ -43,8 +43,7 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
 
 void *buffers_at(const struct buffers_share *s, uint32_t first);
 
-/* As registered with a ring: the common part has index 0, a reserve its number + 1. */
-uint32_t buffers_index(const struct buffers_share *s, uint32_t first);
+bool buffers_is_common(const struct buffers_share *s, uint32_t first); /* else it is of the reserve */
 struct iovec buffers_common(const struct buffers *b);
 struct iovec buffers_reserve(const struct buffers_share *s);
 

@@ -66,7 +66,9 @@ static int add_export(struct mover *m, struct mover_export *x, struct errbuf *e)
 		m->submitter[x->mount - m->mount] = x->mount->submitter;
 	if (ring_set_file(&m->ring, file_of_export(m, x->place), x->fd, e) < 0)
 		return -1;
-	return ring_set_buffer(&m->ring, 1 + x->place, buffers_reserve(x->share), e);
+	/* Without a registered buffer it goes too: each request then has the kernel find its pages. */
+	x->registered = m->registered && ring_set_buffer(&m->ring, buffer_of_export(x->place), buffers_reserve(x->share), e) == 0;
+	return 0;
 }
 
 static void remove_export(struct mover *m, struct mover_export *x)
@@ -74,7 +76,8 @@ static void remove_export(struct mover *m, struct mover_export *x)
 	struct errbuf e;
 
 	ring_set_file(&m->ring, file_of_export(m, x->place), -1, &e);
-	ring_set_buffer(&m->ring, 1 + x->place, (struct iovec){ .iov_base = NULL }, &e);
+	if (x->registered)
+		ring_set_buffer(&m->ring, buffer_of_export(x->place), (struct iovec){ .iov_base = NULL }, &e);
 	if (x->mount && x->mount->users == 1)
 		m->submitter[x->mount - m->mount] = NULL;
 }
@@ -285,8 +288,8 @@ static void *run(void *arg)
 
 	if (code == 0)
 		code = ring_set_file(&m->ring, 0, m->wake, &m->start_error);
-	if (code == 0)
-		code = ring_set_buffer(&m->ring, 0, buffers_common(m->o.buffers), &m->start_error);
+	/* Refused where more memory would be locked than a process without CAP_IPC_LOCK may. */
+	m->registered = code == 0 && ring_set_buffer(&m->ring, COMMON_BUFFER, buffers_common(m->o.buffers), &m->start_error) == 0;
 	if (code == 0) {
 		m->start_error.code = 0;
 		watch_wake(m);

@@ -53,6 +53,7 @@ struct mover_export {
 	struct store *store;
 	struct buffers_share *share;
 	bool direct; /* as in mover_export_options */
+	bool registered; /* its buffers, with the ring */
 	struct mount *mount; /* whose submitter does its I/O; NULL: the mover's own ring */
 	uint64_t size;
 	unsigned sessions;
@@ -99,6 +100,7 @@ struct mover {
 	struct mover_options o;
 	struct ring ring;
 	pthread_t thread;
+	bool registered; /* the common buffers, with the ring */
 	int wake; /* eventfd: commands, tasks woken by other threads, jobs of submitters */
 	_Atomic bool ending;
 
@@ -130,6 +132,14 @@ static inline unsigned file_of_session(const struct mover *m, unsigned i)
 static inline unsigned file_of_export(const struct mover *m, unsigned i)
 {
 	return 1 + m->o.sessions + i;
+}
+
+/* The registered buffers: the common part, then the exports' reserves. */
+#define COMMON_BUFFER 0
+
+static inline unsigned buffer_of_export(unsigned i)
+{
+	return 1 + i;
 }
 
 static inline void *tagged(void *p, enum completion of)

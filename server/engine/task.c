@@ -5,7 +5,6 @@
 #include "server/engine/mover_priv.h"
 
 #include "store/page.h"
-#include "store/sys.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -84,19 +83,14 @@ static void submit_io(struct task *t)
 	bool write = rw->op == RW_WRITE;
 	struct io_uring_sqe *sqe;
 	int file = (int)file_of_export(x->m, x->place);
-	int refused = sys_refused(write ? POINT_RW_WRITE : POINT_RW_READ);
 
-	if (refused) {
-		task_completed(t, -refused);
-		return;
-	}
 	if (x->mount) {
 		put_to_submitter(t, write ? SUBMIT_WRITE : SUBMIT_READ);
 		return;
 	}
 	sqe = ring_entry(&x->m->ring);
-	if (x->direct) {
-		int index = (int)buffers_index(x->share, request(t)->buffer);
+	if (x->direct && x->registered) {
+		int index = buffers_is_common(x->share, request(t)->buffer) ? COMMON_BUFFER : (int)buffer_of_export(x->place);
 
 		if (write)
 			io_uring_prep_write_fixed(sqe, file, rw->iov[0].iov_base, (unsigned)rw->iov[0].iov_len, (__u64)rw->position,
@@ -117,15 +111,9 @@ static void submit_sync(struct task *t)
 {
 	struct mover_export *x = t->s->x;
 	struct io_uring_sqe *sqe;
-	int refused;
 
 	if (!flush_begin(&t->flush, x->store)) {
 		finish(t, NBD_EIO);
-		return;
-	}
-	refused = sys_refused(POINT_RW_SYNC);
-	if (refused) {
-		task_completed(t, -refused);
 		return;
 	}
 	if (x->mount) {
