@@ -83,9 +83,8 @@ static const int allowed[] = {
 	SCMP_SYS(rseq),
 
 #ifdef NBDSWAP_FAULTS
-	/* In tests: the layer of faults looks for its trigger files, and can kill. */
+	/* In tests: the layer of faults looks for its trigger files. */
 	SCMP_SYS(access),
-	SCMP_SYS(kill),
 #endif
 
 	/* The end: signals, abort() (tgkill is below), threads. */

@@ -93,11 +93,9 @@ struct submitter *submitter_create(void (*done)(void *arg), void *arg, struct er
 
 int submitter_start(struct submitter *s, struct errbuf *e)
 {
-	int code = 0;
-
-	while (s->threads < THREADS && (code = pthread_create(&s->thread[s->threads], NULL, run, s)) == 0)
+	while (s->threads < THREADS && pthread_create(&s->thread[s->threads], NULL, run, s) == 0)
 		s->threads++;
-	return code ? err_set(e, code, "the threads of a submitter: %s", strerror(code)) : 0;
+	return s->threads > 0 ? 0 : err_set(e, EAGAIN, "no thread for a submitter");
 }
 
 void submitter_free(struct submitter *s)
