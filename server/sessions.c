@@ -4,6 +4,7 @@
 #include "server/sessions.h"
 
 #include "common/broker.h"
+#include "server/holds.h"
 #include "server/jsontext.h"
 #include "server/log.h"
 
@@ -201,6 +202,7 @@ static bool has_unfinished(struct table *t)
 
 void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 {
+	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
 	for (struct export *x = s->exports->first; x; x = x->next) {
@@ -221,6 +223,16 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 
 void sessions_go_on(struct sessions *s)
 {
+	holds_let_go(s);
+	livesessions_resume(s);
+}
+
+void sessions_settled(struct sessions *s, struct export *x)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	lease_keep(&x->lease, &now, SESSIONS_KEEP_MS);
 	livesessions_resume(s);
 }
 
@@ -243,6 +255,7 @@ void sessions_tick(struct sessions *s)
 	struct lease_clock now;
 
 	livesessions_tick(s);
+	holds_let_go(s);
 	opens_tick(s);
 	lease_clock_now(&now);
 	for (struct export *x = s->exports->first; x; x = x->next) {
@@ -252,6 +265,8 @@ void sessions_tick(struct sessions *s)
 			export_release(x);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
+		} else if (x->state == EXPORT_SETTLING) {
+			export_settle_again(x);
 		}
 	}
 }
