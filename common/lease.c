@@ -30,6 +30,12 @@ int lease_holder(const char *client, const char *peer, char out[LEASE_HOLDER_MAX
 	return 0;
 }
 
+void lease_keep(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
+{
+	if (l->holder[0] && l->sessions == 0)
+		l->kept_until_ms = now->ms + keep_ms;
+}
+
 bool lease_held(const struct lease *l, const struct lease_clock *now)
 {
 	return l->holder[0] && (l->sessions > 0 || now->ms < l->kept_until_ms);

@@ -148,7 +148,7 @@ static void on_settled(void *arg, struct export *x)
 	if (d->ending)
 		export_release(x);
 	else
-		sessions_go_on(&d->sessions);
+		sessions_settled(&d->sessions, x);
 	daemon_step(d);
 }
 

@@ -138,19 +138,19 @@ static int pass_barrier(struct export *x, struct errbuf *e)
 	for (;;) {
 		enum err_class class;
 		struct timespec t;
-		struct errbuf why;
 		int ms;
 
 		if (backing_barrier(x->backing, e) == 0)
 			return 0;
 		class = errclass_of(e->code, b->kind);
 		if (class == ERR_STALE) {
-			enum reopened r = backing_reopen(x->backing, patience, &why);
-
-			if (r == REOPEN_LOST)
-				*e = why;
-			if (r == REOPEN_LOST || r == REOPEN_SAME)
-				class = r == REOPEN_SAME ? ERR_PASSING : ERR_LASTING;
+			x->reopened = backing_reopen(x->backing, patience, &x->reopen_error);
+			if (x->reopened == REOPEN_LOST) {
+				*e = x->reopen_error;
+				return -1;
+			}
+			if (x->reopened == REOPEN_SAME)
+				class = ERR_PASSING;
 		}
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		ms = retry_next(&held, e->code, class, true, (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, patience);
@@ -183,7 +183,7 @@ static void settle_run(struct job *job, void *arg)
 	(void)job;
 	wait_for_orphans(x);
 	if (table_settle(x->table, backing_fd(x->backing), &settled, &e) < 0) {
-		table_fill(x->table, PAGE_LOST);
+		backing_lost(x->backing, x->table, NULL);
 		snprintf(x->note, sizeof(x->note), "%.300s: EVERY PAGE IS LOST until it is written or discarded", e.text);
 	} else if (!x->note[0] && settled.lost > 0) {
 		snprintf(x->note, sizeof(x->note), "its worker died with %" PRIu64 " pages in flight: %" PRIu64 " are lost until they are"
@@ -196,10 +196,16 @@ static void settle_done(void *arg)
 {
 	struct export *x = arg;
 
-	if (x->error.code) { /* no thread for it: nothing was waited for */
-		table_fill(x->table, PAGE_LOST);
-		snprintf(x->note, sizeof(x->note), "%.300s: EVERY PAGE IS LOST until it is written or discarded", x->error.text);
+	if (x->error.code) { /* nothing was waited for, so nobody gets it yet */
+		if (!x->unstarted)
+			log_line(LOG_ERROR, "export %s: its worker died, and what that left cannot be settled just now: %s", x->conf.name,
+				 x->error.text);
+		x->unstarted = true;
+		return;
 	}
+	x->unstarted = false;
+	if (x->reopened == REOPEN_LOST)
+		export_file_lost(x);
 	x->dirty = false;
 	x->state = EXPORT_READY;
 	if (!x->note[0] && x->settled.kept_new + x->settled.kept_old > 0)
@@ -259,7 +265,15 @@ void export_settle(struct export *x)
 {
 	x->state = EXPORT_SETTLING;
 	x->dirty = true;
+	x->unstarted = false;
+	x->reopened = REOPEN_SAME;
 	start_or_wait(x);
+}
+
+void export_settle_again(struct export *x)
+{
+	if (x->unstarted)
+		start_or_wait(x);
 }
 
 void export_release(struct export *x)

@@ -61,6 +61,7 @@ struct export {
 	/* The job at hand: */
 	bool looking;	   /* a re-check or a count */
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
+	bool unstarted;	   /* it is to be settled, and there was no thread for that yet */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
 	bool reopening;	   /* its file is being opened anew, a job of its own */
@@ -130,6 +131,12 @@ void export_activate(struct export *x, enum provision provision, bool force);
 
 /* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
 void export_settle(struct export *x);
+
+/* Once a second: settling that could not begin, for want of a thread, is tried again. */
+void export_settle_again(struct export *x);
+
+/* x->reopened says REOPEN_LOST: nobody gets the export until it is activated again. */
+void export_file_lost(struct export *x);
 
 /* Begins to open the file of a ready export anew, for its handle is stale; ops->reopened follows.  0, or -1 with *e: EAGAIN not now, else
  * never.

@@ -19,16 +19,22 @@ static void reopen_run(struct job *job, void *arg)
 	x->reopened = backing_reopen(x->backing, table_retry_time(x->table), &x->reopen_error);
 }
 
+void export_file_lost(struct export *x)
+{
+	if (x->file_lost[0])
+		return;
+	snprintf(x->file_lost, sizeof(x->file_lost), "its file was lost while it was in use: %.560s", x->reopen_error.text);
+	log_line(LOG_ERROR, "EXPORT %s IS LOST, every request is answered with an error: %s", x->conf.name, x->file_lost);
+}
+
 static void reopen_done(void *arg)
 {
 	struct export *x = arg;
 
 	x->reopening = false;
 	/* Of what passes the worker tells, not too often. */
-	if (x->reopened == REOPEN_LOST) {
-		snprintf(x->file_lost, sizeof(x->file_lost), "its file was lost while it was in use: %.560s", x->reopen_error.text);
-		log_line(LOG_ERROR, "EXPORT %s IS LOST, every request is answered with an error: %s", x->conf.name, x->file_lost);
-	}
+	if (x->reopened == REOPEN_LOST)
+		export_file_lost(x);
 	x->set->ops->reopened(x->set->arg, x);
 	export_give_back(x);
 }

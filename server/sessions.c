@@ -227,6 +227,15 @@ void sessions_go_on(struct sessions *s)
 	livesessions_resume(s);
 }
 
+void sessions_settled(struct sessions *s, struct export *x)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	lease_keep(&x->lease, &now, SESSIONS_KEEP_MS);
+	livesessions_resume(s);
+}
+
 void sessions_release(struct sessions *s, struct export *x)
 {
 	struct lease_clock now;
@@ -256,6 +265,8 @@ void sessions_tick(struct sessions *s)
 			export_release(x);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
+		} else if (x->state == EXPORT_SETTLING) {
+			export_settle_again(x);
 		}
 	}
 }

@@ -39,8 +39,11 @@ void sessions_reopened(struct sessions *s, struct export *x);
  */
 void sessions_worker_died(struct sessions *s, const struct worker_end *end);
 
-/* A worker is ready, or an export is settled: sessions that were kept go on. */
+/* A worker is ready: sessions that were kept go on. */
 void sessions_go_on(struct sessions *s);
+
+/* An export is settled: its sessions that were kept go on, and who lost his has the whole time to come back. */
+void sessions_settled(struct sessions *s, struct export *x);
 
 /* Has the worker close an export that has no session, and then releases it (exports.h). */
 void sessions_release(struct sessions *s, struct export *x);

@@ -66,8 +66,7 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
 
 void *buffers_at(const struct buffers_share *s, uint32_t first);
 
-/* Is this page in the common part, or in the reserve? */
-bool buffers_is_common(const struct buffers_share *s, uint32_t first);
+bool buffers_is_common(const struct buffers_share *s, uint32_t first); /* else it is of the reserve */
 struct iovec buffers_common(const struct buffers *b);
 struct iovec buffers_reserve(const struct buffers_share *s);
 

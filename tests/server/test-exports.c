@@ -207,6 +207,104 @@ static void test_barrier_that_fails_in_passing(void **state)
 	}
 }
 
+static int no_threads, no_settling;
+
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg)
+{
+	return no_threads ? EAGAIN : __real_pthread_create(t, a, run, arg);
+}
+
+int __real_table_settle(struct table *t, int fd, struct settled *out, struct errbuf *e);
+int __wrap_table_settle(struct table *t, int fd, struct settled *out, struct errbuf *e);
+int __wrap_table_settle(struct table *t, int fd, struct settled *out, struct errbuf *e)
+{
+	return no_settling ? err_set(e, ENOMEM, "no memory") : __real_table_settle(t, fd, out, e);
+}
+
+/* Without a thread nothing was waited for: nobody gets the export, nothing is lost for it, and it is tried again. */
+static void test_no_thread(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+	uint64_t before;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	before = backing_activation(x->backing);
+	no_threads = 1;
+	export_settle(x);
+	export_settle_again(x);
+	assert_int_equal(x->state, EXPORT_SETTLING);
+	assert_int_not_equal(export_refusal(x, NULL), 0);
+	assert_int_equal(barriers, 0);
+	no_threads = 0;
+	export_settle_again(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_int_equal(barriers, 1);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(n.lost, 1);
+	assert_true(backing_activation(x->backing) == before);
+	export_settle_again(x); /* it is settled */
+	assert_int_equal(x->state, EXPORT_READY);
+	release(x);
+	end(x);
+}
+
+/* What cannot be settled is lost, and nobody resumes onto that. */
+static void test_no_memory_to_settle(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+	uint64_t before;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	before = backing_activation(x->backing);
+	no_settling = 1;
+	export_settle(x);
+	ev_run(set.arg, 0);
+	no_settling = 0;
+	table_count(x->table, &n);
+	assert_int_equal(n.lost, PAGES);
+	assert_true(backing_activation(x->backing) > before);
+	release(x);
+	end(x);
+}
+
+/* The file has become another one when the handle is found to be stale. */
+static void test_lost_while_settling(void **state)
+{
+	struct export *x;
+	char path[64];
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	write_two(x);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	assert_int_equal(unlink(path), 0);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_int_equal(truncate(path, (off_t)PAGES * 2 * PAGE_BYTES), 0);
+	barrier_error = ESTALE;
+	table_set_retry_time(x->table, 300);
+	export_settle(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_non_null(strstr(x->file_lost, "another file"));
+	assert_int_not_equal(export_refusal(x, NULL), 0);
+	barrier_error = 0;
+	release(x);
+	end(x);
+}
+
 static void test_release_after_unsettled_death(void **state)
 {
 	struct table_totals n;
@@ -389,6 +487,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_barrier_that_fails_in_passing),
+		cmocka_unit_test(test_no_thread),
+		cmocka_unit_test(test_no_memory_to_settle),
+		cmocka_unit_test(test_lost_while_settling),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),

@@ -87,11 +87,34 @@ static void test_kept_after_worker_death(void **state)
 	assert_false(lease_held(&l, &later));
 }
 
+/* Settling took longer than the lease was kept for: nobody could come in that time. */
+static void test_kept_anew(void **state)
+{
+	const struct lease_clock settled = { .ms = 1000 + 60000 }, soon = { .ms = 1000 + 74999 }, later = { .ms = 1000 + 75000 };
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+
+	(void)state;
+	lease_keep(&l, &at0, 15000);
+	assert_false(lease_held(&l, &at0)); /* it was nobody's */
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+	lease_lose(&l, &at0, 15000);
+	assert_false(lease_held(&l, &settled));
+	lease_keep(&l, &settled, 15000);
+	assert_true(lease_held(&l, &soon));
+	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &soon, &e), -1);
+	assert_false(lease_held(&l, &later));
+	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:6", &soon, &e), 0);
+	lease_keep(&l, &soon, 15000); /* who is there needs no time */
+	lease_close(&l);
+	assert_false(lease_held(&l, &soon));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holder_names), cmocka_unit_test(test_second_client_refused),
-		cmocka_unit_test(test_kept_after_worker_death),
+		cmocka_unit_test(test_kept_after_worker_death), cmocka_unit_test(test_kept_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
-#define AT (8 * PAGE)
+#define AT (512 * PAGE) /* no read-ahead from the beginning comes so far */
 #define LATE_MS 30000
 
 static unsigned char *memory, *want; /* what the child reads into or writes from, shared; what is to arrive */
@@ -146,7 +146,7 @@ static off_t find_on(int fd, const unsigned char *page)
 static void __attribute__((noreturn)) usage(void)
 {
 	fputs("usage: orphan FILE pwrite|uring write|read LOOK barrier|none\n"
-	      "Makes an orphan on page 8 of FILE, waits for it with the store's barrier or not at all, and prints whether it had arrived before and\n"
+	      "Makes an orphan on page 512 of FILE, waits for it with the store's barrier or not at all, and prints whether it had arrived before and\n"
 	      "after that and at last. LOOK is where a written page is seen: FILE, the same file by another way, or the block device that it is\n"
 	      "on. Exit codes: 0, 2 something else failed.\n", stderr);
 	exit(2);

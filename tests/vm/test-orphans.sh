@@ -34,35 +34,34 @@ judge() {
     esac
 }
 
-# make_file DIR: whose pages are read from the disk, not from the server's memory.
+# make_file FILE: whose pages are read from the disk, not from the server's memory.
 make_file() {
     vm_run server 60 "
         set -e
-        cd $1
-        rm -f f
-        touch f
-        chattr +C f 2>/dev/null || true
-        head -c 4M /dev/urandom >f
+        rm -f $1
+        touch $1
+        chattr +C $1 2>/dev/null || true
+        head -c 4M /dev/urandom >$1
         sync
-        echo 3 >/proc/sys/vm/drop_caches" >&2 || fail "no file in $1"
+        echo 3 >/proc/sys/vm/drop_caches" >&2 || fail "no file $1"
 }
 
-# forget: what the guest has of it in memory.
+# forget FILE: what the guest has of it in memory, but for the beginning.
 forget() {
-    vm_run server 20 'echo 3 >/proc/sys/vm/drop_caches' >&2
+    vm_run server 20 "echo 3 >/proc/sys/vm/drop_caches; head -c 1 $1 >/dev/null" >&2
 }
 
 # local_orphans FILE LOOK [COPY]: a process that is in a system call of a local file system is not reaped before its end.
 local_orphans() {
     local how
-    delay 0 1500
+    delay 0 1000
     for how in 'uring write none' 'uring write barrier' 'pwrite write barrier'; do
         judge "$(vm_run server 60 "$orphan $1 ${how% *} $2 ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
     delay 0 0
-    vm_run server 60 "dd if=$1 of=/run/copy bs=1M count=1 iflag=direct status=none"
-    forget
-    delay 1500 0
+    vm_run server 60 "dd if=$1 of=/run/copy bs=1M count=4 iflag=direct status=none"
+    forget $1
+    delay 1000 0
     for how in 'uring read none' 'uring read barrier' 'pwrite read barrier'; do
         judge "$(vm_run server 60 "$orphan $1 ${how% *} /run/copy ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
@@ -71,7 +70,7 @@ local_orphans() {
 
 for type in ext4 xfs btrfs; do
     vm_mkfs server slow $type /srv/$type
-    make_file /srv/$type
+    make_file /srv/$type/f
     look=/srv/$type/f
     # A read of btrfs waits for a write to the same pages, which hides what is asked here.
     [ $type != btrfs ] || look=$disk
@@ -88,22 +87,26 @@ vm_serve_smb server /srv/data
 vm_mount_nfs42 server localhost /mnt/nfs
 vm_mount_nfs3 server localhost /mnt/nfs3
 vm_mount_smb3 server server /mnt/smb
-make_file /srv/data
 
-# frozen COMMAND: the server's file system takes no writes for 3 s from before the command on.
+# frozen COMMAND: the server's file system takes no writes for 2 s from before the command on.
 frozen() {
-    vm_run server 60 "fsfreeze -f /srv/data; (sleep 3; fsfreeze -u /srv/data) & $1; wait"
+    vm_run server 60 "fsfreeze -f /srv/data; (sleep 2; fsfreeze -u /srv/data) & $1; wait"
 }
+# Each has a file of its own: a file lease that the one server gave away keeps the other from opening it.
 for mount in nfs nfs3 smb; do
-    for how in 'uring write none' 'uring write barrier' 'pwrite write none' 'pwrite write barrier'; do
-        judge "$(frozen "$orphan /mnt/$mount/f ${how% *} /srv/data/f ${how##* }")" 1
+    file=/srv/data/$mount
+    make_file "$file"
+    hows=('uring barrier' 'pwrite barrier')
+    [ $mount = nfs3 ] || hows+=('pwrite none')
+    vm_run server 20 "head -c 1 /mnt/$mount/$mount >/dev/null" # so that the inode is known
+    for how in "${hows[@]}"; do
+        judge "$(frozen "$orphan /mnt/$mount/$mount ${how% *} write $file ${how##* }")" 1
     done
-    vm_run server 60 'cp /srv/data/f /run/copy; sync'
-    for how in 'uring read none' 'uring read barrier' 'pwrite read none' 'pwrite read barrier'; do
-        vm_run server 60 "head -c 1 /mnt/$mount/f >/dev/null" # so that the inode is known
-        forget
-        delay 2000 0
-        judge "$(vm_run server 60 "$orphan /mnt/$mount/f ${how% *} /run/copy ${how##* }")" 1
+    vm_run server 60 "cp $file /run/copy; sync"
+    for how in "${hows[@]}"; do
+        forget "$file"
+        delay 1500 0
+        judge "$(vm_run server 60 "$orphan /mnt/$mount/$mount ${how% *} read /run/copy ${how##* }")" 1
         delay 0 0
     done
     say "$mount"
@@ -113,8 +116,8 @@ done
 restart_smb() {
     vm_run server 120 "
         kill -STOP \$(pgrep -x smbd)
-        (sleep 3; kill -KILL \$(pgrep -x smbd); sleep 2; smbd -D -s /etc/vm-smb.conf) &
-        $orphan /mnt/smb/f $1 write /srv/data/f $2
+        (sleep 2; kill -KILL \$(pgrep -x smbd); sleep 1; smbd -D -s /etc/vm-smb.conf) &
+        $orphan /mnt/smb/smb $1 write /srv/data/smb $2
         wait"
 }
 for how in 'pwrite none' 'pwrite barrier' 'uring barrier'; do
