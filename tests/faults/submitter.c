@@ -74,11 +74,10 @@ static void *run(void *arg)
 	return NULL;
 }
 
-struct submitter *submitter_create(unsigned depth, void (*done)(void *arg), void *arg, struct errbuf *e)
+struct submitter *submitter_create(void (*done)(void *arg), void *arg, struct errbuf *e)
 {
 	struct submitter *s = calloc(1, sizeof(*s));
 
-	(void)depth;
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for a submitter");
 		return NULL;
@@ -89,9 +88,14 @@ struct submitter *submitter_create(unsigned depth, void (*done)(void *arg), void
 	s->out_end = &s->out;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wanted, NULL);
+	return s;
+}
+
+int submitter_start(struct submitter *s, struct errbuf *e)
+{
 	while (s->threads < THREADS && pthread_create(&s->thread[s->threads], NULL, run, s) == 0)
 		s->threads++;
-	return s;
+	return s->threads > 0 ? 0 : err_set(e, EAGAIN, "no thread for a submitter");
 }
 
 void submitter_free(struct submitter *s)
