@@ -83,6 +83,7 @@ server_shell_tests = \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over.sh \
 	tests/server/test-take-over-writes.sh \
+	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-upgrade.sh \
