@@ -100,9 +100,13 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 			return unfit(e, "a request whose data has not come");
 		s->payload_slot = (int)slot;
 	}
-	if (has_data && !buffers_claim(s->x->share, r->buffer, data_pages(r)))
-		return unfit(e, "a buffer");
+	if (has_data) {
+		if (!buffers_claim(s->x->share, r->buffer, data_pages(r)))
+			return unfit(e, "a buffer");
+		s->pages += data_pages(r);
+	}
 	s->again[slot] = !queued && end <= parsed;
+	s->owed[slot] = s->again[slot] && !r->error && r->command != NBD_CMD_READ && r->command != NBD_CMD_FLUSH;
 	return 0;
 }
 
@@ -189,5 +193,8 @@ int resume(struct live *s, const struct tcp_account *account, bool blame, struct
 		give_back(s, SESSMEM_REQUESTS);
 		return -1;
 	}
+	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
+		if (s->owed[i])
+			store_await(s->x->store, 1);
 	return 0;
 }

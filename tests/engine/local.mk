@@ -41,3 +41,14 @@ tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/en
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c tests/engine/lobbyworld.c tests/engine/lobbyworld.h \
+	tests/engine/talk.c tests/engine/talk.h
+tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
+
+# A running worker and what it gave up.
+ENGINE_CONFINE_TESTS = \
+	tests/engine/test-confined-worker.sh \
+	tests/engine/test-confined-worker-faults.sh
+TESTS += $(ENGINE_CONFINE_TESTS)
+EXTRA_DIST += $(ENGINE_CONFINE_TESTS)
