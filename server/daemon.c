@@ -7,6 +7,7 @@
 #include "common/exitcodes.h"
 #include "common/memlock.h"
 #include "common/procself.h"
+#include "server/holds.h"
 #include "server/log.h"
 #include "server/ops.h"
 #include "server/ops_pages.h"
@@ -346,6 +347,7 @@ static bool teardown(struct daemon *d)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);

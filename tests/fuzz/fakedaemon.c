@@ -356,6 +356,7 @@ static void bury(void)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);
