@@ -86,6 +86,7 @@ server_shell_tests = \
 	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
+	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
