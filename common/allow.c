@@ -10,7 +10,8 @@ unsigned allow_of(const char *word, size_t n)
 	static const struct {
 		const char *name;
 		enum allow bit;
-	} words[] = { { "memlock", ALLOW_MEMLOCK }, { "oom", ALLOW_OOM }, { "io-flusher", ALLOW_IO_FLUSHER } };
+	} words[] = { { "memlock", ALLOW_MEMLOCK }, { "oom", ALLOW_OOM }, { "io-flusher", ALLOW_IO_FLUSHER },
+		    { "confine", ALLOW_CONFINE } };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (strlen(words[i].name) == n && memcmp(words[i].name, word, n) == 0)

@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-enum allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4 };
+enum allow { ALLOW_MEMLOCK = 1, ALLOW_OOM = 2, ALLOW_IO_FLUSHER = 4, ALLOW_CONFINE = 8 };
 
-#define ALLOW_WORDS "memlock, oom, io-flusher"
+#define ALLOW_WORDS "memlock, oom, io-flusher, confine"
 
 /* The bit of a word of n bytes; 0 when it is none of them. */
 unsigned allow_of(const char *word, size_t n);

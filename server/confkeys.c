@@ -130,7 +130,7 @@ const struct conf_key conf_keys[] = {
 	  "where clients connect: ADDR:PORT, [IPV6]:PORT or unix:PATH", parse_listen, .list = true },
 	{ SECTION_SERVER, "control", "PATH", RUNSTATEDIR "/nbdswap/control", "the control socket, for nbdswapctl", parse_path,
 	  OFFSET(control), FIELD_BYTES(conf_server, control), .restart = true },
-	{ SECTION_SERVER, "engine", "native|nbdkit", "nbdkit",
+	{ SECTION_SERVER, "engine", "native|nbdkit", "native",
 	  "what serves clients: the native engine, whose clients do not notice its end, or nbdkit with the swap plugin", parse_word,
 	  OFFSET(engine), .restart = true },
 	{ SECTION_SERVER, "native", "PATH", NATIVE_PATH, "the native engine's program", parse_path, OFFSET(native),

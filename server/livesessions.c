@@ -4,6 +4,7 @@
 #include "server/livesessions.h"
 
 #include "server/engine/sessmem.h"
+#include "server/holds.h"
 #include "server/jsontext.h"
 #include "server/log.h"
 #include "server/sessions.h"
@@ -65,6 +66,7 @@ void session_end(struct sessions *s, struct session *i, bool cut)
 	for (p = &s->first; *p != i; p = &(*p)->next)
 		;
 	*p = i->next;
+	holds_session_over(s, i);
 	if (cut || begun(i))
 		session_shut(i);
 	if (i->sock >= 0)
@@ -175,6 +177,7 @@ void livesessions_resumed(struct sessions *s, const json_t *msg)
 		return;
 	if (ok) {
 		i->place = SESSION_SERVED;
+		holds_session_resumed(i);
 		s->resumption.resumed++;
 	} else {
 		lose(s, i, error ? error : "the worker did not say why");

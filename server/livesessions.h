@@ -54,6 +54,7 @@ struct session {
 	bool ending;	     /* the worker was told to end it, and */
 	bool over;	     /* it has: the session only waits to be closed */
 	int sock, memory;    /* of a live one; else -1 */
+	bool held;	     /* its pages of the pool are (holds.h) */
 };
 
 /* How the last resuming went, or goes. */

@@ -11,18 +11,19 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define BLOCK_BYTES ((uint64_t)BUFFERS_BLOCK_PAGES * PAGE_BYTES)
-#define RESERVE_BYTES ((uint64_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES)
 
 /* Those that have left the configuration may still be held by clients. */
 #define RESERVES_MAX (2 * CONF_EXPORTS_MAX)
 
 struct poolmem {
 	int fd;
+	struct buffers_head *head;
 	uint64_t common;
 	bool taken[RESERVES_MAX];
 };
@@ -35,10 +36,12 @@ struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e)
 		err_set(e, ENOMEM, "no memory");
 		return NULL;
 	}
+	p->head = MAP_FAILED;
 	p->common = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
 	p->fd = memfd_create("nbdswap-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	/* A worker that finds less of it than was there would die of it. */
-	if (p->fd < 0 || ftruncate(p->fd, (off_t)p->common) < 0 || fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+	if (p->fd < 0 || ftruncate(p->fd, (off_t)buffers_bytes(p->common / PAGE_BYTES, 0)) < 0 || fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0 ||
+	    (p->head = mmap(NULL, sizeof(*p->head), PROT_READ | PROT_WRITE, MAP_SHARED, p->fd, 0)) == MAP_FAILED) {
 		err_errno(e, "the memory of the pool");
 		poolmem_free(p);
 		return NULL;
@@ -50,6 +53,8 @@ void poolmem_free(struct poolmem *p)
 {
 	if (!p)
 		return;
+	if (p->head != MAP_FAILED)
+		munmap(p->head, sizeof(*p->head));
 	if (p->fd >= 0)
 		close(p->fd);
 	free(p);
@@ -75,7 +80,7 @@ int poolmem_take(struct poolmem *p, struct errbuf *e)
 		;
 	if (i == RESERVES_MAX)
 		return err_set(e, ENOSPC, "no more than %d exports can have buffers of their own", RESERVES_MAX);
-	end = (off_t)(p->common + (uint64_t)(i + 1) * RESERVE_BYTES);
+	end = (off_t)buffers_bytes(p->common / PAGE_BYTES, (uint64_t)i + 1);
 	if (fstat(p->fd, &st) < 0 || (st.st_size < end && ftruncate(p->fd, end) < 0))
 		return err_errno(e, "the memory of the pool");
 	p->taken[i] = true;
@@ -85,4 +90,14 @@ int poolmem_take(struct poolmem *p, struct errbuf *e)
 void poolmem_give(struct poolmem *p, int index)
 {
 	p->taken[index] = false;
+}
+
+void poolmem_hold(struct poolmem *p, uint32_t first, uint32_t pages, bool held)
+{
+	buffers_hold(p->head, first, pages, held);
+}
+
+void poolmem_hold_nothing(struct poolmem *p)
+{
+	memset(p->head, 0, sizeof(*p->head));
 }

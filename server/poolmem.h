@@ -7,6 +7,7 @@
 
 #include "common/errbuf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct poolmem;
@@ -23,5 +24,11 @@ int poolmem_take(struct poolmem *p, struct errbuf *e);
 
 /* Takes it back; no worker may use it any more. */
 void poolmem_give(struct poolmem *p, int index);
+
+/* What was in the hands of a worker that died, so that its successor does not give it to another (server/engine/buffers.h): up to a block of
+ * pages; what cannot be is left alone.
+ */
+void poolmem_hold(struct poolmem *p, uint32_t first, uint32_t pages, bool held);
+void poolmem_hold_nothing(struct poolmem *p);
 
 #endif

@@ -4,6 +4,7 @@
 #include "server/sessions.h"
 
 #include "common/broker.h"
+#include "server/holds.h"
 #include "server/jsontext.h"
 #include "server/log.h"
 
@@ -201,6 +202,7 @@ static bool has_unfinished(struct table *t)
 
 void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 {
+	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
 	for (struct export *x = s->exports->first; x; x = x->next) {
@@ -221,6 +223,7 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 
 void sessions_go_on(struct sessions *s)
 {
+	holds_let_go(s);
 	livesessions_resume(s);
 }
 
@@ -252,6 +255,7 @@ void sessions_tick(struct sessions *s)
 	struct lease_clock now;
 
 	livesessions_tick(s);
+	holds_let_go(s);
 	opens_tick(s);
 	lease_clock_now(&now);
 	for (struct export *x = s->exports->first; x; x = x->next) {

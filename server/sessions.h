@@ -21,6 +21,7 @@ struct sessions {
 	struct session *first;
 	struct waiting_open *opens; /* in the order of their coming */
 	struct resumption resumption;
+	struct hold *holds; /* of sessions that are over (holds.h) */
 	uint64_t last_id;
 	bool closing; /* no new session is granted: the daemon is stopping */
 };

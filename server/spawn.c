@@ -46,8 +46,8 @@ static bool replaced(const char *var)
 
 static void describe_allow(uint64_t allow, char *out, size_t size)
 {
-	snprintf(out, size, "allow=%s%s%s", allow & ALLOW_MEMLOCK ? "memlock," : "", allow & ALLOW_OOM ? "oom," : "",
-		 allow & ALLOW_IO_FLUSHER ? "io-flusher," : "");
+	snprintf(out, size, "allow=%s%s%s%s", allow & ALLOW_MEMLOCK ? "memlock," : "", allow & ALLOW_OOM ? "oom," : "",
+		 allow & ALLOW_IO_FLUSHER ? "io-flusher," : "", allow & ALLOW_CONFINE ? "confine," : "");
 	out[strlen(out) - 1] = '\0'; /* the last comma */
 }
 

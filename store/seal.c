@@ -38,11 +38,24 @@ struct seal {
 	struct lane lanes[];
 };
 
+static pthread_once_t counted = PTHREAD_ONCE_INIT;
+static long processors;
+
+static void count_processors(void)
+{
+	processors = sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 unsigned seal_lanes(void)
 {
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	pthread_once(&counted, count_processors);
+	return processors < 2 ? 2 : processors > LANES_MAX ? LANES_MAX : (unsigned)processors;
+}
 
-	return n < 2 ? 2 : n > LANES_MAX ? LANES_MAX : (unsigned)n;
+void seal_prepare(void)
+{
+	pthread_once(&counted, count_processors);
+	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
 }
 
 static bool lane_make(struct lane *l, const EVP_CIPHER *cipher, const uint8_t *key)

@@ -52,6 +52,11 @@ struct seal *seal_create(const struct sealkey *key, unsigned lanes, struct errbu
 /* As many as there are processors, within reason: more threads than that cannot encrypt at the same time. */
 unsigned seal_lanes(void);
 
+/* Reads what the functions here would read of files at their first use (OpenSSL's configuration, the number of processors): for a process that
+ * will soon be able to open none.
+ */
+void seal_prepare(void);
+
 /* Nobody may be using it. NULL is fine. */
 void seal_free(struct seal *s);
 

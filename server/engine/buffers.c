@@ -19,6 +19,7 @@
 struct buffers {
 	int fd;
 	bool allow_unlocked;
+	struct buffers_head *head;
 	unsigned char *common;
 	uint32_t common_pages, blocks;
 	uint64_t free[]; /* a bit for each page of the common part, a word for each block */
@@ -29,7 +30,6 @@ enum { FOR_READS, FOR_ALL }; /* the halves of a reserve */
 struct buffers_share {
 	struct buffers *b;
 	unsigned char *memory;
-	uint32_t reserve;
 	uint32_t first; /* page number of the reserve's first page */
 	uint64_t free[2];
 	uint32_t common; /* pages held of the common part */
@@ -90,9 +90,11 @@ struct buffers *buffers_create(int fd, uint32_t common_pages, bool allow_unlocke
 	b->allow_unlocked = allow_unlocked;
 	b->common_pages = common_pages;
 	b->blocks = blocks;
-	b->common = map_at(fd, (size_t)common_pages * PAGE_BYTES, 0, allow_unlocked, e);
+	b->head = (void *)map_at(fd, BUFFERS_HEAD_BYTES, 0, allow_unlocked, e);
+	if (b->head)
+		b->common = map_at(fd, (size_t)common_pages * PAGE_BYTES, BUFFERS_HEAD_BYTES, allow_unlocked, e);
 	if (!b->common) {
-		free(b);
+		buffers_free(b);
 		return NULL;
 	}
 	memset(b->free, 0xff, blocks * sizeof(b->free[0]));
@@ -103,23 +105,32 @@ void buffers_free(struct buffers *b)
 {
 	if (!b)
 		return;
-	munmap(b->common, (size_t)b->common_pages * PAGE_BYTES);
+	if (b->common)
+		munmap(b->common, (size_t)b->common_pages * PAGE_BYTES);
+	if (b->head)
+		munmap(b->head, BUFFERS_HEAD_BYTES);
 	free(b);
 }
 
 struct buffers_share *buffers_join(struct buffers *b, uint32_t reserve, struct errbuf *e)
 {
-	struct buffers_share *s = calloc(1, sizeof(*s));
+	uint64_t first = b->common_pages + (uint64_t)reserve * BUFFERS_RESERVE_PAGES;
+	struct buffers_share *s;
 
+	if ((first + BUFFERS_RESERVE_PAGES) / BLOCK > BUFFERS_BLOCKS_MAX) {
+		err_set(e, EPROTO, "the buffers given to an export lie beyond what there can be");
+		return NULL;
+	}
+	s = calloc(1, sizeof(*s));
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for the buffers of an export");
 		return NULL;
 	}
 	s->b = b;
-	s->reserve = reserve;
-	s->first = b->common_pages + reserve * BUFFERS_RESERVE_PAGES;
+	s->first = (uint32_t)first;
 	s->free[FOR_READS] = s->free[FOR_ALL] = ~UINT64_C(0);
-	s->memory = map_at(b->fd, (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES, (off_t)s->first * PAGE_BYTES, b->allow_unlocked, e);
+	s->memory = map_at(b->fd, (size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES, BUFFERS_HEAD_BYTES + (off_t)s->first * PAGE_BYTES, b->allow_unlocked,
+			   e);
 	if (!s->memory) {
 		free(s);
 		return NULL;
@@ -135,9 +146,27 @@ void buffers_leave(struct buffers_share *s)
 	free(s);
 }
 
-static bool take_of(uint64_t *word, uint32_t pages, uint32_t base, uint32_t *first)
+static _Atomic uint64_t *held_word(const struct buffers *b, uint32_t first)
 {
-	int at = find_run(*word, pages);
+	return &b->head->held[first / BLOCK];
+}
+
+void buffers_hold(struct buffers_head *h, uint32_t first, uint32_t pages, bool held)
+{
+	uint64_t mask;
+
+	if (pages == 0 || pages > BLOCK || first % BLOCK + pages > BLOCK || first / BLOCK >= BUFFERS_BLOCKS_MAX)
+		return;
+	mask = bits(pages, first % BLOCK);
+	if (held)
+		atomic_fetch_or(&h->held[first / BLOCK], mask);
+	else
+		atomic_fetch_and(&h->held[first / BLOCK], ~mask);
+}
+
+static bool take_of(const struct buffers *b, uint64_t *word, uint32_t pages, uint32_t base, uint32_t *first)
+{
+	int at = find_run(*word & ~atomic_load_explicit(held_word(b, base), memory_order_acquire), pages);
 
 	if (at < 0)
 		return false;
@@ -157,7 +186,7 @@ static bool take_common(struct buffers_share *s, uint32_t pages, uint32_t *first
 	for (uint32_t i = 0; i < b->blocks; i++) {
 		uint32_t block = large ? b->blocks - 1 - i : i;
 
-		if (take_of(&b->free[block], pages, block * BLOCK, first)) {
+		if (take_of(b, &b->free[block], pages, block * BLOCK, first)) {
 			s->common += pages;
 			return true;
 		}
@@ -167,8 +196,8 @@ static bool take_common(struct buffers_share *s, uint32_t pages, uint32_t *first
 
 bool buffers_take(struct buffers_share *s, bool for_read, uint32_t pages, uint32_t *first)
 {
-	return (for_read && take_of(&s->free[FOR_READS], pages, s->first, first)) ||
-	       take_of(&s->free[FOR_ALL], pages, s->first + BLOCK, first) || take_common(s, pages, first);
+	return (for_read && take_of(s->b, &s->free[FOR_READS], pages, s->first, first)) ||
+	       take_of(s->b, &s->free[FOR_ALL], pages, s->first + BLOCK, first) || take_common(s, pages, first);
 }
 
 /* The word of a page that is this share's to have, or NULL. */
@@ -203,6 +232,7 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages)
 	if ((*word & mask) != mask)
 		return false;
 	*word &= ~mask;
+	buffers_hold(s->b->head, first, pages, false); /* by the dead one: now it is by us */
 	if (first < s->b->common_pages)
 		s->common += pages;
 	return true;
@@ -214,9 +244,9 @@ void *buffers_at(const struct buffers_share *s, uint32_t first)
 					  : s->memory + (size_t)(first - s->first) * PAGE_BYTES;
 }
 
-uint32_t buffers_index(const struct buffers_share *s, uint32_t first)
+bool buffers_is_common(const struct buffers_share *s, uint32_t first)
 {
-	return first < s->b->common_pages ? 0 : s->reserve + 1;
+	return first < s->b->common_pages;
 }
 
 struct iovec buffers_common(const struct buffers *b)

@@ -6,6 +6,10 @@
  * part: an export whose backend is stuck cannot starve another.
  *
  * Which pages are free is not written down in the memfd: a successor claims what the requests of the sessions that it takes over have.
+ * But it takes over one after the other, some of them late (their backend is away) and some never, and gives out pages meanwhile.  So
+ * the memfd begins with a head, in which the daemon marks what was in the hands of a worker that died (held: one bit for each page); the
+ * daemon takes the mark away when the session is gone and its export is settled, for until then the dead worker's I/O may land there.  The
+ * successor gives out no page that is held, but a session claims its own, and that ends the hold.
  *
  * Locks: none.  take, give and claim are the loop's; create, join and leave may run on another thread, before the loop knows the share and
  * after it has forgotten it.
@@ -15,6 +19,7 @@
 
 #include "common/errbuf.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,10 +28,28 @@
 #define BUFFERS_BLOCK_PAGES 64u /* the largest request: 256 KiB */
 #define BUFFERS_RESERVE_PAGES (2 * BUFFERS_BLOCK_PAGES)
 
+#define BUFFERS_HEAD_BYTES (64u << 10)
+#define BUFFERS_BLOCKS_MAX (BUFFERS_HEAD_BYTES / sizeof(uint64_t)) /* common part and reserves */
+
+/* The head: a word for each block of the memfd. */
+struct buffers_head {
+	_Atomic uint64_t held[BUFFERS_BLOCKS_MAX];
+};
+_Static_assert(sizeof(struct buffers_head) == BUFFERS_HEAD_BYTES, "a bit for each page");
+
+/* The size of a memfd. */
+static inline uint64_t buffers_bytes(uint64_t common_pages, uint64_t reserves)
+{
+	return BUFFERS_HEAD_BYTES + (common_pages + reserves * BUFFERS_RESERVE_PAGES) * 4096;
+}
+
+/* Marks pages within one block as held, or not held; what cannot be is left alone (the daemon, from a dead worker's memory). */
+void buffers_hold(struct buffers_head *h, uint32_t first, uint32_t pages, bool held);
+
 struct buffers;
 struct buffers_share;
 
-/* fd (borrowed) holds common_pages, a multiple of BUFFERS_BLOCK_PAGES and at least 4 times that, and perhaps reserves.  Locked and touched. */
+/* fd (borrowed) holds a head, then common_pages, a multiple of BUFFERS_BLOCK_PAGES and at least 4 times that, and perhaps reserves.  Locked and touched. */
 struct buffers *buffers_create(int fd, uint32_t common_pages, bool allow_unlocked, struct errbuf *e);
 void buffers_free(struct buffers *b); /* no share may be left; NULL is fine */
 
@@ -43,8 +66,7 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
 
 void *buffers_at(const struct buffers_share *s, uint32_t first);
 
-/* As registered with a ring: the common part has index 0, a reserve its number + 1. */
-uint32_t buffers_index(const struct buffers_share *s, uint32_t first);
+bool buffers_is_common(const struct buffers_share *s, uint32_t first); /* else it is of the reserve */
 struct iovec buffers_common(const struct buffers *b);
 struct iovec buffers_reserve(const struct buffers_share *s);
 

@@ -44,7 +44,6 @@ static const struct ruleset landlock_versions[] = {
 };
 #define VERSIONS (int)(sizeof(landlock_versions) / sizeof(landlock_versions[0]))
 
-#define SIGNAL_ALL (SIGRTMAX - 1)
 #define SECONDS 10
 
 /* What the handler does and answers; one confine_rights() at a time. */
@@ -113,7 +112,7 @@ static int signal_all(void)
 
 		if (tid <= 0 || tid == self)
 			continue;
-		if (syscall(SYS_tgkill, getpid(), tid, SIGNAL_ALL) < 0)
+		if (syscall(SYS_tgkill, getpid(), tid, CONFINE_SIGNAL) < 0)
 			return -1;
 		n++;
 	}
@@ -129,7 +128,7 @@ static int confine_threads(struct errbuf *e)
 	work.done = 0;
 	work.error = 0;
 	sigfillset(&action.sa_mask);
-	if (sigaction(SIGNAL_ALL, &action, &before) < 0)
+	if (sigaction(CONFINE_SIGNAL, &action, &before) < 0)
 		return err_errno(e, "threads cannot be told to drop their rights");
 	others = signal_all();
 	if (others < 0)
@@ -139,7 +138,7 @@ static int confine_threads(struct errbuf *e)
 	if (work.done < (unsigned)others)
 		return err_set(e, ETIMEDOUT, "%u of %d threads did not drop their rights within %d s", others - work.done, others, SECONDS);
 	confine_thread(); /* last: without rights /proc/self/task cannot be opened */
-	sigaction(SIGNAL_ALL, &before, NULL);
+	sigaction(CONFINE_SIGNAL, &before, NULL);
 	if (work.error)
 		return err_set(e, work.error, "rights cannot be dropped (%s): %s", work.what, strerror(work.error));
 	return 0;

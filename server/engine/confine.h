@@ -21,6 +21,7 @@
 
 #include "common/errbuf.h"
 
+#include <signal.h>
 #include <stdbool.h>
 
 struct confined {
@@ -29,9 +30,10 @@ struct confined {
 };
 
 /* Confines the process for good, all threads, and reads back what the kernel says of each.  To be called when everything is open, mapped and
- * locked, from a thread other than the mover's; other threads are interrupted for a moment by a signal (SIGRTMAX - 1), which they
- * must not block.  0 with *out; -1 with *e: the process is confined in part then and must end.
+ * locked; other threads are interrupted for a moment by a signal, which they must not block.  0 with *out; -1 with *e: the process is
+ * confined in part then and must end.
  */
+#define CONFINE_SIGNAL (SIGRTMAX - 1)
 int confine_process(struct confined *out, struct errbuf *e);
 
 /* Its parts, for tests: the second allows system calls only.  confine_process calls them in this order. */

@@ -17,10 +17,12 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,6 +43,7 @@ static const int allowed[] = {
 	SCMP_SYS(fdatasync),
 	SCMP_SYS(fstat),
 	SCMP_SYS(close),
+	SCMP_SYS(dup),
 	SCMP_SYS(dup3), /* a file that was opened anew takes the number of the stale one */
 
 	/* The control thread: clients come, negotiate and go; the daemon is talked to. */
@@ -75,7 +78,7 @@ static const int allowed[] = {
 	SCMP_SYS(restart_syscall),
 	SCMP_SYS(getrandom),
 
-	/* A thread that was started a moment ago; the C library aborts when it gets no rseq. */
+	/* Threads that start (clone is below).  The C library aborts when it gets no rseq. */
 	SCMP_SYS(set_robust_list),
 	SCMP_SYS(rseq),
 
@@ -102,17 +105,22 @@ struct narrow {
 	uint64_t mask, value;
 };
 
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 #define ALL UINT32_MAX /* the kernel looks at these arguments as 32 bits */
 
 static const struct narrow narrowed[] = {
 	/* No memory that can be run. */
 	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0 },
 	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0 },
+	/* The thread of a submitter, when its mount comes into use: no process, no name spaces. */
+	{ SCMP_SYS(clone), 0, NAMESPACES | CLONE_THREAD, CLONE_THREAD },
 	/* Of a ring only its places for files and buffers; the highest bit says that the ring itself is registered. */
 	{ SCMP_SYS(io_uring_register), 1, 0x7fffffff, IORING_REGISTER_FILES_UPDATE },
 	{ SCMP_SYS(io_uring_register), 1, 0x7fffffff, IORING_REGISTER_BUFFERS_UPDATE },
 	/* fstat() of newer C libraries. */
 	{ SCMP_SYS(newfstatat), 3, ALL, AT_EMPTY_PATH },
+	/* Who takes a key makes sure that it is undumpable; the other way is below. */
+	{ SCMP_SYS(prctl), 0, ALL, PR_GET_DUMPABLE },
 	/* How much is in a socket's queues. */
 	{ SCMP_SYS(ioctl), 1, ALL, SIOCINQ },
 	{ SCMP_SYS(ioctl), 1, ALL, SIOCOUTQ },
@@ -121,14 +129,17 @@ static const struct narrow narrowed[] = {
 	{ SCMP_SYS(fcntl), 1, ALL, F_SETFD },
 	{ SCMP_SYS(fcntl), 1, ALL, F_GETFL },
 	{ SCMP_SYS(fcntl), 1, ALL, F_GET_SEALS },
+	{ SCMP_SYS(fcntl), 1, ALL, F_DUPFD_CLOEXEC },
 };
 
-/* A level and a name. */
+/* Only with these two values of two arguments. */
 static const struct {
-	int level, name;
-} socket_options[] = {
-	{ IPPROTO_TCP, TCP_NODELAY },
-	{ SOL_SOCKET, SO_KEEPALIVE },
+	int call;
+	unsigned first, second;
+	uint64_t value1, value2;
+} pairs[] = {
+	{ SCMP_SYS(setsockopt), 1, 2, IPPROTO_TCP, TCP_NODELAY },
+	{ SCMP_SYS(prctl), 0, 1, PR_SET_DUMPABLE, 0 },
 };
 
 static int no_filter(struct errbuf *e, int code, const char *what)
@@ -150,10 +161,12 @@ static int add_all(scmp_filter_ctx f)
 
 		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, n->call, 1, SCMP_CMP(n->arg, SCMP_CMP_MASKED_EQ, n->mask, n->value));
 	}
-	for (size_t i = 0; i < LENGTH(socket_options) && code == 0; i++)
-		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
-					SCMP_A1(SCMP_CMP_MASKED_EQ, ALL, (uint64_t)socket_options[i].level),
-					SCMP_A2(SCMP_CMP_MASKED_EQ, ALL, (uint64_t)socket_options[i].name));
+	for (size_t i = 0; i < LENGTH(pairs) && code == 0; i++)
+		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, pairs[i].call, 2,
+					SCMP_CMP(pairs[i].first, SCMP_CMP_MASKED_EQ, ALL, pairs[i].value1),
+					SCMP_CMP(pairs[i].second, SCMP_CMP_MASKED_EQ, ALL, pairs[i].value2));
+	if (code == 0) /* its flags cannot be looked at; the C library takes clone then */
+		code = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	if (code == 0) /* of this process, as abort() does */
 		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 					SCMP_A0(SCMP_CMP_MASKED_EQ, ALL, (uint64_t)getpid()));

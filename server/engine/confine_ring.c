@@ -29,12 +29,14 @@ int confine_ring(struct io_uring *ring, const struct ring_rules *rules, struct e
 		r[n].opcode = IORING_RESTRICTION_SQE_OP;
 		r[n++].sqe_op = rules->ops[i];
 	}
-	for (size_t i = 0; i < sizeof(later); i++) {
+	for (size_t i = 0; i < sizeof(later) && !rules->any_file; i++) {
 		r[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 		r[n++].register_op = later[i];
 	}
-	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	if (!rules->any_file) {
+		r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+		r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	}
 	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	r[n++].sqe_flags = rules->flags | IOSQE_FIXED_FILE;
 	if (ring_register(ring, IORING_REGISTER_RESTRICTIONS, r, n) < 0)

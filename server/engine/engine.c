@@ -9,14 +9,17 @@
 #include "common/allow.h"
 #include "common/memlock.h"
 #include "common/procself.h"
+#include "server/engine/confine.h"
 #include "server/engine/lobby.h"
 #include "server/engine/seat.h"
 #include "server/engine/served.h"
 #include "store/page.h"
+#include "store/seal.h"
 #include "worker/broker_remote.h"
 
 #include <errno.h>
 #include <ev.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -260,17 +263,39 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	return g->lobby ? 0 : -1;
 }
 
+static int confine(struct engine *g, struct errbuf *e)
+{
+	struct confined c;
+
+	if (g->o->allow & ALLOW_CONFINE)
+		return 0;
+	if (confine_process(&c, e) < 0)
+		return err_prefix(e, "rights that the worker does not need cannot be given up (allow = confine: it serves with them)");
+	if (!c.landlock)
+		broker_remote_warn(&g->broker, "this kernel has no Landlock; a filter of system calls alone keeps the worker from opening files");
+	return 0;
+}
+
 static int begin(struct engine *g, struct errbuf *e)
 {
 	uint64_t locked_kib;
-	struct errbuf why;
+	struct errbuf no_oom, no_flusher;
+	int oom, flusher;
 
-	if (lock_memory(g->o->allow, &locked_kib, e) < 0 || make_loop(g, e) < 0 || make_parts(g, e) < 0)
+	if (lock_memory(g->o->allow, &locked_kib, e) < 0 || make_loop(g, e) < 0)
 		return -1;
-	warn_unless(g, ALLOW_OOM, procself_oom_score(-1000, &why), &why);
-	warn_unless(g, ALLOW_IO_FLUSHER, procself_io_flusher(&why), &why);
+	/* Before there are threads: one has it from who starts it. */
+	flusher = procself_io_flusher(&no_flusher);
+	oom = procself_oom_score(-1000, &no_oom);
+	if (make_parts(g, e) < 0)
+		return -1;
+	warn_unless(g, ALLOW_OOM, oom, &no_oom);
+	warn_unless(g, ALLOW_IO_FLUSHER, flusher, &no_flusher);
+	/* What libraries read of files at a first use. */
+	json_object_seed(0);
+	seal_prepare();
 	/* Again, now that all is there: what is reported is what a worker at rest holds. */
-	if (lock_memory(g->o->allow, &locked_kib, e) < 0)
+	if (lock_memory(g->o->allow, &locked_kib, e) < 0 || confine(g, e) < 0)
 		return -1;
 	return g->broker.ready(g->broker.self, locked_kib, e);
 }

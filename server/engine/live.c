@@ -293,7 +293,7 @@ uint32_t live_refusal(const struct live *s, const struct sess_request *r)
 		return r->command == NBD_CMD_WRITE || r->command == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL;
 	if (r->length == 0 || r->offset % PAGE_BYTES || r->length % PAGE_BYTES)
 		return NBD_EINVAL;
-	return moves && r->length > REQUEST_MAX ? NBD_EOVERFLOW : 0;
+	return moves && r->length > REQUEST_MAX ? NBD_EINVAL : 0;
 }
 
 /* The header at the beginning of what is not parsed becomes a request.  False: it cannot just now, or never. */

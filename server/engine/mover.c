@@ -8,6 +8,8 @@
 
 #include "server/engine/mover_priv.h"
 
+#include "server/engine/confine.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -64,7 +66,9 @@ static int add_export(struct mover *m, struct mover_export *x, struct errbuf *e)
 		m->submitter[x->mount - m->mount] = x->mount->submitter;
 	if (ring_set_file(&m->ring, file_of_export(m, x->place), x->fd, e) < 0)
 		return -1;
-	return ring_set_buffer(&m->ring, 1 + x->place, buffers_reserve(x->share), e);
+	/* Without a registered buffer it goes too: each request then has the kernel find its pages. */
+	x->registered = m->registered && ring_set_buffer(&m->ring, buffer_of_export(x->place), buffers_reserve(x->share), e) == 0;
+	return 0;
 }
 
 static void remove_export(struct mover *m, struct mover_export *x)
@@ -72,7 +76,8 @@ static void remove_export(struct mover *m, struct mover_export *x)
 	struct errbuf e;
 
 	ring_set_file(&m->ring, file_of_export(m, x->place), -1, &e);
-	ring_set_buffer(&m->ring, 1 + x->place, (struct iovec){ .iov_base = NULL }, &e);
+	if (x->registered)
+		ring_set_buffer(&m->ring, buffer_of_export(x->place), (struct iovec){ .iov_base = NULL }, &e);
 	if (x->mount && x->mount->users == 1)
 		m->submitter[x->mount - m->mount] = NULL;
 }
@@ -283,8 +288,8 @@ static void *run(void *arg)
 
 	if (code == 0)
 		code = ring_set_file(&m->ring, 0, m->wake, &m->start_error);
-	if (code == 0)
-		code = ring_set_buffer(&m->ring, 0, buffers_common(m->o.buffers), &m->start_error);
+	/* Refused where more memory would be locked than a process without CAP_IPC_LOCK may. */
+	m->registered = code == 0 && ring_set_buffer(&m->ring, COMMON_BUFFER, buffers_common(m->o.buffers), &m->start_error) == 0;
 	if (code == 0) {
 		m->start_error.code = 0;
 		watch_wake(m);
@@ -320,6 +325,8 @@ static void free_memory(struct mover *m)
 {
 	if (m->wake >= 0)
 		close(m->wake);
+	for (unsigned i = 0; i < MOUNTS; i++)
+		submitter_free(m->mount[i].submitter);
 	free(m->session);
 	free(m->export);
 	free(m->task);
@@ -344,6 +351,14 @@ static int allocate(struct mover *m)
 	return 0;
 }
 
+static int create_submitters(struct mover *m, struct errbuf *e)
+{
+	for (unsigned i = 0; i < MOUNTS; i++)
+		if (!(m->mount[i].submitter = submitter_create(job_done, m, e)))
+			return -1;
+	return 0;
+}
+
 static int start_thread(struct mover *m, struct errbuf *e)
 {
 	pthread_attr_t attr;
@@ -355,6 +370,7 @@ static int start_thread(struct mover *m, struct errbuf *e)
 	pthread_attr_setstacksize(&attr, STACK);
 #endif
 	sigfillset(&all);
+	sigdelset(&all, CONFINE_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	code = pthread_create(&m->thread, &attr, run, m);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -390,7 +406,7 @@ struct mover *mover_create(const struct mover_options *o, struct errbuf *e)
 		free_memory(m);
 		return NULL;
 	}
-	if (start_thread(m, e) < 0) {
+	if (create_submitters(m, e) < 0 || start_thread(m, e) < 0) {
 		ring_free(&m->ring);
 		free_memory(m);
 		return NULL;
@@ -424,15 +440,14 @@ static struct mount *join_mount(struct mover *m, int fd, struct errbuf *e)
 			m->mount[i].users++;
 			return &m->mount[i];
 		}
-		if (!m->mount[i].users && !mount)
+		if (!m->mount[i].users && (!mount || m->mount[i].dev == st.st_dev))
 			mount = &m->mount[i];
 	}
 	if (!mount) {
 		err_set(e, EMFILE, "exports on more than %u network mounts", MOUNTS);
 		return NULL;
 	}
-	mount->submitter = submitter_create(m->ntasks, job_done, m, e);
-	if (!mount->submitter)
+	if (submitter_start(mount->submitter, e) < 0)
 		return NULL;
 	mount->dev = st.st_dev;
 	mount->users = 1;
@@ -441,10 +456,8 @@ static struct mount *join_mount(struct mover *m, int fd, struct errbuf *e)
 
 static void leave_mount(struct mount *mount)
 {
-	if (!mount || --mount->users > 0)
-		return;
-	submitter_free(mount->submitter);
-	mount->submitter = NULL;
+	if (mount)
+		mount->users--;
 }
 
 struct mover_export *mover_add_export(struct mover *m, const struct mover_export_options *o, struct errbuf *e)

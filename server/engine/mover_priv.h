@@ -17,7 +17,7 @@
 
 #define REPLIES_AT_ONCE 64u /* replies in one sendmsg */
 #define TASKS_COMMON 512u
-#define MOUNTS 64u
+#define MOUNTS 16u
 #define TASKS_OWN 8u /* that each export is sure to have */
 
 /* Completions of the ring carry a pointer, and in its low bits what they are of. */
@@ -37,7 +37,9 @@ struct task {
 	struct submitter_job job;
 };
 
-/* A file system where submission may block.  Known to those who add and remove exports. */
+/* A file system where submission may block.  Known to those who add and remove exports.  The submitter is made at the start and stays, its thread
+ * from its first use on: what a thread waits for on a mount that is stuck must not be waited for by others.
+ */
 struct mount {
 	dev_t dev;
 	unsigned users; /* exports; 0: unused */
@@ -51,6 +53,7 @@ struct mover_export {
 	struct store *store;
 	struct buffers_share *share;
 	bool direct; /* as in mover_export_options */
+	bool registered; /* its buffers, with the ring */
 	struct mount *mount; /* whose submitter does its I/O; NULL: the mover's own ring */
 	uint64_t size;
 	unsigned sessions;
@@ -97,6 +100,7 @@ struct mover {
 	struct mover_options o;
 	struct ring ring;
 	pthread_t thread;
+	bool registered; /* the common buffers, with the ring */
 	int wake; /* eventfd: commands, tasks woken by other threads, jobs of submitters */
 	_Atomic bool ending;
 
@@ -128,6 +132,14 @@ static inline unsigned file_of_session(const struct mover *m, unsigned i)
 static inline unsigned file_of_export(const struct mover *m, unsigned i)
 {
 	return 1 + m->o.sessions + i;
+}
+
+/* The registered buffers: the common part, then the exports' reserves. */
+#define COMMON_BUFFER 0
+
+static inline unsigned buffer_of_export(unsigned i)
+{
+	return 1 + i;
 }
 
 static inline void *tagged(void *p, enum completion of)

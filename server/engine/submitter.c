@@ -3,6 +3,8 @@
 
 #include "server/engine/submitter.h"
 
+#include "server/engine/confine_ring.h"
+
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
@@ -12,9 +14,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Jobs with the kernel at once, less one; others wait here.  An NFS client has no more on the wire (max_session_slots 64), and the ring's
+ * memory, which cannot be locked by us (nor swapped out), is 8 KiB.
+ */
+#define ENTRIES 64u
+
+/* On descriptors of any number: to put files into places of the ring would wait for a submission that blocks. */
+static const uint8_t operations[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_POLL_ADD };
+
 struct submitter {
 	struct io_uring ring;
 	pthread_t thread;
+	bool started;
+	unsigned running; /* jobs with the kernel */
+	struct submitter_job *waiting, **waiting_end; /* for that */
 	int wake; /* eventfd: there is a job, or the end */
 	void (*done)(void *arg);
 	void *arg;
@@ -24,12 +37,15 @@ struct submitter {
 	bool ending;
 };
 
-static struct submitter_job *take_all(struct submitter *s, struct submitter_job **list, struct submitter_job ***end)
+/* The list, whose last link *last becomes; empty afterwards. */
+static struct submitter_job *take_all(struct submitter *s, struct submitter_job **list, struct submitter_job ***end,
+				      struct submitter_job ***last)
 {
 	struct submitter_job *all;
 
 	pthread_mutex_lock(&s->lock);
 	all = *list;
+	*last = *end;
 	*list = NULL;
 	*end = list;
 	pthread_mutex_unlock(&s->lock);
@@ -74,13 +90,18 @@ static void submit(struct submitter *s, struct submitter_job *job)
 
 static void submit_new(struct submitter *s)
 {
-	struct submitter_job *job = take_all(s, &s->in, &s->in_end);
+	struct submitter_job **last, *job = take_all(s, &s->in, &s->in_end, &last);
 
-	while (job) {
-		struct submitter_job *next = job->next;
-
+	if (job) {
+		*s->waiting_end = job;
+		s->waiting_end = last;
+	}
+	while ((job = s->waiting) && s->running < ENTRIES - 1) {
+		s->waiting = job->next;
+		if (!s->waiting)
+			s->waiting_end = &s->waiting;
+		s->running++;
 		submit(s, job);
-		job = next;
 	}
 }
 
@@ -99,6 +120,7 @@ static bool collect(struct submitter *s, bool *woken)
 			*woken = true;
 			continue;
 		}
+		s->running--;
 		job->result = cqe->res;
 		job->next = NULL;
 		*end = job;
@@ -129,18 +151,31 @@ static void *run(void *arg)
 			woken = false;
 		}
 		submit_new(s);
-		if (io_uring_submit_and_wait(&s->ring, 1) < 0 && errno != EINTR)
-			continue;
+		io_uring_submit_and_wait(&s->ring, 1); /* what it could not submit it will, the next time */
 		if (collect(s, &woken))
 			s->done(s->arg);
 	}
 	return NULL;
 }
 
-struct submitter *submitter_create(unsigned depth, void (*done)(void *arg), void *arg, struct errbuf *e)
+static int make_ring(struct submitter *s, struct errbuf *e)
+{
+	/* Not SINGLE_ISSUER: this thread proves it, and another will use it. */
+	struct io_uring_params p = { .flags = IORING_SETUP_R_DISABLED };
+	const struct ring_rules rules = { .ops = operations, .nops = sizeof(operations), .any_file = true };
+	int code = io_uring_queue_init_params(ENTRIES, &s->ring, &p);
+
+	if (code < 0)
+		return err_set(e, -code, "a submitter: %s", strerror(-code));
+	if (confine_ring(&s->ring, &rules, e) == 0 && confine_ring_enable(&s->ring, e) == 0)
+		return 0;
+	io_uring_queue_exit(&s->ring);
+	return -1;
+}
+
+struct submitter *submitter_create(void (*done)(void *arg), void *arg, struct errbuf *e)
 {
 	struct submitter *s = calloc(1, sizeof(*s));
-	int code;
 
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for a submitter");
@@ -150,27 +185,32 @@ struct submitter *submitter_create(unsigned depth, void (*done)(void *arg), void
 	s->arg = arg;
 	s->in_end = &s->in;
 	s->out_end = &s->out;
+	s->waiting_end = &s->waiting;
 	pthread_mutex_init(&s->lock, NULL);
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	code = s->wake < 0 ? -errno : io_uring_queue_init(depth + 1, &s->ring, 0);
-	if (code < 0) {
-		err_set(e, -code, "a submitter: %s", strerror(-code));
-		goto no_ring;
-	}
-	code = pthread_create(&s->thread, NULL, run, s);
-	if (code) {
-		err_set(e, code, "a submitter: %s", strerror(code));
-		goto no_thread;
+	if (s->wake < 0 || make_ring(s, e) < 0) {
+		if (s->wake < 0)
+			err_errno(e, "a submitter");
+		else
+			close(s->wake);
+		pthread_mutex_destroy(&s->lock);
+		free(s);
+		return NULL;
 	}
 	return s;
-no_thread:
-	io_uring_queue_exit(&s->ring);
-no_ring:
-	if (s->wake >= 0)
-		close(s->wake);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
-	return NULL;
+}
+
+int submitter_start(struct submitter *s, struct errbuf *e)
+{
+	int code;
+
+	if (s->started)
+		return 0;
+	code = pthread_create(&s->thread, NULL, run, s);
+	if (code)
+		return err_set(e, code, "the thread of a submitter: %s", strerror(code));
+	s->started = true;
+	return 0;
 }
 
 static void wake(struct submitter *s)
@@ -187,7 +227,8 @@ void submitter_free(struct submitter *s)
 		return;
 	__atomic_store_n(&s->ending, true, __ATOMIC_RELEASE);
 	wake(s);
-	pthread_join(s->thread, NULL);
+	if (s->started)
+		pthread_join(s->thread, NULL);
 	io_uring_queue_exit(&s->ring);
 	close(s->wake);
 	pthread_mutex_destroy(&s->lock);
@@ -210,5 +251,7 @@ void submitter_put(struct submitter *s, struct submitter_job *job)
 
 struct submitter_job *submitter_take(struct submitter *s)
 {
-	return take_all(s, &s->out, &s->out_end);
+	struct submitter_job **last;
+
+	return take_all(s, &s->out, &s->out_end, &last);
 }

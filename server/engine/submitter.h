@@ -29,11 +29,16 @@ struct submitter_job {
 	ssize_t result; /* bytes, or a negated errno value */
 };
 
-/* done: called on the submitter's thread when there is something to take; must only set a flag or write an eventfd. */
-struct submitter *submitter_create(unsigned depth, void (*done)(void *arg), void *arg, struct errbuf *e);
-void submitter_free(struct submitter *s); /* no job may be with it */
+/* Makes the ring: before the process is confined, for rings cannot be made later (confine.h).  done: called on the submitter's thread when there is
+ * something to take; must only set a flag or write an eventfd.
+ */
+struct submitter *submitter_create(void (*done)(void *arg), void *arg, struct errbuf *e);
+void submitter_free(struct submitter *s); /* no job may be with it; NULL is fine */
 
-/* At most depth jobs at once; never blocks on the backend. */
+/* Starts the thread, if it does not run yet; before the first job.  0; -1 with *e. */
+int submitter_start(struct submitter *s, struct errbuf *e);
+
+/* Never blocks on the backend. */
 void submitter_put(struct submitter *s, struct submitter_job *job);
 
 /* The jobs that have ended, linked; NULL when there are none. */

@@ -89,8 +89,8 @@ static void submit_io(struct task *t)
 		return;
 	}
 	sqe = ring_entry(&x->m->ring);
-	if (x->direct) {
-		int index = (int)buffers_index(x->share, request(t)->buffer);
+	if (x->direct && x->registered) {
+		int index = buffers_is_common(x->share, request(t)->buffer) ? COMMON_BUFFER : (int)buffer_of_export(x->place);
 
 		if (write)
 			io_uring_prep_write_fixed(sqe, file, rw->iov[0].iov_base, (unsigned)rw->iov[0].iov_len, (__u64)rw->position,

@@ -133,6 +133,7 @@ TRY(connect, connect(pair[0], (const struct sockaddr *)&name, sizeof(name)))
 TRY(bind, bind(pair[0], (const struct sockaddr *)&name, sizeof(name)))
 TRY(listen, listen(listening, 1))
 TRY(fork, syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0))
+TRY(clone3, syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS ? (errno = EPERM, -1) : -1)
 TRY(kill, kill(getppid(), 0))
 TRY(tgkill, syscall(SYS_tgkill, getppid(), getppid(), 0))
 TRY(io_uring_setup, syscall(SYS_io_uring_setup, 4, &params))
@@ -174,7 +175,7 @@ static const struct {
 } forbidden[] = {
 #define T(n) { #n, try_##n }
 	T(open), T(open_proc), T(openat), T(openat2), T(creat), T(unlink), T(mkdir), T(stat), T(memfd), T(socket), T(socket_inet),
-	T(socketpair), T(connect), T(bind), T(listen), T(fork), T(kill), T(tgkill), T(io_uring_setup), T(io_uring_register), T(ftruncate),
+	T(socketpair), T(connect), T(bind), T(listen), T(fork), T(clone3), T(kill), T(tgkill), T(io_uring_setup), T(io_uring_register), T(ftruncate),
 	T(fallocate), T(punch), T(setfl), T(lock), T(fchmod), T(mmap_exec), T(mprotect_exec), T(ioctl), T(setsockopt), T(prctl), T(setuid),
 	T(chroot), T(mount), T(unshare), T(setns), T(pidfd_getfd), T(userfaultfd), T(perf), T(setrlimit), T(reboot), T(seccomp), T(keyctl),
 }, fatal[] = { T(execve), T(execveat), T(ptrace), T(vm_writev), T(vm_readv) };
@@ -260,6 +261,11 @@ static void test_no_path_is_left(void **state)
 
 /* ---- what the work needs ---- */
 
+static void *just_runs(void *arg)
+{
+	return arg;
+}
+
 static int try_work(void)
 {
 	static const struct epoll_event none;
@@ -269,6 +275,7 @@ static int try_work(void)
 	socklen_t len = 4096;
 	struct stat st;
 	uint64_t one = 1;
+	pthread_t t;
 	int n;
 
 #define NEED(x)                              \
@@ -286,6 +293,7 @@ static int try_work(void)
 	NEED(send(pair[0], "x", 1, 0) == 1 && ioctl(pair[1], 0x541B, &n) == 0 && recv(pair[1], info, 1, 0) == 1);
 	NEED(getsockopt(pair[0], SOL_SOCKET, SO_ERROR, info, &len) == 0);
 	NEED(write(event, &one, 8) == 8 && epoll_wait(epoll, &ev, 1, 1000) == 1 && read(event, &one, 8) == 8);
+	NEED(pthread_create(&t, NULL, just_runs, NULL) == 0 && pthread_join(t, NULL) == 0);
 	NEED(accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) < 0 && errno == EAGAIN);
 	free(info);
 	return 0;

@@ -273,7 +273,7 @@ static void run(bool direct)
 	h.table = table_fd(t);
 	h.memory = sessmem_make(&e);
 	h.pool = memfd_create("pool", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(h.pool, (COMMON + BUFFERS_RESERVE_PAGES) * PAGE_BYTES), 0);
+	assert_int_equal(ftruncate(h.pool, (off_t)buffers_bytes(COMMON, 1)), 0);
 	assert_int_equal(tcp_pair(&(struct tcp_kind){ .name = "IPv4" }, &pair), 0);
 	h.sock = pair.ours;
 	client_sock = pair.peers;

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Every case of interoperability on the native engine under nbdswapd, over TCP; those of the protocol over a Unix socket too.
 . "${srcdir:-.}/tests/functions.sh" || exit 1

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Cases of interoperability on nbdkit under nbdswapd, over TCP: what may differ from nbdkit alone, which has them all (test-plugin.sh).
 . "${srcdir:-.}/tests/functions.sh" || exit 1

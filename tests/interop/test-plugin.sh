@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Every case of interoperability on the plugin in an nbdkit of its own, over a Unix socket.
 . "${srcdir:-.}/tests/plugin/plugin-functions.sh" || exit 1

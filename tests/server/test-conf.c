@@ -86,7 +86,7 @@ static const struct {
 	{ "[server]\ncontrol = /234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"
 	  "12345678\n",
 	  "2: control: the value has 108 bytes, at most 107 are allowed" },
-	{ "[server]\nallow = memlock, swap\n", "2: allow: \"swap\" is not one of memlock, oom, io-flusher" },
+	{ "[server]\nallow = memlock, swap\n", "2: allow: \"swap\" is not one of memlock, oom, io-flusher, confine" },
 	{ "[server]\nlisten = 1.2.3.4:1 localhost:2\n",
 	  "2: listen: \"localhost:2\": \"localhost\" is not an IP address (names are not looked up)" },
 	{ "[server]\nlisten = 1.2.3.4:1\n  1.2.3.4:1\n", "3: listen: \"1.2.3.4:1\" is listed twice" },

@@ -106,6 +106,36 @@ static void test_backoff_doubles(void **state)
 	assert_int_equal(s.backoff_ms, 2 * BACKOFF_FIRST_MS);
 }
 
+/* Sessions that outlive a worker wait for the next one: no pause, unless it has served for less than a second. */
+static void test_at_once(void **state)
+{
+	struct supervisor s = { .state = WORKER_DOWN, .at_once = true };
+
+	(void)state;
+	supervisor_event(&s, WORKER_EV_START, 0);
+	for (int i = 0; i < 3; i++) {
+		supervisor_event(&s, WORKER_EV_READY, 0);
+		assert_int_equal(supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_NONE_MS), WORKER_DIED | WORKER_ARM_BACKOFF);
+		assert_int_equal(s.backoff_ms, 0);
+		assert_int_equal(step(&s, WORKER_EV_TIMER, WORKER_STARTING), IT);
+	}
+	/* Quick deaths, before and after it was ready. */
+	supervisor_event(&s, WORKER_EV_EXIT, 10 * BACKOFF_FORGIVEN_MS);
+	assert_int_equal(s.backoff_ms, BACKOFF_FIRST_MS);
+	supervisor_event(&s, WORKER_EV_TIMER, 0);
+	supervisor_event(&s, WORKER_EV_READY, 0);
+	supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_NONE_MS - 1);
+	assert_int_equal(s.backoff_ms, 2 * BACKOFF_FIRST_MS);
+	supervisor_event(&s, WORKER_EV_TIMER, 0);
+	supervisor_event(&s, WORKER_EV_READY, 0);
+	supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_NONE_MS);
+	assert_int_equal(s.backoff_ms, 0);
+	/* The next quick death is a first one again. */
+	supervisor_event(&s, WORKER_EV_TIMER, 0);
+	supervisor_event(&s, WORKER_EV_EXIT, 0);
+	assert_int_equal(s.backoff_ms, BACKOFF_FIRST_MS);
+}
+
 /* Whatever the order of events: a stop always ends in gone once the process has ended, and no state starts a second
  * process beside one that lives.
  */
@@ -137,6 +167,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_serve_and_stop), cmocka_unit_test(test_stop_hurried), cmocka_unit_test(test_never_ready),
 		cmocka_unit_test(test_renew), cmocka_unit_test(test_stop_when_not_there), cmocka_unit_test(test_backoff_doubles),
+		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_every_pair),
 	};
 

@@ -1,73 +1,101 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A client whose writes hang at the backend takes over its own slot with a second connection, while its requests are at the backend, wait
-# behind these, or lie in the old socket still: nothing of the old connection lands over what the new one wrote. The slow
-# backend is the plugin's with faults; for the engine it takes a guest (tests/vm/test-orphan-races.sh).
+# A new connection takes the place of the one in its slot: not before that one has ended, and not for long if it does not; nobody else's.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
-export ENGINE=nbdkit
-requires_worker
+. "$srcdir/tests/server/fake.sh"
 requires_backing
 requires jq --version
-[ -e "$builddir/.libs/nbdkit-swapfault-plugin.so" ] || fail "the plugin with faults was not built"
 
-if [ -n "${NBDSWAP_LONG:-}" ]; then
-    # The client's patience 2 s, the backend's delay 7 s, 10,000 times, in 20 slots at once.
-    delay=7000 patience=2000 repeats=500 slots=20 size=1000M seconds=30000
-else
-    delay=400 patience=100 repeats=8 slots=2 size=4M seconds=300
-fi
-export NBDSWAP_FAULTS="rw.write:delay=$delay,trigger=$tmp/slow;rw.write:errno=ETIMEDOUT,trigger=$tmp/away"
-make_conf '[export a]' "size = $size"
-sed -i s,nbdkit-swap-plugin,nbdkit-swapfault-plugin, "$conf"
+make_fake_conf '[export ws1]' '[export ws2]'
 start_server
-wait_until 600 export_is a ready
+wait_until 60 export_is ws1 ready
+wait_until 60 export_is ws2 ready
 
-# slot I: its URI.
-slot() {
-    printf 'nbd+unix:///a%%3Fclient%%3Dme%%26slot%%3D%s%%2F%s?socket=%s/nbd.sock' "$1" "$slots" "$tmp"
-}
-sessions_are() { [ "$(field '.exports[0].sessions')" = "$1" ]; }
-size_of_worker() {
-    awk '$1 == "VmRSS:" { print $2 }' "/proc/$(worker_pid)/status"
-}
-descriptors() {
-    find "/proc/$(worker_pid)/fd" -mindepth 1 | wc -l
-}
+# epoch SLOT: the number of the session that has it.
+epoch() { field "[.sessions[]|select(.slot==\"$1\" and .export==\"ws1\" and .state==\"served\")|.epoch]|max"; }
 
-# What a first connection costs is there before.
-timeout 60 "$builddir/tests/server/takeover" "$(slot 0)" 0 1 0 true true 0
-wait_until 30 sessions_are 0
-before=$(size_of_worker)
-open=$(descriptors)
-for ((i = 0; i < slots; i++)); do
-    # The trigger of one slot is the trigger of all: some of what is written again is slow too.
-    timeout "$seconds" "$builddir/tests/server/takeover" "$(slot $i)" $((i * repeats * 20)) "$repeats" "$patience" \
-        "touch $tmp/slow" "rm -f $tmp/slow" "$delay" >"$tmp/slot.$i" &
-    clients[i]=$!
-done
-for ((i = 0; i < slots; i++)); do
-    wait "${clients[i]}" || fail "slot $i: $(cat "$tmp/slot.$i")"
-    cat "$tmp/slot.$i"
-    must_match "$(cat "$tmp/slot.$i")" ' resent=[1-9][0-9]* stale=0$' "slot $i"
-done
-wait_until 30 sessions_are 0
-[ "$(field .worker.restarts)" = 0 ] || fail "the worker has ended"
-after=$(size_of_worker)
-echo "the worker has $before KiB before and $after after, $open descriptors and $(descriptors)"
-((after < before + 8192)) || fail "the worker has grown"
-[ "$(descriptors)" = "$open" ] || fail "descriptors are left over"
-[ "$(field '.exports[0].counters.in_flight')" = 0 ] || fail "requests are left over"
-[ "$(field '[.exports[].pages.lost]|add')" = 0 ] || fail "pages are lost"
+attach first 'ws1?client=A&slot=0/2'
+attach second 'ws1?client=A&slot=1/2'
+attach third 'ws1?client=A'
+attach elsewhere 'ws2?client=A&slot=0/2'
+if asked '^end'; then fail "a session was ended for another slot, another export or none"; fi
 
-# A client dies with its requests held: all its threads find that out at once, which nbdkit alone does not survive each time.
-held() { [ "$(field '.exports[0].counters.held')" -ge 8 ]; }
-for ((i = 0; i < 15; i++)); do
-    "$builddir/tests/server/takeover" "$(slot 0)" 0 1 60000 "touch $tmp/away" true 0 >"$tmp/dying" 2>&1 &
-    client=$!
-    wait_until 30 held
-    kill -KILL "$client"
-    wait "$client" || true
-    wait_until 30 sessions_are 0
-    [ "$(field .worker.restarts)" = 0 ] || fail "the worker has ended with its client: $(grep worker "$log")"
-done
+# Another client gets nothing, and ends nothing.
+connect other
+tell other 'open ws1?client=B&slot=0/2'
+hear other || fail "no answer"
+must_match "$line" '^no .*in use by client A'
+if asked '^end'; then fail "a session was ended for another client"; fi
+
+# The same client again: the earlier one is ended, then the new one granted; the others stay.
+attach again 'ws1?client=A&slot=0/2'
+is_cut first
+asked '^end 1$' || fail "not told to end it: $(cat "$FAKE_DIR/asked")"
+for c in again second third elsewhere; do who "$c"; done
+three() { [ "$(field '.exports[]|select(.name=="ws1")|.sessions')" = 3 ]; }
+wait_until 30 three
+
+# Not before it has ended.
+touch "$FAKE_DIR/slow-end"
+connect late
+tell late 'open ws1?client=A&slot=1/2'
+wait_until 30 asked '^end 2$'
+rc=0
+hear late 1 || rc=$?
+[ "$rc" -gt 128 ] || fail "answered before the session that it supersedes had ended: $line"
+[ "$(field '.sessions[]|select(.epoch==2)|.state')" = ending ] || fail "state: $(field '.sessions')"
+rm "$FAKE_DIR/slow-end"
+hear late || fail "no answer"
+must_match "$line" '^ok '
+is_cut second # by the daemon: the worker left its socket alone
+if ! grep -q '^ended 2$' "$FAKE_DIR/asked"; then fail "granted before the worker said so"; fi
+
+# Two that want one slot: the last one has it.
+touch "$FAKE_DIR/slow-end"
+connect p
+connect q
+n=$(epoch 1/2)
+tell p 'open ws1?client=A&slot=1/2'
+wait_until 30 asked "^end $n\$"
+tell q 'open ws1?client=A&slot=1/2'
+sleep 0.2
+rm "$FAKE_DIR/slow-end"
+is_cut late
+hear q || fail "no answer"
+must_match "$line" '^ok '
+who q
+# p was granted and ended at once, refused or cut, as it came: in no case does it go on.
+rc=0
+hear p || rc=$?
+[ "$rc" -le 1 ] || fail "p: $rc"
+case $rc$line in
+0ok*) is_cut p ;;
+0no*) must_match "$line" 'another connection of the same client' ;;
+esac
+who q
+
+# One that does not end: refused, to be tried again, and had once it has ended.
+touch "$FAKE_DIR/slow-end"
+connect never
+tell never 'open ws1?client=A&slot=0/2'
+hear never || fail "no answer"
+must_match "$line" '^no .*has not ended yet; try again later'
+rm "$FAKE_DIR/slow-end"
+attach at_last 'ws1?client=A&slot=0/2'
+who at_last
+
+# Superseded and its worker killed before it could say so: it does not come back.
+touch "$FAKE_DIR/slow-end"
+connect last
+n=$(epoch 0/2)
+tell last 'open ws1?client=A&slot=0/2'
+wait_until 30 asked "^end $n\$"
+kill_worker
+rm "$FAKE_DIR/slow-end"
+is_cut at_last
+if asked "^resume $n "; then fail "a superseded session was handed down"; fi
+who third
+wait_until 30 none_waits
+ctl stop --force || fail "stop"
+wait_server || fail "exit status $?"

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "server/holds.h"
+
+#include "server/engine/sessmem.h"
+#include "server/sessions.h"
+#include "store/page.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of a session that is over. */
+struct hold {
+	struct hold *next;
+	int reserve; /* its export's, by which it is known: it may have been removed since */
+	unsigned n;
+	struct {
+		uint32_t first, pages;
+	} range[SESSMEM_REQUESTS];
+};
+
+/* What the session's requests have: as its worker left it, so nothing of it is taken for granted. */
+static void find(const struct session *i, struct hold *h)
+{
+	static struct sess_request request[SESSMEM_REQUESTS];
+
+	h->n = 0;
+	h->reserve = i->x->reserve;
+	if (i->memory < 0 || pread(i->memory, request, sizeof(request), offsetof(struct sess_mem, request)) != sizeof(request))
+		return;
+	for (unsigned k = 0; k < SESSMEM_REQUESTS; k++) {
+		if (!request[k].use || request[k].buffer == SESSMEM_NO_BUFFER)
+			continue;
+		h->range[h->n].first = request[k].buffer;
+		h->range[h->n++].pages = request[k].length / PAGE_BYTES;
+	}
+}
+
+static void set(struct sessions *s, const struct hold *h, bool held)
+{
+	for (unsigned k = 0; k < h->n; k++)
+		poolmem_hold(s->exports->pool, h->range[k].first, h->range[k].pages, held);
+}
+
+void holds_worker_died(struct sessions *s)
+{
+	static struct hold h;
+
+	poolmem_hold_nothing(s->exports->pool);
+	for (const struct hold *over = s->holds; over; over = over->next)
+		set(s, over, true);
+	for (struct session *i = s->first; i; i = i->next) {
+		find(i, &h);
+		set(s, &h, true);
+		i->held = true;
+	}
+}
+
+void holds_session_resumed(struct session *i)
+{
+	i->held = false;
+}
+
+void holds_session_over(struct sessions *s, struct session *i)
+{
+	struct hold *h;
+
+	if (!i->held)
+		return;
+	i->held = false;
+	h = malloc(sizeof(*h));
+	if (!h)
+		abort();
+	find(i, h);
+	h->next = s->holds;
+	s->holds = h;
+}
+
+/* Has the backend nothing of it any more? */
+static bool settled(const struct sessions *s, const struct hold *h)
+{
+	for (const struct export *x = s->exports->first; x; x = x->next)
+		if (x->reserve == h->reserve)
+			return !x->dirty && (x->state == EXPORT_READY || x->state == EXPORT_DOWN);
+	return true; /* removed */
+}
+
+void holds_let_go(struct sessions *s)
+{
+	for (struct hold **p = &s->holds, *h; (h = *p);) {
+		if (!settled(s, h)) {
+			p = &h->next;
+			continue;
+		}
+		*p = h->next;
+		set(s, h, false);
+		free(h);
+	}
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Pages of the pool that were in the hands of a worker that died (server/engine/buffers.h: held).
+ *
+ * A session's pages are held from its worker's death until its successor has claimed them, or, when the session is over, until its export is
+ * settled: what the dead worker had read into them may still be on its way.  On the loop's thread.
+ */
+#ifndef NBDSWAP_HOLDS_H
+#define NBDSWAP_HOLDS_H
+
+#include "server/livesessions.h"
+
+struct sessions;
+
+/* The worker has been reaped: holds what all sessions have, and no more. */
+void holds_worker_died(struct sessions *s);
+
+/* The session is over, or goes on in another worker. */
+void holds_session_over(struct sessions *s, struct session *i);
+void holds_session_resumed(struct session *i);
+
+/* Lets go of what is held for sessions that are over, where the export has been settled. */
+void holds_let_go(struct sessions *s);
+
+#endif
