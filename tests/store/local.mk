@@ -32,7 +32,8 @@ STORE_UNIT_TESTS = \
 	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-take-over \
-	tests/store/test-trailer
+	tests/store/test-trailer \
+	tests/store/test-waiters
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
 STORE_UNIT_TESTS += tests/store/test-no-allocation tests/store/test-seal-no-allocation
@@ -67,6 +68,8 @@ tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
 tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_take_over_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_waiters_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_waiters_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=table_page
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 
 tests_store_storetool_LDADD = libstore.la
