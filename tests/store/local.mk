@@ -10,6 +10,7 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
+	tests/store/test-cifsfiles \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
 	tests/store/test-held \
@@ -40,6 +41,7 @@ STORE_UNIT_TESTS += tests/store/test-no-allocation tests/store/test-seal-no-allo
 endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_cifsfiles_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)

@@ -126,7 +126,7 @@ static void starved(void **state)
 	assert_int_equal(rw_begin(&holders[0]->rw), RW_IO);
 	assert_int_equal(rw_begin(&holders[1]->rw), RW_IO);
 	for (unsigned i = 0; i < 100; i++)
-		make(i, RW_WRITE, 64 + i, i % 7 == 0 ? 32 : 1);
+		make(i, RW_WRITE, i == 0 ? 64 : 100 + i, i == 0 ? 32 : 1);
 	looks = 0;
 	assert_int_equal(finish_io(holders[0]), RW_DONE);
 	assert_true(waiters[0].wakes > 0);
