@@ -98,6 +98,7 @@ server_nbdkit_tests = \
 	tests/server/test-one-client-nbdkit.sh \
 	tests/server/test-sealed-nbdkit.sh \
 	tests/server/test-serve-nbdkit.sh \
-	tests/server/test-stale-handle-nbdkit.sh
+	tests/server/test-stale-handle-nbdkit.sh \
+	tests/server/test-worker-fails-nbdkit.sh
 TESTS += $(server_nbdkit_tests)
 EXTRA_DIST += $(server_nbdkit_tests)
