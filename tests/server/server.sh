@@ -41,13 +41,20 @@ requires_backing() {
     esac
 }
 
-# make_conf [EXPORT LINES...]: the configuration with these lines behind [server] and [defaults]; server_lines adds to [server].
+# make_conf [EXPORT LINES...]: the configuration with these lines behind [server] and [defaults]; server_lines adds to [server], or takes the
+# place of what ENGINE says.
 server_lines=
+wanted_engine_lines() {
+    local key equals value
+    engine_lines | while read -r key equals value; do
+        grep -q "^$key = " <<<"$server_lines" || echo "$key $equals $value"
+    done
+}
 make_conf() {
     {
         printf '[server]\nlisten = unix:%s/nbd.sock\ncontrol = %s/control\n' "$tmp" "$tmp"
         printf 'stop-timeout = 5\n'
-        engine_lines
+        wanted_engine_lines
         allow_line
         printf '%s\n' "$server_lines"
         printf '[defaults]\nfile = %s/%%n.swap\nsize = 4M\n' "$tmp"
