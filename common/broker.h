@@ -19,7 +19,8 @@
  *        With "live":true and one descriptor, the client's socket, the session is one that can outlive the worker: the daemon keeps a
  *        duplicate of the socket, and the answer has in addition "reserve":R, the place of the export's own buffers in the pool
  *        (server/engine/buffers.h), and as its last descriptor the session's memory (server/engine/sessmem.h).  So: file, table, [key], memory.
- *        Not for sessions whose bytes are not the socket's own (TLS).
+ *        Not for sessions whose bytes are not the socket's own (TLS).  Over another socket than TCP a session does not outlive the worker
+ *        all the same: how far it has come cannot be known.
  *        Where the name has slot=I/N, an earlier session of the same client in this slot is ended first (end, below); when that one
  *        does not end within 5 seconds the answer is no, again.
  *   {"id":N,"op":"close","session":S} -> {"id":N,"ok":true}

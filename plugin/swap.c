@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
@@ -357,16 +358,33 @@ static int swap_can_cache(void *handle)
 
 /* ---- requests ---- */
 
+/* Of several threads that find at the same instant that their client is gone nbdkit does not survive all: the one whose reply fails gives the
+ * socket up, and the next one's, already on its way, ends the process (seen with 1.32.5: an assertion in raw_send_socket).  So they go one by one.
+ */
+#define LEAVE_NS 5000000
+
+static void leave(void)
+{
+	static pthread_mutex_t one_by_one = PTHREAD_MUTEX_INITIALIZER;
+	const struct timespec until_it_is_known = { .tv_nsec = LEAVE_NS };
+
+	pthread_mutex_lock(&one_by_one);
+	nanosleep(&until_it_is_known, NULL);
+	pthread_mutex_unlock(&one_by_one);
+}
+
 /* What the backend does to requests the store says itself, not too often. */
 static int forward(struct session *s, enum rw_op op, uint64_t offset, uint64_t length, void *buf)
 {
 	int cause, error = store_rw(s->store, &s->life, op, offset, length, buf, &cause);
 
-	if (!error)
-		return 0;
 	/* The client goes on in another session, and has the answer there: here it gets none, for it would take an error for one. */
 	while (cause == ECANCELED && s->life.ended && nbdkit_nanosleep(3600, 0) == 0)
 		;
+	if (cause == ECANCELED || s->life.ended)
+		leave();
+	if (!error)
+		return 0;
 	if (error == EINVAL)
 		nbdkit_error("%s: a request of %" PRIu64 " bytes at %" PRIu64 ": not in whole pages of 4096 bytes, or beyond the end",
 			     s->name, length, offset);

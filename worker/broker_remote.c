@@ -37,6 +37,7 @@ struct remote {
 	pthread_mutex_t lock; /* all below */
 	pthread_t receiver;
 	bool running, gone;
+	bool draining; /* the receiver's alone */
 	json_int_t last_id;
 	struct pending *pending;
 };
@@ -321,7 +322,10 @@ static void command(struct remote *r, const char *cmd, json_t *message, const in
 
 	if (strcmp(cmd, "drain") == 0) {
 		int ms = (int)json_integer_value(json_object_get(message, "timeout_ms"));
-		bool ok = c->drain(c->arg, ms);
+		bool ok;
+
+		r->draining = true;
+		ok = c->drain(c->arg, ms);
 
 		send_json(r, json_pack("{s:s, s:b}", "event", "drained", "ok", ok), NULL);
 	} else if (strcmp(cmd, "forget") == 0) {
@@ -346,6 +350,11 @@ static void daemon_gone(struct remote *r)
 {
 	struct pending *p;
 
+	/* The daemon was about to end this worker, which lets no request begin any more: its clients would wait for good.  Cut, they
+	 * come back to the next one.
+	 */
+	if (r->draining)
+		_exit(EXIT_SUCCESS);
 	pthread_mutex_lock(&r->lock);
 	r->gone = true;
 	while ((p = r->pending)) {

@@ -57,8 +57,10 @@ void live_free_slot(struct live *s, uint32_t slot)
 	struct sess_request *r = &s->mem->request[slot];
 
 	live_settle_owed(s, slot);
-	if (r->buffer != SESSMEM_NO_BUFFER)
-		buffers_give(s->x->share, r->buffer, (r->length + PAGE_BYTES - 1) / PAGE_BYTES);
+	if (r->buffer != SESSMEM_NO_BUFFER) {
+		buffers_give(s->x->share, r->buffer, r->length / PAGE_BYTES);
+		s->pages -= r->length / PAGE_BYTES;
+	}
 	r->buffer = SESSMEM_NO_BUFFER;
 	atomic_store_explicit(&r->use, 0, memory_order_release);
 	s->free[s->nfree++] = (uint16_t)slot;
@@ -235,8 +237,8 @@ static void receive(struct live *s)
 		s->into[n++] = (struct iovec){ .iov_base = data + r->length - direct, .iov_len = direct };
 	}
 	/* The fewer bytes of a large payload come with its header, the fewer are copied. */
-	if (s->large && room > PAGE_BYTES)
-		room = PAGE_BYTES;
+	if (s->large && room > LARGE)
+		room = LARGE;
 	/* Byte p of the stream goes to p modulo the size: where it lies is known before it has come. */
 	s->into[n++] = (struct iovec){ .iov_base = s->mem->rx + (s->received + direct) % SESSMEM_RX_BYTES, .iov_len = room };
 	atomic_store_explicit(&s->mem->direct_end, direct ? s->received + direct : 0, memory_order_release);
@@ -335,9 +337,14 @@ static bool take_header(struct live *s)
 		s->leaving = true; /* what it has asked for before is still answered */
 		return false;
 	}
-	if (!r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE) &&
-	    !buffers_take(s->x->share, r->command == NBD_CMD_READ, r->length / PAGE_BYTES, &r->buffer))
-		return false;
+	if (!r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE)) {
+		uint32_t pages = r->length / PAGE_BYTES;
+
+		if (s->pages + pages > buffers_session_max(s->x->share) ||
+		    !buffers_take(s->x->share, r->command == NBD_CMD_READ, pages, &r->buffer))
+			return false;
+		s->pages += pages;
+	}
 	s->nfree--;
 	atomic_store_explicit(&r->use, 1, memory_order_release);
 	set_parsed(s, pos + sizeof(*h));

@@ -87,6 +87,7 @@ struct live {
 	struct rw_session ended;
 	const char *why;
 	unsigned running; /* tasks */
+	uint32_t pages;	  /* of buffers that it holds */
 	struct live *next_dirty;
 	uint16_t free[SESSMEM_REQUESTS];
 	unsigned nfree;

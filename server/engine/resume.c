@@ -109,8 +109,11 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 			return unfit(e, "a request whose data has not come");
 		s->payload_slot = (int)slot;
 	}
-	if (has_data && !buffers_claim(s->x->share, r->buffer, data_pages(r)))
-		return unfit(e, "a buffer");
+	if (has_data) {
+		if (!buffers_claim(s->x->share, r->buffer, data_pages(r)))
+			return unfit(e, "a buffer");
+		s->pages += data_pages(r);
+	}
 	s->again[slot] = !queued && end <= parsed;
 	s->owed[slot] = s->again[slot] && !r->error && r->command != NBD_CMD_READ && r->command != NBD_CMD_FLUSH;
 	return 0;

@@ -145,10 +145,10 @@ static off_t find_on(int fd, const unsigned char *page)
 
 static void __attribute__((noreturn)) usage(void)
 {
-	fputs("usage: orphan FILE pwrite|uring write|read LOOK barrier|none\n"
+	fputs("usage: orphan FILE pwrite|uring write|read LOOK barrier|none [COMMAND]\n"
 	      "Makes an orphan on page 512 of FILE, waits for it with the store's barrier or not at all, and prints whether it had arrived before and\n"
 	      "after that and at last. LOOK is where a written page is seen: FILE, the same file by another way, or the block device that it is\n"
-	      "on. Exit codes: 0, 2 something else failed.\n", stderr);
+	      "on. COMMAND is run when the file is open, before anything begins. Exit codes: 0, 2 something else failed.\n", stderr);
 	exit(2);
 }
 
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
 	int fd, worker_fd, error = 0;
 	pid_t pid;
 
-	if (argc != 6)
+	if (argc != 6 && argc != 7)
 		usage();
 	by_ring = strcmp(argv[2], "uring") == 0;
 	is_write = strcmp(argv[3], "write") == 0;
@@ -200,6 +200,8 @@ int main(int argc, char **argv)
 		look.fd = -1;
 	}
 
+	if (argc == 7 && system(argv[6]) != 0)
+		die(argv[6]);
 	worker_fd = barrier_worker_fd(&b, fd);
 	pid = begin(worker_fd < 0 ? fd : worker_fd, by_ring, is_write);
 	start = now_ms();

@@ -88,10 +88,8 @@ vm_mount_nfs42 server localhost /mnt/nfs
 vm_mount_nfs3 server localhost /mnt/nfs3
 vm_mount_smb3 server server /mnt/smb
 
-# frozen COMMAND: the server's file system takes no writes for 2 s from before the command on.
-frozen() {
-    vm_run server 60 "fsfreeze -f /srv/data; (sleep 2; fsfreeze -u /srv/data) & $1; wait"
-}
+# A command after which the server's file system takes no writes for 2 s.
+freeze='fsfreeze -f /srv/data; (sleep 2; fsfreeze -u /srv/data) >/dev/null 2>&1 &'
 # Each has a file of its own: a file lease that the one server gave away keeps the other from opening it.
 for mount in nfs nfs3 smb; do
     file=/srv/data/$mount
@@ -100,7 +98,7 @@ for mount in nfs nfs3 smb; do
     [ $mount = nfs3 ] || hows+=('pwrite none')
     vm_run server 20 "head -c 1 /mnt/$mount/$mount >/dev/null" # so that the inode is known
     for how in "${hows[@]}"; do
-        judge "$(frozen "$orphan /mnt/$mount/$mount ${how% *} write $file ${how##* }")" 1
+        judge "$(vm_run server 60 "$orphan /mnt/$mount/$mount ${how% *} write $file ${how##* } '$freeze'; wait; true")" 1
     done
     vm_run server 60 "cp $file /run/copy; sync"
     for how in "${hows[@]}"; do
@@ -113,16 +111,9 @@ for mount in nfs nfs3 smb; do
 done
 
 # The server is stopped with the write in its socket and killed after the worker; what it did not answer is sent to the next one.
-restart_smb() {
-    vm_run server 120 "
-        kill -STOP \$(pgrep -x smbd)
-        (sleep 2; kill -KILL \$(pgrep -x smbd); sleep 1; smbd -D -s /etc/vm-smb.conf) &
-        $orphan /mnt/smb/smb $1 write /srv/data/smb $2
-        wait"
-}
+restart='kill -STOP $(pgrep -x smbd); (sleep 2; kill -KILL $(pgrep -x smbd); sleep 1; smbd -D -s /etc/vm-smb.conf) >/dev/null 2>&1 &'
 for how in 'pwrite none' 'pwrite barrier' 'uring barrier'; do
-    # shellcheck disable=SC2086 # two words
-    judge "$(restart_smb $how)" 1
+    judge "$(vm_run server 120 "$orphan /mnt/smb/smb ${how% *} write /srv/data/smb ${how#* } '$restart'")" 1
 done
 say "an SMB server that was killed"
 vm_dmesg_clean server 'fsfreeze|CIFS: VFS: .*(has not responded|Send error|Trying to|cifs_reconnect)'
