@@ -34,8 +34,10 @@ tests_engine_nbdlie_LDADD = -lpthread
 
 ENGINE_RESUME_SHELL_TESTS = \
 	tests/engine/test-nbdcheck-finds-lies.sh \
-	tests/engine/test-resume-kills.sh
-LONG_TESTS += tests/engine/test-resume-kills.sh
+	tests/engine/test-poisonous-request.sh \
+	tests/engine/test-resume-kills.sh \
+	tests/engine/test-upgrade-under-load.sh
+LONG_TESTS += tests/engine/test-resume-kills.sh tests/engine/test-upgrade-under-load.sh
 EXTRA_DIST += tests/engine/resume.sh
 TESTS += $(ENGINE_RESUME_SHELL_TESTS)
 EXTRA_DIST += $(ENGINE_RESUME_SHELL_TESTS)
