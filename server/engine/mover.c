@@ -398,6 +398,7 @@ static int start_thread(struct mover *m, struct errbuf *e)
 struct mover *mover_create(const struct mover_options *o, struct errbuf *e)
 {
 	struct mover *m = calloc(1, sizeof(*m));
+	struct ring_size size;
 
 	if (!m) {
 		err_set(e, ENOMEM, "no memory for the mover");
@@ -411,7 +412,9 @@ struct mover *mover_create(const struct mover_options *o, struct errbuf *e)
 		free_memory(m);
 		return NULL;
 	}
-	if (ring_create(&m->ring, ENTRIES, 1 + o->sessions + o->exports, 1 + o->exports, e) < 0) {
+	size = (struct ring_size){ .entries = ENTRIES, .under_way = ENTRIES + m->ntasks + 2 * o->sessions,
+				   .files = 1 + o->sessions + o->exports, .buffers = 1 + o->exports };
+	if (ring_create(&m->ring, &size, e) < 0) {
 		free_memory(m);
 		return NULL;
 	}
