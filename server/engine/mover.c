@@ -248,23 +248,32 @@ static void take_completions(struct mover *m)
 	io_uring_cq_advance(&m->ring.u, n);
 }
 
+static void touch_starved(struct mover *m)
+{
+	for (unsigned i = 0; i < m->o.sessions; i++)
+		if (m->session[i].starved)
+			live_touch(&m->session[i]);
+}
+
 /* All that can go on without a completion. */
 static void work(struct mover *m)
 {
-	for (unsigned i = 0; m->starved && i < m->o.sessions; i++)
-		if (m->session[i].starved)
-			live_touch(&m->session[i]);
 	for (;;) {
-		struct live *s = m->dirty;
+		struct live *s;
 
 		if (atomic_load_explicit(&m->woken, memory_order_relaxed))
-			task_run_woken(m);
-		if (!s)
-			s = m->dirty;
-		if (!s)
+			task_run_woken(m); /* which adds to the list */
+		s = m->dirty;
+		if (s) {
+			m->dirty = s->next_dirty;
+			live_work(s);
+		} else if (m->starved && m->freed) {
+			/* What one session gave back, on its way to sleep, may be what another waits for. */
+			m->freed = false;
+			touch_starved(m);
+		} else {
 			return;
-		m->dirty = s->next_dirty;
-		live_work(s);
+		}
 	}
 }
 
