@@ -103,6 +103,6 @@ server_nbdkit_tests = \
 	tests/server/test-one-client-nbdkit.sh \
 	tests/server/test-sealed-nbdkit.sh \
 	tests/server/test-serve-nbdkit.sh \
-	tests/server/test-stale-handle-nbdkit.sh \
+	tests/server/test-stale-handle-nbdkit.sh
 TESTS += $(server_nbdkit_tests)
 EXTRA_DIST += $(server_nbdkit_tests)
