@@ -229,7 +229,7 @@ static void step(uint8_t s)
 			world_has_room();
 		break;
 	case 5:
-		world_tasks = how;
+		world_allow(how);
 		break;
 	case 6:
 		if (how < 24)
@@ -249,7 +249,7 @@ static void calm_down(void)
 {
 	bool more = true;
 
-	world_tasks = SESSMEM_REQUESTS;
+	world_allow(SESSMEM_REQUESTS);
 	for (unsigned turns = 0; more && !world_ended; turns++) {
 		promise(turns < 100000, "it never ends");
 		world_room = OUT_MAX;
@@ -333,7 +333,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	arrived = out_bytes = 0;
 	ended_early = false;
 	read_stream();
-	world_tasks = SESSMEM_REQUESTS;
 	world_room = 0;
 	world_begin(&calls);
 	work();
@@ -416,7 +415,7 @@ void make_seeds(const char *dir)
 	seed(dir, "large", made.bytes, made.count);
 
 	/* Everything comes while there are no tasks; and a part of it, of which a worker dies meanwhile. */
-	begin_seed("\x05\xf8\xf8\xf8\xf8");
+	begin_seed("\xfc\x05\xf8\xf8\xf8\xf8");
 	for (unsigned i = 0; i < 60; i++)
 		request(NBD_CMD_WRITE, 0, i * 4 * PAGE, 2 * PAGE);
 	seed(dir, "starved", made.bytes, made.count);
@@ -424,6 +423,13 @@ void make_seeds(const char *dir)
 	for (unsigned i = 0; i < 9; i++)
 		request(NBD_CMD_WRITE, 0, i * 4 * PAGE, (i + 1) * 3 * PAGE);
 	seed(dir, "starved-at-death", made.bytes, made.count);
+
+	/* The socket is full one byte before the end of a reply. */
+	begin_seed("\x44\x04\xf8\x3c\x02\xf4\x02\xe6\xfc");
+	request(NBD_CMD_CACHE, 0, 0, PAGE);
+	request(NBD_CMD_READ, 0, 0, PAGE);
+	request(NBD_CMD_READ, 0, PAGE, PAGE);
+	seed(dir, "last-byte", made.bytes, made.count);
 
 	begin_seed("\xf8\x25\xf8\xf8\x02\x24\x17");
 	request(NBD_CMD_READ, 0, -(uint64_t)PAGE, PAGE);

@@ -19,7 +19,6 @@
 
 struct live world_session;
 struct sess_mem *world_mem;
-unsigned world_tasks;
 size_t world_room;
 bool world_dies_sending, world_lost, world_ended;
 
@@ -39,6 +38,7 @@ static bool polling;
 static bool was_shut;
 static uint32_t running[SESSMEM_REQUESTS];
 static unsigned nrunning;
+static unsigned tasks; /* at once */
 static int awaited;	   /* as the store counts what is to be done again */
 static uint64_t received, sent; /* by the kernel's count */
 
@@ -104,7 +104,7 @@ void store_await(struct store *store, int n)
 bool task_available(const struct mover_export *x)
 {
 	promise(x == &export, "another export");
-	return nrunning < world_tasks;
+	return nrunning < tasks;
 }
 
 void task_begin(struct live *s, uint32_t slot)
@@ -124,6 +124,7 @@ static void finish(unsigned n, uint32_t error)
 
 	memmove(&running[n], &running[n + 1], (--nrunning - n) * sizeof(running[0]));
 	s->running--;
+	mover.freed = true;
 	s->doing[slot] = false;
 	live_settle_owed(s, slot);
 	if (s->ending)
@@ -189,14 +190,19 @@ bool world_work(void)
 {
 	if (setjmp(death))
 		return false;
-	if (mover.starved)
-		live_touch(&world_session);
-	while (mover.dirty) {
+	for (;;) {
 		struct live *s = mover.dirty;
 
-		promise(s == &world_session && !world_ended, "a session works that is none");
-		mover.dirty = s->next_dirty;
-		live_work(s);
+		if (s) {
+			promise(s == &world_session && !world_ended, "a session works that is none");
+			mover.dirty = s->next_dirty;
+			live_work(s);
+		} else if (mover.starved && mover.freed) {
+			mover.freed = false;
+			live_touch(&world_session);
+		} else {
+			break;
+		}
 	}
 	take_entries();
 	return true;
@@ -301,9 +307,16 @@ static void init_session(void)
 	*s = (struct live){ .m = &mover, .x = &export, .mem = world_mem, .sock = SOCK, .place = 3, .owner = &export, .payload_slot = -1 };
 	mover.dirty = NULL;
 	mover.starved = 0;
+	mover.freed = false;
 	nentries = ntarget = nrunning = 0;
 	awaited = 0;
 	polling = was_shut = false;
+}
+
+void world_allow(unsigned n)
+{
+	mover.freed = mover.freed || n > tasks;
+	tasks = n;
 }
 
 void world_begin(const struct world_calls *c)
@@ -323,6 +336,7 @@ void world_begin(const struct world_calls *c)
 	sent = 300;
 	sessmem_begin(world_mem, received, sent, WORLD_PREAMBLE, sizeof(WORLD_PREAMBLE));
 	init_session();
+	world_allow(SESSMEM_REQUESTS);
 	for (uint32_t i = SESSMEM_REQUESTS; i-- > 0;) {
 		world_mem->request[i].buffer = SESSMEM_NO_BUFFER;
 		s->free[s->nfree++] = (uint16_t)i;

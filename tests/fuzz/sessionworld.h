@@ -23,11 +23,13 @@ struct world_calls {
 
 extern struct live world_session;
 extern struct sess_mem *world_mem;
-extern unsigned world_tasks;	 /* requests at the store at once; what is beyond waits */
 extern size_t world_room;	 /* bytes that the socket takes until it is full */
 extern bool world_dies_sending;
 extern bool world_lost;		 /* the connection: sending fails */
 extern bool world_ended;	 /* the owner was told */
+
+/* So many requests may be at the store at once (at first: all of a session's); what is beyond waits. */
+void world_allow(unsigned tasks);
 
 /* A new session. */
 void world_begin(const struct world_calls *calls);
