@@ -64,6 +64,7 @@ void live_free_slot(struct live *s, uint32_t slot)
 	r->buffer = SESSMEM_NO_BUFFER;
 	atomic_store_explicit(&r->use, 0, memory_order_release);
 	s->free[s->nfree++] = (uint16_t)slot;
+	s->m->freed = true;
 }
 
 /* What no task has in hand is given back at once; the rest as the tasks end. */

@@ -119,6 +119,7 @@ struct mover {
 	_Atomic(struct task *) woken;
 	struct live *dirty;
 	unsigned starved; /* sessions */
+	bool freed;	  /* a buffer, a slot or a task, since they were looked at last */
 	struct submitter *submitter[MOUNTS]; /* as the loop knows them */
 	struct mount mount[MOUNTS];	     /* not the loop's */
 	sem_t ready;

@@ -56,6 +56,7 @@ static void finish(struct task *t, uint32_t error)
 	t->s = NULL;
 	t->next_free = m->free_tasks;
 	m->free_tasks = t;
+	m->freed = true;
 	if (s->ending)
 		live_free_slot(s, t->slot);
 	else
