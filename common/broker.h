@@ -19,7 +19,8 @@
  *        With "live":true and one descriptor, the client's socket, the session is one that can outlive the worker: the daemon keeps a
  *        duplicate of the socket, and the answer has in addition "reserve":R, the place of the export's own buffers in the pool
  *        (server/engine/buffers.h), and as its last descriptor the session's memory (server/engine/sessmem.h).  So: file, table, [key], memory.
- *        Not for sessions whose bytes are not the socket's own (TLS).
+ *        Not for sessions whose bytes are not the socket's own (TLS).  Over another socket than TCP a session does not outlive the worker
+ *        all the same: how far it has come cannot be known.
  *        Where the name has slot=I/N, an earlier session of the same client in this slot is ended first (end, below); when that one
  *        does not end within 5 seconds the answer is no, again.
  *   {"id":N,"op":"close","session":S} -> {"id":N,"ok":true}
@@ -49,6 +50,8 @@
  *                                    after ready, for each session as soon as its export is settled.  When it fails, or is not
  *                                    answered in time, the daemon shuts the socket down and the session is over, without a close.
  *                                    blame: the worker did not end by SIGKILL, so one of its requests may be the cause.
+ *   {"cmd":"complete","export":"NAME"}  all sessions on this export that outlived the last worker have been handed down, or are over: what
+ *                                    was in flight with that worker and is not done again now is lost.
  *   {"cmd":"end","session":S}        the session is over: no request of it may begin any more.  Answers ended once none of those that have
  *                                    not begun can reach the backend; what is at the backend keeps its pages in flight until that
  *                                    answers.  The native engine also shuts the socket down.  close follows as always.  Also answered

@@ -83,9 +83,22 @@ void session_end(struct sessions *s, struct session *i, bool cut)
 		sessions_release(s, x);
 }
 
-/* Ends one that cannot go on, and says so. */
+static bool socket_ended(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
+}
+
+/* Ends one that cannot go on, and says so.  A client that has left is not kept waiting for. */
 static void lose(struct sessions *s, struct session *i, const char *why)
 {
+	if (socket_ended(i->sock)) {
+		log_line(LOG_NOTE, "export %s: session %llu of %s (%s) has ended: its client closed the connection in the pause",
+			 i->x->conf.name, (unsigned long long)i->id, i->client, i->peer);
+		session_end(s, i, false);
+		return;
+	}
 	log_line(LOG_ERROR, "export %s: session %llu of %s (%s) is cut: %s", i->x->conf.name, (unsigned long long)i->id, i->client,
 		 i->peer, why);
 	s->resumption.lost++;
@@ -124,6 +137,8 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
 	}
 	r->blame = !end->killed && !end->drained;
+	for (struct export *x = s->exports->first; x; x = x->next)
+		x->incomplete = false;
 }
 
 static void send_resume(struct sessions *s, struct session *i)
@@ -138,7 +153,21 @@ static void send_resume(struct sessions *s, struct session *i)
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;
 	x->used = true;
+	x->incomplete = true;
 	worker_send(s->worker, msg, fds, fds[4] >= 0 ? 5 : 4);
+}
+
+static void tell_complete(struct sessions *s)
+{
+	for (const struct session *i = s->first; i; i = i->next)
+		i->x->awaits |= i->place == SESSION_KEPT;
+	for (struct export *x = s->exports->first; x; x = x->next) {
+		if (x->incomplete && !x->awaits) {
+			x->incomplete = false;
+			worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "complete", "export", x->conf.name), NULL, 0);
+		}
+		x->awaits = false;
+	}
 }
 
 void livesessions_resume(struct sessions *s)
@@ -161,6 +190,7 @@ void livesessions_resume(struct sessions *s)
 		send_resume(s, i);
 		under_way++;
 	}
+	tell_complete(s);
 	see_whether_all_are_back(s);
 }
 
@@ -185,13 +215,6 @@ void livesessions_resumed(struct sessions *s, const json_t *msg)
 	livesessions_resume(s);
 }
 
-static bool socket_ended(int sock)
-{
-	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
-
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
-}
-
 void livesessions_tick(struct sessions *s)
 {
 	int64_t now = now_ms();
@@ -199,10 +222,11 @@ void livesessions_tick(struct sessions *s)
 	for (struct session *i = s->first, *next; i; i = next) {
 		next = i->next;
 		if (i->place == SESSION_KEPT && socket_ended(i->sock))
-			lose(s, i, "its client closed the connection while no worker served it");
+			lose(s, i, "its client closed the connection");
 		else if (i->place == SESSION_RESUMING && now >= i->resume_until_ms)
 			lose(s, i, "the worker does not go on with it");
 	}
+	tell_complete(s);
 	see_whether_all_are_back(s);
 }
 

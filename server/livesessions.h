@@ -9,7 +9,8 @@
  *                             ^                        |
  *                             +-----worker ended-------+--not ok: the socket is shut down, the session is over
  *
- * Nothing but the socket's own end ends a session that is kept.  Sessions that are not live end with their worker.  All on the loop's thread.
+ * Nothing but the socket's own end ends a session that is kept.  Sessions that are not live, or over another socket than TCP, end with
+ * their worker.  All on the loop's thread.
  */
 #ifndef NBDSWAP_LIVESESSIONS_H
 #define NBDSWAP_LIVESESSIONS_H
@@ -53,7 +54,8 @@ struct session {
 	int64_t resume_until_ms; /* of RESUMING */
 	bool ending;	     /* the worker was told to end it, and */
 	bool over;	     /* it has: the session only waits to be closed */
-	int sock, memory;    /* of a live one; else -1 */
+	int sock;	     /* of one that can outlive its worker; else -1 */
+	int memory;	     /* of a live one; else -1 */
 	bool held;	     /* its pages of the pool are (holds.h) */
 };
 
@@ -66,7 +68,7 @@ struct resumption {
 	int64_t ms; /* it took, once it is over; -1: there has been none */
 };
 
-/* Adds a session on an export to which its client has the lease.  sock (-1: it is not live) and memory are taken over. */
+/* Adds a session on an export to which its client has the lease.  sock (-1: it ends with its worker) and memory are taken over. */
 struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory);
 
 /* The client's connection ends here: shutdown(2), for others have the socket too. */

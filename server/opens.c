@@ -10,6 +10,7 @@
 #include "server/sessions.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,6 +23,7 @@ struct asked {
 	struct export_request name;
 	char holder[LEASE_HOLDER_MAX];
 	bool live;
+	bool lasts; /* it can go on in another worker */
 };
 
 static void close_if_open(int fd)
@@ -45,6 +47,9 @@ static int take_apart(const json_t *msg, int sock, struct asked *out, struct err
 		return err_set(e, EINVAL, "open: a live session needs its client's socket");
 	if (export_request_parse(text, &out->name, e) < 0)
 		return -1;
+	/* Only TCP tells how far a session has come (server/engine/tcpaccount.h). */
+	n = sizeof(type);
+	out->lasts = out->live && getsockopt(sock, SOL_SOCKET, SO_PROTOCOL, &type, &n) == 0 && type == IPPROTO_TCP;
 	return lease_holder(out->name.client, out->peer, out->holder, e);
 }
 
@@ -147,9 +152,9 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	}
 	if (before) /* it has no worker, so that nothing of it can come any more */
 		session_end(s, before, true);
-	if (!a.live)
+	if (!a.lasts)
 		close_if_open(sock);
-	i = session_add(s, x, a.holder, a.peer, a.live ? sock : -1, memory);
+	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory);
 	i->slot = a.name.slot;
 	i->slots = a.name.slots;
 	x->used = true;

@@ -28,6 +28,7 @@ struct store {
 	bool reopening;	   /* the file is being opened anew: nothing goes to the backend */
 	_Atomic uint32_t file; /* which description of it we have */
 	_Atomic bool lost; /* there is no file any more */
+	_Atomic int awaited; /* store_await() */
 	bool draining;
 	unsigned at_backend;	     /* bites between RW_IO and rw_complete, held ones not counted */
 	struct rw *queue, **queue_end; /* waiters in the order they came */

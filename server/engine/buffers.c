@@ -200,6 +200,11 @@ bool buffers_take(struct buffers_share *s, bool for_read, uint32_t pages, uint32
 	       take_of(s->b, &s->free[FOR_ALL], pages, s->first + BLOCK, first) || take_common(s, pages, first);
 }
 
+uint32_t buffers_session_max(const struct buffers_share *s)
+{
+	return s->b->common_pages / 2 + BUFFERS_RESERVE_PAGES - BLOCK;
+}
+
 /* The word of a page that is this share's to have, or NULL. */
 static uint64_t *word_of(struct buffers_share *s, uint32_t first, uint32_t pages)
 {
@@ -236,6 +241,12 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages)
 	if (first < s->b->common_pages)
 		s->common += pages;
 	return true;
+}
+
+void buffers_unhold(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	if (word_of(s, first, pages))
+		buffers_hold(s->b->head, first, pages, false);
 }
 
 void *buffers_at(const struct buffers_share *s, uint32_t first)

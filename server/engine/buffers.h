@@ -61,8 +61,16 @@ void buffers_leave(struct buffers_share *s); /* all its pages have been given ba
 bool buffers_take(struct buffers_share *s, bool for_read, uint32_t pages, uint32_t *first);
 void buffers_give(struct buffers_share *s, uint32_t first, uint32_t pages);
 
+/* The most that one session may hold, in pages: all that its export can have but for one largest request, so that a session whose client does
+ * not read its replies (a dead link) leaves something to the other sessions of the same client.
+ */
+uint32_t buffers_session_max(const struct buffers_share *s);
+
 /* Takes just these, as a predecessor had them.  False: they are taken, or cannot be this share's. */
 bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
+
+/* Ends the hold of pages that a predecessor had, and that nobody needs any more. */
+void buffers_unhold(struct buffers_share *s, uint32_t first, uint32_t pages);
 
 void *buffers_at(const struct buffers_share *s, uint32_t first);
 

@@ -103,6 +103,11 @@ static void tell(struct lobby *l, const char *fmt, ...)
 
 /* ---- time ---- */
 
+static double least(double a, double b)
+{
+	return a < b ? a : b;
+}
+
 static double lobby_now(const struct lobby *l)
 {
 	return monotonic() - l->held;
@@ -115,13 +120,13 @@ static void arm(struct lobby *l)
 
 	for (unsigned i = 0; i < l->nplaces; i++)
 		if (l->places[i].fd >= 0)
-			at = fmin(at, l->places[i].since + l->limit);
+			at = least(at, l->places[i].since + l->limit);
 	ev_timer_stop(l->loop, &l->timer);
 	if (l->stopped || isinf(at))
 		return;
 	ev_now_update(l->loop);
-	after = fmax(at - lobby_now(l), 0.001);
-	ev_timer_set(&l->timer, after, 0.);
+	after = at - lobby_now(l);
+	ev_timer_set(&l->timer, after > 0.001 ? after : 0.001, 0.);
 	ev_timer_start(l->loop, &l->timer);
 }
 
@@ -336,7 +341,7 @@ static struct place *find_place(struct lobby *l, double *when)
 			found = NULL;
 			*when = INFINITY;
 		}
-		*when = fmin(*when, may_go_at(p));
+		*when = least(*when, may_go_at(p));
 		if (now >= may_go_at(p) && (!found || sooner(p, found)))
 			found = p;
 	}

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += libengine.la
 ENGINE_SOURCES = \
 	server/engine/buffers.c server/engine/buffers.h \
 	server/engine/confine.c server/engine/confine.h server/engine/confine_calls.c \
+	server/engine/confine_ring.c server/engine/confine_ring.h \
 	server/engine/engine.c server/engine/engine.h \
 	server/engine/live.c \
 	server/engine/lobby.c server/engine/lobby.h \
@@ -14,7 +15,6 @@ ENGINE_SOURCES = \
 	server/engine/sessmem.c server/engine/sessmem.h \
 	server/engine/submitter.h \
 	server/engine/task.c \
-	server/engine/confine_ring.c server/engine/confine_ring.h \
 	server/engine/negotiate.c server/engine/negotiate.h \
 	server/engine/tcpaccount.c server/engine/tcpaccount.h
 libengine_la_SOURCES = $(ENGINE_SOURCES) server/engine/submitter.c

@@ -11,6 +11,10 @@ ENGINE_LOBBY_TESTS = \
 	tests/engine/test-lobby \
 	tests/engine/test-negotiate \
 	tests/engine/test-negotiate-malformed
+if !SANITIZERS
+# It puts its own malloc in front of the C library's, as sanitizers do.
+ENGINE_LOBBY_TESTS += tests/engine/test-lobby-no-allocation
+endif
 check_PROGRAMS += $(ENGINE_LOBBY_TESTS)
 TESTS += $(ENGINE_LOBBY_TESTS)
 
@@ -21,6 +25,14 @@ tests_engine_test_negotiate_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS)
 tests_engine_test_negotiate_malformed_SOURCES = tests/engine/test-negotiate-malformed.c $(engine_converse)
 tests_engine_test_negotiate_malformed_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_negotiate_malformed_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS)
+engine_lobbyworld = tests/engine/lobbyworld.c tests/engine/lobbyworld.h tests/engine/talk.c tests/engine/talk.h
+engine_lobby_ldadd = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
+tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c $(engine_lobbyworld)
+tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_LDADD = $(engine_lobby_ldadd)
+tests_engine_test_lobby_no_allocation_SOURCES = tests/engine/test-lobby-no-allocation.c $(engine_lobbyworld)
+tests_engine_test_lobby_no_allocation_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
 ENGINE_MOVER_TESTS = \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
@@ -29,7 +41,10 @@ tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/en
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
-tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c tests/engine/lobbyworld.c tests/engine/lobbyworld.h \
-	tests/engine/talk.c tests/engine/talk.h
-tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_engine_test_lobby_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
+
+# A running worker and what it gave up.
+ENGINE_CONFINE_TESTS = \
+	tests/engine/test-confined-worker.sh \
+	tests/engine/test-confined-worker-faults.sh
+TESTS += $(ENGINE_CONFINE_TESTS)
+EXTRA_DIST += $(ENGINE_CONFINE_TESTS)

@@ -160,7 +160,7 @@ static int owner_list(void *arg, list_fn *fn, void *fn_arg, struct errbuf *e)
 	o->lists++;
 	for (unsigned i = 1; i <= o->listed; i++) {
 		snprintf(name, sizeof(name), "%s%04u", o->vanish && o->lists >= o->vanish ? "other" : "ws", i);
-		fn(fn_arg, name, i % 2 ? "odd" : NULL);
+		fn(fn_arg, name, i % 2 ? o->description : NULL);
 	}
 	return 0;
 }
@@ -189,5 +189,6 @@ void owner_init(struct owner *o)
 {
 	*o = (struct owner){ .ops = { .open = owner_open, .close = owner_close, .begin = owner_begin, .list = owner_list, .warn = owner_warn } };
 	o->ops.arg = o;
+	o->description = "odd";
 	o->begun_sock = -1;
 }

@@ -63,6 +63,7 @@ struct owner {
 	char name[8192]; /* last asked for */
 	int sock;	 /* that came with it */
 	unsigned listed; /* exports in a list, named "ws0001" and so on */
+	const char *description; /* of every second one of them */
 	unsigned vanish; /* from this list on (1: the first) it is "other1" and so on; 0: never */
 	bool list_fails;
 	const char *refusal; /* of opens, in place of the usual one */

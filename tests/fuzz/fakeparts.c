@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +120,16 @@ pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
 	fake_worker_end = dup(s->sock);
 	fcntl(fake_worker_end, F_SETFL, O_NONBLOCK);
 	return FAKE_WORKER_PID;
+}
+
+/* The clients' sockets are such that a session can go on. */
+int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict size)
+{
+	if (level == SOL_SOCKET && name == SO_PROTOCOL) {
+		*(int *)value = IPPROTO_TCP;
+		return 0;
+	}
+	return (int)syscall(SYS_getsockopt, fd, level, name, value, size);
 }
 
 /* Killed, it is dead when the target lets the daemon hear of it. */

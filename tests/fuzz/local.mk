@@ -7,6 +7,7 @@ FUZZ_TARGETS = \
 	fuzz-config \
 	fuzz-control \
 	fuzz-exportname \
+	fuzz-negotiate \
 	fuzz-swaptab \
 	fuzz-table \
 	fuzz-trailer
@@ -22,12 +23,13 @@ fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIB
 
 # Of the client and the plugin, what reads from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
-	client/nbddev.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c worker/broker_remote.c
+	client/nbddev.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c worker/broker_remote.c server/engine/negotiate.c
 fuzz_daemon = tests/fuzz/fakedaemon.c tests/fuzz/fakefiles.c tests/fuzz/fakeparts.c
 fuzz_table = tests/fuzz/tableworld.c
+fuzz_talk = tests/engine/talk.c
 fuzz_shared = tests/fuzz/fuzz.c $(fuzz_daemon) $(fuzz_table)
 fuzz_objects = $(fuzz_tested:%.c=tests/fuzz/obj/%.o)
-fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
+fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(fuzz_talk:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
 fuzz_programs = $(FUZZ_TARGETS:%=tests/fuzz/%)
 
 tests/fuzz/obj/%.o: %.c config.h
@@ -38,6 +40,7 @@ tests/fuzz/libtested.a: $(fuzz_objects)
 $(fuzz_programs): tests/fuzz/%: tests/fuzz/obj/tests/fuzz/%.o tests/fuzz/obj/tests/fuzz/fuzz.o tests/fuzz/libtested.a
 	$(AM_V_CCLD)$(CLANG) -fsanitize=fuzzer,$(fuzz_sanitize) -o $@ $(filter %.o,$^) tests/fuzz/libtested.a $(fuzz_libs)
 tests/fuzz/fuzz-control: $(fuzz_daemon:%.c=tests/fuzz/obj/%.o)
+tests/fuzz/fuzz-negotiate: $(fuzz_talk:%.c=tests/fuzz/obj/%.o)
 tests/fuzz/fuzz-table: $(fuzz_table:%.c=tests/fuzz/obj/%.o)
 -include $(fuzz_objects:.o=.d) $(fuzz_own_objects:.o=.d)
 

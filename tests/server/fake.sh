@@ -4,16 +4,16 @@
 
 export FAKE_DIR=$tmp/fake
 mkdir "$FAKE_DIR"
+export ENGINE=native
 fake=$builddir/tests/server/fake-engine
 
-# make_fake_conf [LINES...]: as make_conf, served over TCP by the fake engine, a copy of it that can be replaced.
+# make_fake_conf [LINES...]: as make_conf, served over TCP by the fake engine, a copy of it that can be replaced: $program.
+program=$tmp/nbdswap-engine
 make_fake_conf() {
-    cp "$fake" "$tmp/engine"
-    server_lines="engine = native
-native = $tmp/engine
-connections = 7"
+    cp "$fake" "$program"
+    server_lines="connections = 7"
     make_conf "$@"
-    sed -i 's|^listen = .*|listen = 127.0.0.1:0|' "$conf"
+    sed -i "s|^listen = .*|listen = 127.0.0.1:0|; s|^native = .*|native = $program|" "$conf"
 }
 
 asked() { grep -qE -- "$1" "$FAKE_DIR/asked"; }

@@ -48,6 +48,8 @@ tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
 
 # What shell tests run.
+check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen
+check_PROGRAMS += tests/server/control-abuse tests/server/notify-listen tests/server/takeover
 check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover
 tests_server_takeover_SOURCES = tests/server/takeover.c
 tests_server_takeover_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
@@ -66,8 +68,8 @@ server_shell_tests = \
 	tests/server/test-check-config.sh \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
-	tests/server/test-drained-without-daemon.sh \
 	tests/server/test-kept-sessions.sh \
+	tests/server/test-drained-without-daemon.sh \
 	tests/server/test-kill-under-writes.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
@@ -82,13 +84,17 @@ server_shell_tests = \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
+	tests/server/test-take-over-writes.sh \
+	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
+	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
-LONG_TESTS += tests/server/test-take-over-slow.sh
 EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/server.sh
+LONG_TESTS += tests/server/test-take-over-writes.sh
+LONG_TESTS += tests/server/test-take-over-slow.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
 # on nbdkit as well.

@@ -62,7 +62,8 @@ wait_until 60 started_anew
 must_match "$(ctl status)" 'Sessions wait for it'
 # One client goes meanwhile: that alone ends its session.
 hang_up b
-wait_until 30 said 'export ws2: session 3 of B .* is cut: its client closed the connection while no worker served it'
+wait_until 30 said 'export ws2: session 3 of B .* has ended: its client closed the connection in the pause'
+[ "$(field '.exports[]|select(.name=="ws2")|.client')" = null ] || fail "a client that has left still has its export"
 rm "$FAKE_DIR/never-ready"
 wait_until 60 worker_ready
 for c in a0 a1; do went_on "$c"; done

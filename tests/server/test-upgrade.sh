@@ -5,7 +5,8 @@
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 . "$srcdir/tests/server/fake.sh"
-requires_worker
+requires nbdkit --version
+requires test -e "$builddir/.libs/nbdkit-swap-plugin.so"
 requires_backing
 requires jq --version
 requires qemu-io --version
@@ -19,8 +20,8 @@ first=$pid was="$socket $memory"
 
 # replace FILE: it takes the program's place, as a package would do it.
 replace() {
-    cp "$1" "$tmp/engine.new"
-    mv "$tmp/engine.new" "$tmp/engine"
+    cp "$1" "$program.new"
+    mv "$program.new" "$program"
 }
 same_session() {
     who a
@@ -35,7 +36,7 @@ must_match "$out" '^worker [0-9]+ \(native\) serves; 1 sessions went on after [0
 same_session 2
 [ "$(field .worker.restarts)" = 0 ] || fail "it counts as a death"
 [ "$(field .exports[0].state)" = ready ] || fail "settled for nothing: $(field .exports[0].state)"
-must_match "$(readlink "/proc/$pid/exe")" "^$tmp/engine\$"
+must_match "$(readlink "/proc/$pid/exe")" "^$program\$"
 
 # A program that does not run: said, and sessions wait for one that does.
 first=$pid
