@@ -50,6 +50,8 @@
  *                                    after ready, for each session as soon as its export is settled.  When it fails, or is not
  *                                    answered in time, the daemon shuts the socket down and the session is over, without a close.
  *                                    blame: the worker did not end by SIGKILL, so one of its requests may be the cause.
+ *   {"cmd":"complete","export":"NAME"}  all sessions on this export that outlived the last worker have been handed down, or are over: what
+ *                                    was in flight with that worker and is not done again now is lost.
  *   {"cmd":"end","session":S}        the session is over: no request of it may begin any more.  Answers ended once none of those that have
  *                                    not begun can reach the backend; what is at the backend keeps its pages in flight until that
  *                                    answers.  The native engine also shuts the socket down.  close follows as always.  Also answered

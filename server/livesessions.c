@@ -137,6 +137,8 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
 	}
 	r->blame = !end->killed && !end->drained;
+	for (struct export *x = s->exports->first; x; x = x->next)
+		x->incomplete = false;
 }
 
 static void send_resume(struct sessions *s, struct session *i)
@@ -151,7 +153,21 @@ static void send_resume(struct sessions *s, struct session *i)
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;
 	x->used = true;
+	x->incomplete = true;
 	worker_send(s->worker, msg, fds, fds[4] >= 0 ? 5 : 4);
+}
+
+static void tell_complete(struct sessions *s)
+{
+	for (const struct session *i = s->first; i; i = i->next)
+		i->x->awaits |= i->place == SESSION_KEPT;
+	for (struct export *x = s->exports->first; x; x = x->next) {
+		if (x->incomplete && !x->awaits) {
+			x->incomplete = false;
+			worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "complete", "export", x->conf.name), NULL, 0);
+		}
+		x->awaits = false;
+	}
 }
 
 void livesessions_resume(struct sessions *s)
@@ -174,6 +190,7 @@ void livesessions_resume(struct sessions *s)
 		send_resume(s, i);
 		under_way++;
 	}
+	tell_complete(s);
 	see_whether_all_are_back(s);
 }
 
@@ -209,6 +226,7 @@ void livesessions_tick(struct sessions *s)
 		else if (i->place == SESSION_RESUMING && now >= i->resume_until_ms)
 			lose(s, i, "the worker does not go on with it");
 	}
+	tell_complete(s);
 	see_whether_all_are_back(s);
 }
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define AWAIT_STEP_MS 5
 #define DISCARD_STEP 8192u /* entries changed under one hold of the lock: about 0.1 ms */
 
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
@@ -32,6 +33,7 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->retry = (struct retry){ .tries = 0 };
 	rw->slot = NULL;
 	rw->io_pages = rw->io_done = 0;
+	rw->awaited = 0;
 }
 
 /* ---- begin ---- */
@@ -211,6 +213,17 @@ static enum rw_next write_same(struct rw *rw, uint32_t run)
 	return RW_DONE;
 }
 
+/* The page that comes next is lost.  Not in the queue of waiters: the write that it waits for would wait behind it. */
+static enum rw_next lost(struct rw *rw)
+{
+	if (atomic_load(&rw->store->awaited) > 0 && rw->awaited++ < AWAIT_MS / AWAIT_STEP_MS) {
+		rw->later_ms = AWAIT_STEP_MS;
+		return RW_LATER;
+	}
+	rw->error = EIO;
+	return RW_DONE;
+}
+
 /* RW_DONE without an error means: the first *run pages are answered by their marks, go on.  Lock held. */
 static enum rw_next begin_read(struct rw *rw, uint32_t *run)
 {
@@ -230,10 +243,8 @@ static enum rw_next begin_read(struct rw *rw, uint32_t *run)
 		return RW_DONE;
 	while (written < n && table_page(rw->store->table, rw_first_page(rw) + written).state == PAGE_WRITTEN)
 		written++;
-	if (written == 0) {
-		rw->error = EIO; /* lost */
-		return RW_DONE;
-	}
+	if (written == 0)
+		return lost(rw);
 	rw->starved = rw_behind_starved(rw) || !take_buffers(rw, written);
 	return rw->starved ? rw_enqueue(rw) : start_io(rw, written);
 }
@@ -311,7 +322,7 @@ enum rw_next rw_begin(struct rw *rw)
 	}
 	if (rw->length == 0)
 		return rw_done(rw, 0);
-	if (next == RW_WAIT)
+	if (next != RW_IO)
 		return next;
 	if (rw->op == RW_WRITE && !prepare_write(rw)) {
 		rw_say(rw, ERR_LASTING, ENOKEY);
@@ -325,14 +336,15 @@ enum rw_next rw_begin(struct rw *rw)
 void rw_release(struct rw *rw)
 {
 	struct store *s = rw->store;
+	uint32_t pages = rw->io_pages;
 
 	if (s->share)
-		pool_give(s->share, rw->io_pages, rw->pages);
+		pool_give(s->share, pages, rw->pages);
 	rw->io_pages = 0;
 	if (!rw->held && --s->at_backend == 0)
 		pthread_cond_broadcast(&s->idle);
 	rw->held = false;
-	rw_wake_waiters(s);
+	rw_wake_waiters(s, rw->op, rw->offset, (uint64_t)pages * PAGE_BYTES);
 }
 
 void rw_abandon(struct rw *rw)

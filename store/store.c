@@ -114,6 +114,11 @@ bool store_drain(struct store *s, int timeout_ms)
 	return drained;
 }
 
+void store_await(struct store *s, int more)
+{
+	atomic_fetch_add(&s->awaited, more);
+}
+
 uint64_t store_size(const struct store *s)
 {
 	return s->pages * PAGE_BYTES;

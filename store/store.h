@@ -85,6 +85,12 @@ void store_lost(struct store *s, const char *why);
 
 uint64_t store_size(const struct store *s); /* bytes */
 
+/* So many more (or, negative, fewer) writes and discards of a dead predecessor are to be done again here.  As long as there are any, a read that finds
+ * a page lost waits for it, for it may be one that the predecessor had in flight: at most AWAIT_MS.  Any thread.
+ */
+#define AWAIT_MS 30000
+void store_await(struct store *s, int more);
+
 enum rw_op { RW_READ, RW_WRITE, RW_DISCARD /* trim and write-zeroes: reads as zeros afterwards */ };
 
 /* One client's connection.  A request may belong to one; with the session ended it must not go on. */
@@ -137,6 +143,7 @@ struct rw {
 	bool stuck;	   /* the last I/O moved less than a page */
 	bool held;	   /* waits for an error of the backend to pass */
 	bool reread;	   /* the bite is read a second time, for a page of it did not match */
+	uint32_t awaited;  /* times that it waited for a lost page to be written again */
 	struct retry retry;
 	uint32_t file;	   /* which description of the file the I/O went to */
 	struct slot *slot; /* of the write at the backend */

@@ -333,6 +333,11 @@ static void command(struct remote *r, const char *cmd, json_t *message, const in
 
 		if (name && c->forget(c->arg, name))
 			send_json(r, json_pack("{s:s, s:s}", "event", "forgotten", "export", name), NULL);
+	} else if (strcmp(cmd, "complete") == 0 && c->complete) {
+		const char *name = json_string_value(json_object_get(message, "export"));
+
+		if (name)
+			c->complete(c->arg, name);
 	} else if (strcmp(cmd, "end") == 0 && c->end) {
 		json_int_t session = json_integer_value(json_object_get(message, "session"));
 

@@ -18,6 +18,8 @@ struct remote_commands {
 	 * here on, also when it fails.  0; -1 with *e: the daemon ends the session, without close().  NULL: this worker cannot do it.
 	 */
 	int (*resume)(void *arg, struct grant *g, int sock, const char *peer, struct errbuf *e);
+	/* No more sessions of a predecessor's come for this export.  Comes with resume, or is NULL. */
+	void (*complete)(void *arg, const char *name);
 	/* The session is over (common/broker.h: end).  true: what has not begun cannot reach the backend any more; false: broker_remote_ended()
 	 * will say so.  NULL: this worker cannot do it, and does not answer.
 	 */

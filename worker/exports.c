@@ -441,6 +441,17 @@ bool exports_forget(struct exports *x, const char *name)
 	return unused;
 }
 
+void exports_with_data(struct exports *x, const char *name, void (*fn)(void *arg, void *data), void *arg)
+{
+	struct export *p;
+
+	pthread_mutex_lock(&x->lock);
+	p = find(x, name);
+	if (p)
+		fn(arg, p->data);
+	pthread_mutex_unlock(&x->lock);
+}
+
 unsigned exports_sessions(struct exports *x)
 {
 	unsigned n = 0;

@@ -243,6 +243,12 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages)
 	return true;
 }
 
+void buffers_unhold(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	if (word_of(s, first, pages))
+		buffers_hold(s->b->head, first, pages, false);
+}
+
 void *buffers_at(const struct buffers_share *s, uint32_t first)
 {
 	return first < s->b->common_pages ? s->b->common + (size_t)first * PAGE_BYTES

@@ -83,6 +83,13 @@ static int on_resume(void *arg, struct grant *grant, int sock, const char *peer,
 	return seat_resume(g->seats, grant, sock, peer, grant->blame, e);
 }
 
+static void on_complete(void *arg, const char *name)
+{
+	struct engine *g = arg;
+
+	exports_with_data(g->exports, name, served_complete, NULL);
+}
+
 static bool on_end(void *arg, uint64_t session)
 {
 	struct engine *g = arg;
@@ -233,7 +240,7 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	const struct engine_options *o = g->o;
 	bool unlocked = o->allow & ALLOW_MEMLOCK;
 	struct remote_commands commands = { .arg = g, .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned,
-					    .resume = on_resume, .end = on_end };
+					    .resume = on_resume, .complete = on_complete, .end = on_end };
 	struct seats_options seats = { .allow_unlocked = unlocked, .wake = wake, .say = say_warning, .arg = g };
 	struct exports_options exports = { .broker = &g->broker, .allow_unlocked = unlocked, .say = say };
 	struct mover_options mover = { .sessions = o->connections, .exports = EXPORTS_MAX, .ended = seats_ended };

@@ -45,10 +45,18 @@ static void set_starved(struct live *s, bool starved)
 
 /* ---- end ---- */
 
+void live_settle_owed(struct live *s, uint32_t slot)
+{
+	if (s->owed[slot])
+		store_await(s->x->store, -1);
+	s->owed[slot] = false;
+}
+
 void live_free_slot(struct live *s, uint32_t slot)
 {
 	struct sess_request *r = &s->mem->request[slot];
 
+	live_settle_owed(s, slot);
 	if (r->buffer != SESSMEM_NO_BUFFER) {
 		buffers_give(s->x->share, r->buffer, r->length / PAGE_BYTES);
 		s->pages -= r->length / PAGE_BYTES;
@@ -56,6 +64,7 @@ void live_free_slot(struct live *s, uint32_t slot)
 	r->buffer = SESSMEM_NO_BUFFER;
 	atomic_store_explicit(&r->use, 0, memory_order_release);
 	s->free[s->nfree++] = (uint16_t)slot;
+	s->m->freed = true;
 }
 
 /* What no task has in hand is given back at once; the rest as the tasks end. */
@@ -228,8 +237,8 @@ static void receive(struct live *s)
 		s->into[n++] = (struct iovec){ .iov_base = data + r->length - direct, .iov_len = direct };
 	}
 	/* The fewer bytes of a large payload come with its header, the fewer are copied. */
-	if (s->large && room > PAGE_BYTES)
-		room = PAGE_BYTES;
+	if (s->large && room > LARGE)
+		room = LARGE;
 	/* Byte p of the stream goes to p modulo the size: where it lies is known before it has come. */
 	s->into[n++] = (struct iovec){ .iov_base = s->mem->rx + (s->received + direct) % SESSMEM_RX_BYTES, .iov_len = room };
 	atomic_store_explicit(&s->mem->direct_end, direct ? s->received + direct : 0, memory_order_release);
@@ -375,17 +384,20 @@ static bool take_payload(struct live *s)
 	return true;
 }
 
-/* Requests that the predecessor had not answered.  False: there are more, and no task for them now. */
+/* Requests that the predecessor had not answered: those that change pages first, for reads may wait for them.  False: there are more, and no task
+ * for them now.
+ */
 static bool redo(struct live *s)
 {
-	for (; s->redo < SESSMEM_REQUESTS && !s->ending; s->redo++) {
-		if (!s->again[s->redo])
-			continue;
-		if (!task_available(s->x))
-			return false;
-		s->again[s->redo] = false;
-		execute(s, s->redo);
-	}
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (uint32_t *i = &s->redo[pass]; *i < SESSMEM_REQUESTS && !s->ending; ++*i) {
+			if (!s->again[*i] || (pass == 0 && !s->owed[*i]))
+				continue;
+			if (!task_available(s->x))
+				return false;
+			s->again[*i] = false;
+			execute(s, *i);
+		}
 	return true;
 }
 

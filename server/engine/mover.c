@@ -248,23 +248,32 @@ static void take_completions(struct mover *m)
 	io_uring_cq_advance(&m->ring.u, n);
 }
 
+static void touch_starved(struct mover *m)
+{
+	for (unsigned i = 0; i < m->o.sessions; i++)
+		if (m->session[i].starved)
+			live_touch(&m->session[i]);
+}
+
 /* All that can go on without a completion. */
 static void work(struct mover *m)
 {
-	for (unsigned i = 0; m->starved && i < m->o.sessions; i++)
-		if (m->session[i].starved)
-			live_touch(&m->session[i]);
 	for (;;) {
-		struct live *s = m->dirty;
+		struct live *s;
 
 		if (atomic_load_explicit(&m->woken, memory_order_relaxed))
-			task_run_woken(m);
-		if (!s)
-			s = m->dirty;
-		if (!s)
+			task_run_woken(m); /* which adds to the list */
+		s = m->dirty;
+		if (s) {
+			m->dirty = s->next_dirty;
+			live_work(s);
+		} else if (m->starved && m->freed) {
+			/* What one session gave back, on its way to sleep, may be what another waits for. */
+			m->freed = false;
+			touch_starved(m);
+		} else {
 			return;
-		m->dirty = s->next_dirty;
-		live_work(s);
+		}
 	}
 }
 
@@ -389,6 +398,7 @@ static int start_thread(struct mover *m, struct errbuf *e)
 struct mover *mover_create(const struct mover_options *o, struct errbuf *e)
 {
 	struct mover *m = calloc(1, sizeof(*m));
+	struct ring_size size;
 
 	if (!m) {
 		err_set(e, ENOMEM, "no memory for the mover");
@@ -402,7 +412,9 @@ struct mover *mover_create(const struct mover_options *o, struct errbuf *e)
 		free_memory(m);
 		return NULL;
 	}
-	if (ring_create(&m->ring, ENTRIES, 1 + o->sessions + o->exports, 1 + o->exports, e) < 0) {
+	size = (struct ring_size){ .entries = ENTRIES, .under_way = ENTRIES + m->ntasks + 2 * o->sessions,
+				   .files = 1 + o->sessions + o->exports, .buffers = 1 + o->exports };
+	if (ring_create(&m->ring, &size, e) < 0) {
 		free_memory(m);
 		return NULL;
 	}

@@ -72,8 +72,9 @@ struct live {
 	uint64_t received; /* position in the received stream */
 	uint64_t sent;	   /* position in the sent stream: taken by the socket */
 	int payload_slot;  /* that payload arrives for; -1: a header comes next */
-	bool again[SESSMEM_REQUESTS]; /* to be done again, for the predecessor had not answered it */
-	uint32_t redo;	   /* slots below it have been looked at for those */
+	bool again[SESSMEM_REQUESTS]; /* to be done again, for the predecessor had not answered it, and */
+	bool owed[SESSMEM_REQUESTS];  /* that changes pages, which may be lost until then (store_await) */
+	uint32_t redo[2];  /* slots below it have been looked at for those that change pages, and for the others */
 	bool receiving;	   /* a receive is in flight, into: */
 	struct iovec into[2];
 	struct msghdr message;
@@ -118,6 +119,7 @@ struct mover {
 	_Atomic(struct task *) woken;
 	struct live *dirty;
 	unsigned starved; /* sessions */
+	bool freed;	  /* a buffer, a slot or a task, since they were looked at last */
 	struct submitter *submitter[MOUNTS]; /* as the loop knows them */
 	struct mount mount[MOUNTS];	     /* not the loop's */
 	sem_t ready;
@@ -164,6 +166,8 @@ void live_end(struct live *s, const char *why);
 /* Once nothing of it is under way any more, its owner is told. */
 void live_maybe_ended(struct live *s);
 void live_free_slot(struct live *s, uint32_t slot);
+/* The request in this slot is dealt with, or will not be. */
+void live_settle_owed(struct live *s, uint32_t slot);
 /* What is wrong with a request, as far as it can be told without the store: NBD's error, 0: nothing. */
 uint32_t live_refusal(const struct live *s, const struct sess_request *r);
 

@@ -69,6 +69,14 @@ static int check_replies(struct live *s, bool queued[], struct errbuf *e)
 	return 0;
 }
 
+/* A slot that is not in use after all.  Its buffer is nobody's, so nobody will claim it. */
+static void free_slot(struct live *s, struct sess_request *r)
+{
+	if (r->buffer != SESSMEM_NO_BUFFER)
+		buffers_unhold(s->x->share, r->buffer, data_pages(r));
+	atomic_store(&r->use, 0);
+}
+
 /* Replies that the socket has: their slots are free, whatever became of that. */
 static void drop_sent(struct live *s, const bool queued[])
 {
@@ -80,7 +88,8 @@ static void drop_sent(struct live *s, const bool queued[])
 
 		if (queued[reply->slot])
 			break;
-		atomic_store(&m->request[reply->slot].use, 0);
+		if (in_use(&m->request[reply->slot]))
+			free_slot(s, &m->request[reply->slot]);
 	}
 	atomic_store(&m->head, head);
 }
@@ -106,6 +115,7 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 		s->pages += data_pages(r);
 	}
 	s->again[slot] = !queued && end <= parsed;
+	s->owed[slot] = s->again[slot] && !r->error && r->command != NBD_CMD_READ && r->command != NBD_CMD_FLUSH;
 	return 0;
 }
 
@@ -127,7 +137,7 @@ static int take_over_requests(struct live *s, const bool queued[], struct errbuf
 		struct sess_request *r = &s->mem->request[i];
 
 		if (in_use(r) && r->pos >= parsed)
-			atomic_store(&r->use, 0); /* not committed: it is parsed again */
+			free_slot(s, r); /* not committed: it is parsed again */
 		if (!in_use(r)) {
 			s->free[s->nfree++] = (uint16_t)i;
 		} else if (check_request(s, i, queued[i], e) < 0) {
@@ -192,5 +202,8 @@ int resume(struct live *s, const struct tcp_account *account, bool blame, struct
 		give_back(s, SESSMEM_REQUESTS);
 		return -1;
 	}
+	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
+		if (s->owed[i])
+			store_await(s->x->store, 1);
 	return 0;
 }

@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Completions that have not been looked at: more than can be under way at once, or the kernel would have to allocate. */
-#define COMPLETIONS 4096
-
 static int failed(struct errbuf *e, int code, const char *what)
 {
 	if (code == ENOSYS || code == EPERM)
@@ -26,23 +23,21 @@ static const uint8_t operations[] = {
 	IORING_OP_POLL_ADD,
 };
 
-int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e)
+int ring_create(struct ring *r, const struct ring_size *size, struct errbuf *e)
 {
 	struct io_uring_params p = {
 		/* One thread submits, and completions are run where it waits for them: no interrupt of it in between. */
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
 			 IORING_SETUP_SUBMIT_ALL,
-		.cq_entries = COMPLETIONS,
+		.cq_entries = size->under_way, /* or the kernel would have to allocate for more */
 	};
-	int code = io_uring_queue_init_params(entries, &r->u, &p);
+	int code = io_uring_queue_init_params(size->entries, &r->u, &p);
 
 	if (code < 0)
 		return failed(e, -code, "setup");
-	r->files = files;
-	r->buffers = buffers;
-	code = io_uring_register_files_sparse(&r->u, files);
+	code = io_uring_register_files_sparse(&r->u, size->files);
 	if (code == 0)
-		code = io_uring_register_buffers_sparse(&r->u, buffers);
+		code = io_uring_register_buffers_sparse(&r->u, size->buffers);
 	if (code < 0)
 		failed(e, -code, "fixed files and buffers");
 	if (code < 0 || confine_ring(&r->u, &(struct ring_rules){ .ops = operations, .nops = sizeof(operations) }, e) < 0) {

@@ -11,11 +11,16 @@
 
 struct ring {
 	struct io_uring u;
-	unsigned files, buffers;
 };
 
-/* Makes a ring for so many fixed files and buffers, all places empty, disabled.  0; -1 with *e. */
-int ring_create(struct ring *r, unsigned entries, unsigned files, unsigned buffers, struct errbuf *e);
+struct ring_size {
+	unsigned entries;   /* submitted at once */
+	unsigned under_way; /* operations at once, at least entries */
+	unsigned files, buffers; /* fixed ones */
+};
+
+/* Makes a ring, the places of files and buffers empty, disabled.  0; -1 with *e. */
+int ring_create(struct ring *r, const struct ring_size *size, struct errbuf *e);
 void ring_free(struct ring *r);
 
 /* By the thread that uses it, before anything below. */

@@ -209,6 +209,7 @@ int seat_resume(struct seats *t, struct grant *g, int sock, const char *peer, bo
 		return -1;
 	}
 	s->sock = sock;
+	served_await(session->data);
 	s->mem = sessmem_map(session->grant.memory, t->o.allow_unlocked, e);
 	if (s->mem && tcp_account(sock, &account, e) == 0 && hand_over(t, s, &account, blame, e) == 0)
 		return 0;

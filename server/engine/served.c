@@ -13,6 +13,7 @@ struct served {
 	int fd;
 	struct store *store;
 	bool direct, blocks;
+	bool awaiting; /* sessions of a predecessor; the broker's thread alone */
 	struct buffers_share *share;
 	struct mover_export *x; /* NULL: no session yet */
 };
@@ -88,6 +89,25 @@ static void refd(void *arg, void *data)
 	(void)arg;
 	if (v->x)
 		mover_refresh_export(v->o->mover, v->x);
+}
+
+void served_await(void *data)
+{
+	struct served *v = data;
+
+	if (!v->awaiting)
+		store_await(v->store, 1);
+	v->awaiting = true;
+}
+
+void served_complete(void *arg, void *data)
+{
+	struct served *v = data;
+
+	(void)arg;
+	if (v->awaiting)
+		store_await(v->store, -1);
+	v->awaiting = false;
 }
 
 struct exports_hooks served_hooks(struct served_options *o)

@@ -16,6 +16,10 @@ struct served_options {
 /* Hooks for exports_create(); o must outlive the exports. */
 struct exports_hooks served_hooks(struct served_options *o);
 
+/* More sessions of a predecessor may come, whose writes are to be done again (store_await); that was all of them.  On the broker's thread. */
+void served_await(void *data);
+void served_complete(void *arg, void *data);
+
 /* The mover's export of what a session's data is, made at the first session that moves pages: with that comes the place of its reserve.
  * NULL with *e.  Any thread.
  */

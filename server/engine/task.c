@@ -52,9 +52,11 @@ static void finish(struct task *t, uint32_t error)
 	m->common_tasks -= from_common(s->x);
 	s->running--;
 	s->doing[t->slot] = false;
+	live_settle_owed(s, t->slot);
 	t->s = NULL;
 	t->next_free = m->free_tasks;
 	m->free_tasks = t;
+	m->freed = true;
 	if (s->ending)
 		live_free_slot(s, t->slot);
 	else

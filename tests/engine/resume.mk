@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Sessions that outlive their worker: the socket's account, the checking client, kills.
 ENGINE_RESUME_TESTS = \
+	tests/engine/test-buffers-held \
 	tests/engine/test-resume-streams \
 	tests/engine/test-tcp-account
 check_PROGRAMS += $(ENGINE_RESUME_TESTS)
@@ -9,6 +10,9 @@ LONG_TESTS += tests/engine/test-resume-streams
 tests_engine_test_resume_streams_SOURCES = tests/engine/test-resume-streams.c tests/engine/tcppair.c tests/engine/tcppair.h
 tests_engine_test_resume_streams_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_resume_streams_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS)
+tests_engine_test_buffers_held_SOURCES = tests/engine/test-buffers-held.c
+tests_engine_test_buffers_held_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_buffers_held_LDADD = libengine.la libstore.la $(CMOCKA_LIBS)
 tests_engine_test_tcp_account_SOURCES = tests/engine/test-tcp-account.c tests/engine/tcppair.c tests/engine/tcppair.h
 tests_engine_test_tcp_account_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_tcp_account_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
@@ -29,6 +33,11 @@ tests_engine_nbdlie_CFLAGS = $(AM_CFLAGS)
 tests_engine_nbdlie_LDADD = -lpthread
 
 ENGINE_RESUME_SHELL_TESTS = \
-	tests/engine/test-nbdcheck-finds-lies.sh
+	tests/engine/test-nbdcheck-finds-lies.sh \
+	tests/engine/test-poisonous-request.sh \
+	tests/engine/test-resume-kills.sh \
+	tests/engine/test-upgrade-under-load.sh
+LONG_TESTS += tests/engine/test-resume-kills.sh tests/engine/test-upgrade-under-load.sh
+EXTRA_DIST += tests/engine/resume.sh
 TESTS += $(ENGINE_RESUME_SHELL_TESTS)
 EXTRA_DIST += $(ENGINE_RESUME_SHELL_TESTS)

@@ -62,6 +62,18 @@ make_conf() {
     } >"$conf"
 }
 
+# faulty_worker: the worker of the configuration made becomes the one over the store with faults (store/fault.h), which look at files.
+faulty_worker() {
+    [ -e "$builddir/.libs/nbdkit-swapfault-plugin.so" ] && [ -e "$builddir/server/nbdswap-engine-fault" ] ||
+        fail "the workers with faults were not built"
+    sed -i 's,nbdkit-swap-plugin,nbdkit-swapfault-plugin,; s,nbdswap-engine$,nbdswap-engine-fault,' "$conf"
+    if grep -q '^allow = ' "$conf"; then
+        grep -q '^allow = .*confine' "$conf" || sed -i 's/^allow = /allow = confine /' "$conf"
+    else
+        sed -i '/^\[server\]/a allow = confine' "$conf"
+    fi
+}
+
 # start_server: starts it and waits until worker and control socket are there.
 start_server() {
     launch_server

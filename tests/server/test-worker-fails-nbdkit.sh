@@ -1,5 +1,0 @@
-#!/usr/bin/env bash
-# SPDX-License-Identifier: BSD-3-Clause
-# test-worker-fails.sh on nbdkit, whatever the daemon takes by default.
-export ENGINE=nbdkit
-. "${srcdir:-.}/tests/server/test-worker-fails.sh"
