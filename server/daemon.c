@@ -7,6 +7,7 @@
 #include "common/exitcodes.h"
 #include "common/memlock.h"
 #include "common/procself.h"
+#include "server/holds.h"
 #include "server/log.h"
 #include "server/ops.h"
 #include "server/ops_pages.h"
@@ -17,6 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
@@ -41,6 +43,21 @@ static int protect_self(const struct conf_server *s, struct errbuf *e)
 	if (procself_io_flusher(&why) < 0 && !(s->allow & ALLOW_IO_FLUSHER))
 		log_line(LOG_WARN, "%s", why.text);
 	return 0;
+}
+
+/* Sessions that are to outlive a worker have two descriptors each here, exports up to four, and the worker inherits the limit. */
+static void raise_descriptor_limit(const struct conf *c)
+{
+	rlim_t needed = 64 + 2 * c->server.connections + 4 * c->nexports;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max < needed)
+		log_line(LOG_WARN, "%llu sessions and %zu exports may need %llu open files and the limit is %llu; raise it (LimitNOFILE)",
+			 (unsigned long long)c->server.connections, c->nexports, (unsigned long long)needed,
+			 (unsigned long long)limit.rlim_max);
 }
 
 /* Tells the service manager when there is something new; before every wait of the loop. */
@@ -286,6 +303,7 @@ static int setup(struct daemon *d, struct errbuf *e)
 		return err_set(e, EIO, "the event loop cannot be made");
 	if (protect_self(s, e) < 0)
 		return -1;
+	raise_descriptor_limit(d->conf);
 	if (listeners_prepare(s, &none, &d->listeners, e) < 0)
 		return -1;
 	d->control = control_create(d->loop, s->control, ops_request, d, e);
@@ -329,6 +347,7 @@ static bool teardown(struct daemon *d)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);

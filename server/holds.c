@@ -99,3 +99,13 @@ void holds_let_go(struct sessions *s)
 		free(h);
 	}
 }
+
+void holds_free(struct sessions *s)
+{
+	while (s->holds) {
+		struct hold *h = s->holds;
+
+		s->holds = h->next;
+		free(h);
+	}
+}

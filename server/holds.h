@@ -21,4 +21,7 @@ void holds_session_resumed(struct session *i);
 /* Lets go of what is held for sessions that are over, where the export has been settled. */
 void holds_let_go(struct sessions *s);
 
+/* Forgets them all, with the pool: the daemon ends. */
+void holds_free(struct sessions *s);
+
 #endif

@@ -9,7 +9,9 @@
 #include "server/log.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,12 +41,20 @@ size_t sessions_count(const struct sessions *s)
 	return n;
 }
 
+bool session_outlives(const struct session *i)
+{
+	int protocol = 0;
+
+	return i->sock >= 0 && getsockopt(i->sock, SOL_SOCKET, SO_PROTOCOL, &protocol, &(socklen_t){ sizeof(protocol) }) == 0 &&
+	       protocol == IPPROTO_TCP;
+}
+
 size_t sessions_cut_by_end(const struct sessions *s)
 {
 	size_t n = 0;
 
 	for (const struct session *i = s->first; i; i = i->next)
-		n += i->sock < 0;
+		n += !session_outlives(i);
 	return n;
 }
 

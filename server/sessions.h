@@ -53,6 +53,7 @@ void sessions_tick(struct sessions *s);
 
 bool sessions_held(const struct export *x); /* by a client, connected or expected back */
 size_t sessions_count(const struct sessions *s);
+bool session_outlives(const struct session *i);		     /* its worker: the engine serves it, over TCP (a Unix socket does not count bytes) */
 size_t sessions_cut_by_end(const struct sessions *s); /* those that an end of the worker would cut */
 struct session *sessions_find(const struct sessions *s, uint64_t id); /* NULL when there is none */
 

@@ -118,7 +118,7 @@ static void add_bytes(json_t *o, int sock)
 static json_t *session_json(const struct session *i)
 {
 	json_t *o = json_pack("{s:I, s:s, s:o, s:o, s:I, s:b, s:s}", "epoch", (json_int_t)i->id, "export", i->x->conf.name, "client",
-			      json_text(i->client), "peer", json_text(i->peer), "since", (json_int_t)i->since, "live", i->sock >= 0,
+			      json_text(i->client), "peer", json_text(i->peer), "since", (json_int_t)i->since, "live", session_outlives(i),
 			      "state", session_state_name(i));
 
 	if (i->slots)

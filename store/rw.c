@@ -336,14 +336,15 @@ enum rw_next rw_begin(struct rw *rw)
 void rw_release(struct rw *rw)
 {
 	struct store *s = rw->store;
+	uint32_t pages = rw->io_pages;
 
 	if (s->share)
-		pool_give(s->share, rw->io_pages, rw->pages);
+		pool_give(s->share, pages, rw->pages);
 	rw->io_pages = 0;
 	if (!rw->held && --s->at_backend == 0)
 		pthread_cond_broadcast(&s->idle);
 	rw->held = false;
-	rw_wake_waiters(s);
+	rw_wake_waiters(s, rw->op, rw->offset, (uint64_t)pages * PAGE_BYTES);
 }
 
 void rw_abandon(struct rw *rw)

@@ -171,7 +171,7 @@ void store_reopened(struct store *s)
 	pthread_mutex_lock(&s->lock);
 	s->reopening = false;
 	s->file++;
-	rw_wake_waiters(s);
+	rw_wake_waiters(s, RW_WRITE, 0, store_size(s));
 	pthread_mutex_unlock(&s->lock);
 	notices_reopened(&s->notices, s->now_ms());
 }
@@ -185,7 +185,7 @@ void store_lost(struct store *s, const char *why)
 	pthread_mutex_lock(&s->lock);
 	s->lost = true;
 	s->reopening = false;
-	rw_wake_waiters(s);
+	rw_wake_waiters(s, RW_WRITE, 0, store_size(s));
 	pthread_mutex_unlock(&s->lock);
 }
 

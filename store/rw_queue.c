@@ -11,20 +11,29 @@ static bool conflict(const struct rw *a, const struct rw *b)
 	       b->offset < a->offset + a->length;
 }
 
-bool rw_must_wait(const struct rw *rw)
+static bool waits_for_page(const struct rw *rw)
 {
-	const struct store *s = rw->store;
 	uint64_t first = rw_first_page(rw);
 
-	if (s->draining || s->reopening)
-		return true;
 	for (uint32_t i = 0, n = rw_bite_pages(rw); i < n; i++)
-		if (table_page(s->table, first + i).in_flight)
+		if (table_page(rw->store->table, first + i).in_flight)
 			return true;
-	for (const struct rw *w = s->queue; w && w != rw; w = w->next)
+	return false;
+}
+
+static bool waits_for_waiter(const struct rw *rw)
+{
+	for (const struct rw *w = rw->store->queue; w && w != rw; w = w->next)
 		if (conflict(w, rw))
 			return true;
 	return false;
+}
+
+bool rw_must_wait(const struct rw *rw)
+{
+	const struct store *s = rw->store;
+
+	return s->draining || s->reopening || waits_for_page(rw) || waits_for_waiter(rw);
 }
 
 /* Without this, small requests would take each buffer as it comes back and a large one would wait for ever.  A write also waits
@@ -38,13 +47,26 @@ bool rw_behind_starved(const struct rw *rw)
 	return false;
 }
 
-void rw_wake_waiters(struct store *s)
+/* Of those who found too few buffers, only who is behind nobody else of them has a use for what has come free (rw_behind_starved). The others wait
+ * for something in their own range, and a read is in the way of no read.  So one look at the queue is enough, and a look at all of it for each waiter is not needed.
+ */
+void rw_wake_waiters(struct store *s, enum rw_op gone, uint64_t offset, uint64_t length)
 {
-	if (s->draining)
+	bool writes = false, starved = false, starved_reads = false; /* among those before */
+
+	if (s->draining || s->reopening)
 		return;
-	for (struct rw *w = s->queue; w; w = w->next)
-		if (!rw_must_wait(w))
+	for (struct rw *w = s->queue; w; w = w->next) {
+		bool behind = w->op == RW_WRITE ? starved : starved_reads;
+		bool overlaps = w->offset < offset + length && offset < w->offset + w->length;
+		bool concerned = w->starved ? !behind : overlaps && (gone != RW_READ || w->op == RW_WRITE);
+
+		if (concerned && !waits_for_page(w) && !((writes || w->op == RW_WRITE) && waits_for_waiter(w)))
 			w->wake(w); /* it stays queued, so that no later request overtakes it, until it begins */
+		writes |= w->op == RW_WRITE;
+		starved |= w->starved;
+		starved_reads |= w->starved && w->op == RW_READ;
+	}
 }
 
 enum rw_next rw_enqueue(struct rw *rw)
@@ -71,5 +93,5 @@ void rw_dequeue(struct rw *rw)
 	if (!*p)
 		s->queue_end = p;
 	rw->queued = false;
-	rw_wake_waiters(s);
+	rw_wake_waiters(s, rw->op, rw->offset, rw->length);
 }

@@ -57,7 +57,8 @@ bool rw_must_wait(const struct rw *rw);
 bool rw_behind_starved(const struct rw *rw);
 enum rw_next rw_enqueue(struct rw *rw); /* RW_WAIT; once queued it keeps its place */
 void rw_dequeue(struct rw *rw);
-void rw_wake_waiters(struct store *s);
+/* Wakes whoever may go on now that a request of this kind is in the way of these bytes no more, and buffers or a slot may have come free. */
+void rw_wake_waiters(struct store *s, enum rw_op gone, uint64_t offset, uint64_t length);
 
 /* ---- rw_pages.c; the store's lock is held but where said ---- */
 

@@ -102,7 +102,7 @@ requires_engine() {
 # is_engine PROGRAM: fail unless that is what was asked for.  (Where io_uring is not to be had the daemon takes nbdkit for the engine.)
 is_engine() {
     case $(engine):${1##*/} in
-    native:*nbdswap-engine | native:*nbdswap-engine-fault | nbdkit:*nbdkit) ;;
-    *) fail "the worker is $1, not that of engine = $(engine)" ;;
+    nbdkit:nbdkit) ;;
+    native:nbdkit | nbdkit:*) fail "the worker is $1, not that of engine = $(engine)" ;;
     esac
 }

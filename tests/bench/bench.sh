@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# make bench: the plugin beside other NBD servers, by fio's nbd engine.  docs/PERFORMANCE.md tells the method and what was found.
+# make bench: the native engine and the plugin beside other NBD servers, by fio's nbd engine.  docs/PERFORMANCE.md tells the method and what was found.
 #
 # All servers run at once, each with a file of its own made in the same way.  For each load and transport every server is measured for a
 # short time, one after the other, and that is done again in each round, beginning with another server: what disturbs the machine
 # meets all of them alike.  A ratio is made of two figures of the same round, and its median over the rounds is told.
 #
 #   BENCH_TIME=0.5        seconds of one measurement          BENCH_ROUNDS=5       rounds
-#   BENCH_QUICK=1         three minutes in place of 25: fewer loads, TCP only, two peers' variants less
-#   BENCH_SERVERS="..."   of: plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
+#   BENCH_QUICK=1         four minutes in place of 30: fewer loads, TCP only, fewer servers
+#   BENCH_SERVERS="..."   of: engine-plain engine-checked engine-sealed plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
 #                         nbdkit server with -t T
 #   BENCH_LOADS="..."     names as in tests/bench/loads.sh    BENCH_TRANSPORTS="unix tcp"
 #   BENCH_THREADS=8       nbdkit's -t for those without @     BENCH_SIZE=512       MiB of each export
@@ -28,8 +28,9 @@ benchdir=$srcdir/tests/bench
 quick=${BENCH_QUICK:-0}
 if [ "$quick" = 1 ]; then
     default_time=0.3 default_rounds=3 default_size=128 default_transports=tcp
-    default_servers="plain checked sealed qemu-native qemu-uring file null storage"
-    default_loads="randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 swap-mix-d16 same-write-4k-d32 discarded-read-4k-d32"
+    default_servers="engine-plain engine-checked engine-sealed checked qemu-native qemu-uring null storage"
+    default_loads="randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 randwrite-4k-4x16 randread-4k-4x16 write-128k-d8 swap-mix-d16"
+    default_loads+=" same-write-4k-d32 discarded-read-4k-d32"
 else
     default_time=0.5 default_rounds=5 default_size=512 default_transports="unix tcp" default_servers="$all_servers storage" default_loads=
 fi
@@ -75,7 +76,7 @@ for name in $wanted; do
         log=$tmp/words
         if ! start_server "$name" "$transport"; then
             case ${name%@*} in
-            plain | checked | sealed | null | file*) fail "$name does not start: $(tail -n 3 "$log")" ;;
+            engine-* | plain | checked | sealed | null | file*) fail "$name does not start: $(tail -n 3 "$log")" ;;
             esac
             why=$(tail -n 2 "$log" | tr '\n' ' ')
             skip_server "$name" "does not start here: $why"
@@ -114,9 +115,7 @@ for ((r = 0; r < rounds; r++)); do
             for ((i = 0; i < ${#servers[@]}; i++)); do
                 s=${servers[(i + r) % ${#servers[@]}]}
                 # Pages of one value: what is asked is how near the table comes to no storage at all.
-                case $pages/${s%@*} in
-                data/* | */plain | */checked | */sealed | */null) measure "$load" "$s" "$transport" "$r" ;;
-                esac
+                if [ "$pages" = data ] || [ "${s%@*}" = null ] || is_ours "${s%@*}"; then measure "$load" "$s" "$transport" "$r"; fi
             done
         done
         if [ -n "$storage" ] && [ "$pages" = data ]; then measure "$load" storage file "$r"; fi
@@ -125,11 +124,14 @@ done
 load_after=$(cut -d' ' -f1-3 /proc/loadavg)
 
 # The servers make room before memory is counted.
-for key in "${!pid_of[@]}"; do end_process "${pid_of[$key]}"; done
+for key in "${!job_of[@]}"; do end_process "${job_of[$key]}"; done
 : >"$tmp/memory"
 if [ "${BENCH_MEMORY:-1}" = 1 ] && [ "$(id -u)" = 0 ] && [ -z "$sanitized" ]; then
     for base in plain checked sealed; do
         case " ${servers[*]%@*} " in *" $base "*) measure_memory "$base" ;; esac
+    done
+    for base in engine-plain engine-checked engine-sealed; do
+        case " ${servers[*]} " in *" $base "*) measure_engine_memory "$base" ;; esac
     done
 fi
 

@@ -83,10 +83,7 @@ measure() {
         moved=$((n < 0 ? -1 : n - moved))
     fi
     # Pages that nbdswap answers from its table, or null altogether, must cost no I/O.
-    case $base/$pages in
-    plain/data | checked/data | sealed/data) ;;
-    plain/* | checked/* | sealed/*) how=none ;;
-    esac
+    if is_ours "$base" && [ "$pages" != data ]; then how=none; fi
     # What libnbd says comes first.  Not by a process substitution: bash remembers the process numbers of those, and was seen to wait for ever in
     # a long run, once the numbers had come round.
     sed -n '/^{/,$p' "$tmp/fio.json" >"$tmp/fio.object"

@@ -33,6 +33,7 @@ prove_program() {
     local pid=$1 exe library=
     exe=$(readlink "/proc/$pid/exe")
     case $2 in
+    engine-*) [[ $exe = */nbdswap-engine ]] ;;
     qemu-*) [[ $exe = */qemu-nbd ]] ;;
     nbd-server) [[ $exe = */nbd-server ]] ;;
     plain | checked | sealed) library=$plugin ;;
@@ -68,7 +69,7 @@ prove_direct() {
 # prove_fill URI FILE BASE: writes the whole export through the server, and compares what then lies in the file.  The device is
 # asked, not the cache: with a cache between, the kernel writes back first.
 prove_fill() {
-    local uri=$1 file=$2 base=$3 mib=8
+    local uri=$1 file=$2 base=${3#engine-} mib=8
     [ "$base" != sealed ] || mib=1
     nbdcopy --flush "$data" "$uri" >>"$log" 2>&1 || {
         echo "nbdcopy to $uri failed"

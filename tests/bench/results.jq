@@ -32,16 +32,38 @@ $about[0] as $about
     | select($peer) | cell($l; $t; $of) as $a | select($a | length > 0)
     | (ratio($a; cell($l; $t; $peer)) | spread) as $r
     | {target: $what, load: $l, transport: $t, of: $of, to: $peer, ratio: $r, $wanted, met: ($r.median >= $wanted)};
+  # The storage is measured without a transport.
+  def to_storage($what; $wanted; $l; $of):
+    $transports[] as $t
+    | cell($l; $t; $of) as $a | cell($l; "file"; "storage") as $b | select(($a | length > 0) and ($b | length > 0))
+    | (ratio($a; $b) | spread) as $r
+    | {target: $what, load: $l, transport: $t, of: $of, to: "storage", ratio: $r, $wanted, met: ($r.median >= $wanted)};
   ["qemu-native", "qemu-uring"] as $direct
-| [ (["randwrite-4k-d1", "randread-4k-d1"][] as $l | target("depth 1: beside the best peer with direct I/O"; 1.2; $l; ("checked", "sealed"); $direct)),
+| "engine-checked" as $engine
+| ["randwrite-4k-d32", "randwrite-4k-4x16"] as $deep_writes
+| ["randread-4k-d32", "randread-4k-4x16"] as $deep_reads
+| [ ($deep_writes[] as $l | target("engine, depth: beside the best peer with direct I/O"; 2; $l; $engine; $direct)),
+    ($deep_writes[] as $l | to_storage("engine, depth: beside the bare storage"; 0.75; $l; $engine)),
+    ($deep_reads[] as $l | target("engine, depth: beside the best peer with direct I/O"; 1.5; $l; $engine; $direct)),
+    (["randwrite-4k-d1", "randread-4k-d1"][] as $l | target("engine, depth 1: beside the best peer with direct I/O"; 1.3; $l; $engine; $direct)),
+    target("engine, large: beside the best peer with direct I/O"; 2; "write-128k-d8"; $engine; $direct),
+    (["randwrite-4k-d32", "randread-4k-d32"][] as $l | target("engine: what the check costs"; 0.97; $l; $engine; ["engine-plain"])),
+    (["randwrite-4k-d32", "randread-4k-d32"][] as $l | target("engine: what the seal costs"; 0.85; $l; "engine-sealed"; ["engine-plain"])),
+    (["randwrite-4k-d1", "randread-4k-d1"][] as $l | target("depth 1: beside the best peer with direct I/O"; 1.2; $l; ("checked", "sealed"); $direct)),
     (["randwrite-4k-d32", "randread-4k-d32"][] as $l | target("depth 32: beside the best peer with direct I/O"; 1; $l; ("checked", "sealed"); $direct)),
     (["randwrite-4k-d32", "randread-4k-d32"][] as $l | target("what the check costs"; 0.97; $l; "checked"; ["plain"])),
     (["randwrite-4k-d32", "randread-4k-d32"][] as $l | target("what the seal costs"; 0.85; $l; "sealed"; ["plain"])),
-    ($loads[] | select(test("^(zero|same|discarded)-")) as $l | target("pages without I/O beside null"; 0.9; $l; ("checked", "sealed"); ["null"])) ] as $targets
+    ($loads[] | select(test("^(zero|same|discarded)-")) as $l | target("pages without I/O beside null"; 0.9; $l; ($engine, "engine-sealed", "checked", "sealed"); ["null"])) ] as $targets
 | [ $memory[] | .server as $s
+    | select(.client_kib)
+    | {target: "engine, locked when idle beside pool and tables, KiB", server: $s, is: .idle_kib, at_most: 16384},
+      {target: "engine, locked more for each idle client, KiB", server: $s, is: .client_kib, at_most: 256}
+    | .met = (.is <= .at_most) ] as $engine_locked
+| [ $memory[] | .server as $s
+    | select(.gib_kib)
     | {target: "locked when idle, KiB", server: $s, is: .idle_kib, at_most: 32768},
       {target: "locked more for each connection, KiB", server: $s, is: .connection_kib, at_most: 4096},
       {target: "locked more for each GiB, KiB", server: $s, is: .gib_kib, at_most: (if $s == "sealed" then 8192 else 4096 end)}
     # A few pages elsewhere may differ.
     | .met = (.is <= .at_most + 64) ] as $locked
-| $about + {skipped: $skipped, servers: $order, results: $rows, targets: $targets, locked: $locked}
+| $about + {skipped: $skipped, servers: $order, results: $rows, targets: $targets, locked: ($engine_locked + $locked)}

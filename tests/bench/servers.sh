@@ -2,12 +2,17 @@
 # The servers that the bench compares.  Sourced after plugin-functions.sh ($nbdkit, $plugin, $allow, $disk, $log).
 #
 # A server is named BASE or BASE@THREADS (nbdkit's -t; without it $threads).  What is known of one that runs is in the arrays below, by
-# NAME/TRANSPORT.
+# NAME/TRANSPORT: pid_of is the process that moves pages, job_of the one that was started (nbdswapd, for its engine).
 # shellcheck shell=bash disable=SC2034,SC2154
 
-declare -A uri_of pid_of file_of
+declare -A uri_of pid_of job_of file_of
 
-all_servers="plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null"
+all_servers="engine-plain engine-checked engine-sealed plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null"
+
+# is_ours BASE: has a page table.
+is_ours() {
+    case $1 in engine-* | plain | checked | sealed) ;; *) return 1 ;; esac
+}
 
 # io_of BASE: what the server's I/O on pages must look like, which prove.sh compares with what the kernel counted.
 #   direct  every byte goes to the device when it is asked for, through a descriptor with O_DIRECT
@@ -15,7 +20,7 @@ all_servers="plain checked sealed qemu-native qemu-uring nbd-server file file-no
 #   none    there is no file
 io_of() {
     case $1 in
-    plain | checked | sealed | qemu-native | qemu-uring | storage) echo direct ;;
+    engine-* | plain | checked | sealed | qemu-native | qemu-uring | storage) echo direct ;;
     null) echo none ;;
     *) echo cached ;;
     esac
@@ -24,6 +29,9 @@ io_of() {
 # describe BASE: for the legend.
 describe() {
     case $1 in
+    engine-plain) echo "nbdswapd's native engine without checks (check = none)" ;;
+    engine-checked) echo "nbdswapd's native engine as it is by default" ;;
+    engine-sealed) echo "nbdswapd's native engine, sealed (AES-256-GCM)" ;;
     plain) echo "nbdswap's plugin without checks (check=none)" ;;
     checked) echo "nbdswap's plugin as it is by default" ;;
     sealed) echo "nbdswap's plugin, sealed (AES-256-GCM)" ;;
@@ -40,7 +48,8 @@ describe() {
 # why_not BASE: prints why this server cannot be here, or nothing.
 why_not() {
     case $1 in
-    plain) ;;
+    plain | engine-plain | engine-checked) ;;
+    engine-sealed) if swap_is_on; then echo "swap is on here, and keys must not reach it"; fi ;;
     checked) plugin_knows check || echo "this plugin has no parameter check" ;;
     sealed) plugin_knows seal || echo "this plugin has no parameter seal" ;;
     qemu-*) command -v qemu-nbd >/dev/null || echo "qemu-nbd is not installed (Debian: qemu-utils)" ;;
@@ -52,6 +61,9 @@ why_not() {
     esac
 }
 
+swap_is_on() {
+    [ "$(wc -l </proc/swaps)" -gt 1 ]
+}
 plugin_knows() {
     "$nbdkit" "$plugin" --help | grep -q "^$1="
 }
@@ -99,8 +111,12 @@ launch() {
         launch_nbd_server "$key" "$sock" "$port" "$transport"
         return
         ;;
+    engine-*)
+        launch_engine "$key" "$base" "$sock" "$port" "$transport"
+        return
+        ;;
     esac
-    [[ $(io_of "$base") = none || -e $file || $base = plain || $base = checked || $base = sealed ]] || make_file "$file"
+    [[ $(io_of "$base") = none || -e $file ]] || is_ours "$base" || make_file "$file"
     "${command[@]}" </dev/null >>"$log" 2>&1 &
     job=$!
 }
@@ -119,6 +135,39 @@ launch_nbd_server() {
     job=$(cat "$file.pid" 2>/dev/null || echo 0)
 }
 
+# nbdswapd with its own engine and one export.
+launch_engine() {
+    local key=$1 base=$2 sock=$3 port=$4 transport=$5 conf=${file_of[$1]}.conf
+    engine_uris "$key" "$sock" "$port" "$transport"
+    {
+        printf '[server]\n'
+        if [ "$transport" = unix ]; then echo "listen = unix:$sock"; else echo "listen = 127.0.0.1:$port"; fi
+        printf '%s\n' "control = ${file_of[$key]}.control" 'engine = native' "native = $builddir/server/nbdswap-engine" \
+            "allow = ${allow//,/ }" '[export bench]' "file = ${file_of[$key]}" "size = $size"
+        case $base in
+        engine-plain) echo 'check = none' ;;
+        engine-sealed) printf '%s\n' 'seal = aes-256-gcm' 'key = ephemeral' ;;
+        esac
+    } >"$conf"
+    "$builddir/server/nbdswapd" --config "$conf" </dev/null >>"$log" 2>&1 &
+    job=$!
+}
+engine_uris() {
+    uri_of[$1]="nbd://127.0.0.1:$3/bench"
+    [ "$4" = tcp ] || uri_of[$1]="nbd+unix:///bench?socket=$2"
+}
+
+# serving_pid KEY BASE JOB: the process that serves.
+serving_pid() {
+    case $2 in
+    engine-*)
+        timeout 60 "$builddir/server/nbdswapctl" status --json --socket "${file_of[$1]}.control" |
+            jq -e 'select(.worker.state == "ready") | .worker.pid'
+        ;;
+    *) echo "$3" ;;
+    esac
+}
+
 # start_server NAME TRANSPORT: 0 when it serves; else 1, its last words are in $log.
 start_server() {
     local name=$1 transport=$2 port try n
@@ -131,8 +180,9 @@ start_server() {
         for ((n = 0; n < 1200; n++)); do
             kill -0 "$job" 2>/dev/null || break
             if nbdinfo --size "${uri_of[$name/$transport]}" >/dev/null 2>&1; then
-                pid_of[$name/$transport]=$job
+                job_of[$name/$transport]=$job
                 cleanup_fn end_process "$job"
+                pid_of[$name/$transport]=$(serving_pid "$name/$transport" "${name%@*}" "$job") || return 1
                 return 0
             fi
             sleep 0.05

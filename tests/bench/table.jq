@@ -13,7 +13,7 @@ def fixed($digits):
 def si: if . >= 100000 then (. / 1000 | fixed(0)) + "k" elif . >= 1000 then (. / 1000 | fixed(1)) + "k" else fixed(0) end;
 
 . as $all
-| ([.results[] | select(.server == "checked" and .transport != "file")] | if length > 0 then "checked" else $all.servers[0] end) as $base
+| ([("engine-checked", "checked") as $s | select(any($all.results[]; .server == $s)) | $s] + [.servers[0]] | .[0]) as $base
 | "\(.machine.cpus) x \(.machine.cpu), \(.machine.ram_mib) MiB, Linux \(.machine.kernel), \(.machine.file_system); load \(.machine.load_before) before, \(.machine.load_after) after",
   "nbdkit \(.versions.nbdkit) (-t \(.settings.threads)), qemu-nbd \(.versions.qemu_nbd), nbd-server \(.versions.nbd_server), \(.versions.fio); \(.settings.rounds) rounds of \(.settings.measurement_ms) ms, exports of \(.settings.export_mib) MiB; \(.started)",
   (.skipped[] | "skipped \(.server): \(.why)"),

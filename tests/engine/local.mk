@@ -26,7 +26,7 @@ tests_engine_test_negotiate_malformed_SOURCES = tests/engine/test-negotiate-malf
 tests_engine_test_negotiate_malformed_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_negotiate_malformed_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS)
 engine_lobbyworld = tests/engine/lobbyworld.c tests/engine/lobbyworld.h tests/engine/talk.c tests/engine/talk.h
-engine_lobby_ldadd = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS)
+engine_lobby_ldadd = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
 tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c $(engine_lobbyworld)
 tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_LDADD = $(engine_lobby_ldadd)
@@ -41,10 +41,6 @@ tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/en
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
-tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c tests/engine/lobbyworld.c tests/engine/lobbyworld.h \
-	tests/engine/talk.c tests/engine/talk.h
-tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_engine_test_lobby_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_LIBS) -lm
 
 # A running worker and what it gave up.
 ENGINE_CONFINE_TESTS = \

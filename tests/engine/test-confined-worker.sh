@@ -114,6 +114,6 @@ for trace in "$tmp"/trace.*; do
     [ -s "$tmp/after" ] || continue
     traces=$((traces + 1))
     if grep -E '= -1 (EPERM|EACCES)|SIGSYS' "$tmp/after" >&2; then fail "a worker was refused the calls above"; fi
-    echo "${trace##*/}: $(wc -l <"$tmp/after") calls of $(sed -E 's/^[0-9]+ +(<\.\.\. )?([a-z0-9_]+).*/\2/' "$tmp/after" | sort -u | wc -l) kinds"
+    echo "${trace##*/}: $(wc -l <"$tmp/after") calls of $(sed -nE 's/^[0-9]+ +(<\.\.\. )?([a-z][a-z0-9_]+)[( ].*/\2/p' "$tmp/after" | sort -u | wc -l) kinds"
 done
 [ "$traces" -ge 3 ] || fail "$traces traces, not one for each of three workers"

@@ -321,7 +321,7 @@ void fake_begin(void)
 	begin(d);
 }
 
-/* Answers that are owed: all of the requests, once nothing is left to be waited for. */
+/* Answers that are owed: all of the requests (but to those who wait for a worker), once nothing is left to be waited for. */
 static void settle_all(void)
 {
 	for (int i = 0; i < 100 && !ended; i++) {
@@ -334,7 +334,8 @@ static void settle_all(void)
 			break;
 	}
 	promise(ended || exports_idle(&d->exports), "jobs come without end");
-	for (unsigned i = 0; i < CLIENTS && !ended && !d->stopping; i++)
+	/* Whoever waits for an upgrade waits for what the worker does. */
+	for (unsigned i = 0; i < CLIENTS && !ended && !d->stopping && d->upgrade == UPGRADE_NONE; i++)
 		promise(ends[i].fd < 0 || ends[i].refused || ends[i].answers == ends[i].requests, "%zu answers to %zu requests",
 			ends[i].answers, ends[i].requests);
 }
@@ -355,6 +356,7 @@ static void bury(void)
 	job_runner_free(d->exports.slow);
 	job_runner_free(d->exports.quick);
 	job_runner_free(d->exports.scrubs);
+	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);
 	conf_free(d->conf);

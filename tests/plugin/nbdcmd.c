@@ -10,6 +10,7 @@
  *   trim OFFSET LENGTH          zero OFFSET LENGTH      flush
  *   pause                       says "paused" on stdout and waits for a line on stdin
  *   connect N                   goes on with connection N (0 is the first; opened when first named)
+ *   split                       from here on a request larger than the server takes is sent in pieces
  *   expect ERRNO COMMAND...     the command must fail so: EINVAL, EIO, EPERM, ENOSPC
  *
  * Offsets and lengths in bytes, with k, M or G.  Ends with 0, or with 1 and a sentence on stderr.
@@ -27,6 +28,7 @@
 #define CONNECTIONS 16
 
 static const char *uri;
+static bool split;
 static struct nbd_handle *handles[CONNECTIONS];
 
 static void fail(const char *what) __attribute__((noreturn));
@@ -63,6 +65,34 @@ static struct nbd_handle *connection(unsigned i)
 
 #define ODD_BYTE 100 /* of each page */
 
+/* Calls one for each piece of a request, until one fails. */
+static int in_pieces(struct nbd_handle *h, int (*one)(struct nbd_handle *, char *, size_t, uint64_t, uint32_t), char *buf, uint64_t length,
+		     uint64_t offset, uint32_t flags)
+{
+	int64_t max = split ? nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM) : 0;
+	uint64_t piece = max > 0 && (uint64_t)max < length ? (uint64_t)max : length;
+	int r;
+
+	do {
+		r = one(h, buf, piece, offset, flags);
+		buf += piece;
+		offset += piece;
+		length -= piece;
+		piece = piece < length ? piece : length;
+	} while (r == 0 && length > 0);
+	return r;
+}
+
+static int write_piece(struct nbd_handle *h, char *buf, size_t length, uint64_t offset, uint32_t flags)
+{
+	return nbd_pwrite(h, buf, length, offset, flags);
+}
+
+static int read_piece(struct nbd_handle *h, char *buf, size_t length, uint64_t offset, uint32_t flags)
+{
+	return nbd_pread(h, buf, length, offset, flags);
+}
+
 static bool is_odd(uint64_t at, bool same, int byte)
 {
 	return !same && byte && at % 4096 == ODD_BYTE;
@@ -79,7 +109,7 @@ static int do_write(struct nbd_handle *h, uint64_t offset, uint64_t length, int 
 	for (uint64_t i = 0; i < length; i++)
 		if (is_odd(offset + i, same, byte))
 			buf[i] ^= 0xff;
-	r = nbd_pwrite(h, buf, length, offset, flags);
+	r = in_pieces(h, write_piece, buf, length, offset, flags);
 	free(buf);
 	return r;
 }
@@ -92,7 +122,7 @@ static int do_read(struct nbd_handle *h, uint64_t offset, uint64_t length, unsig
 	if (!buf)
 		fail("malloc");
 	memset(buf, byte ^ 0xff, length);
-	r = nbd_pread(h, buf, length, offset, 0);
+	r = in_pieces(h, read_piece, (char *)buf, length, offset, 0);
 	for (uint64_t i = 0; r == 0 && i < length; i++)
 		if (buf[i] != (is_odd(offset + i, same, byte) ? byte ^ 0xff : byte)) {
 			fprintf(stderr, "nbdcmd: byte %llu is 0x%02x, not 0x%02x\n", (unsigned long long)(offset + i), buf[i],
@@ -125,7 +155,7 @@ static int do_text(struct nbd_handle *h, uint64_t offset, uint64_t length, unsig
 	memset(want, '\n', length);
 	memset(buf, 0, length);
 	fill_text(want, offset, length, seed);
-	r = verify ? nbd_pread(h, buf, length, offset, 0) : nbd_pwrite(h, want, length, offset, 0);
+	r = verify ? in_pieces(h, read_piece, buf, length, offset, 0) : in_pieces(h, write_piece, want, length, offset, 0);
 	if (verify && r == 0 && memcmp(buf, want, length) != 0) {
 		fprintf(stderr, "nbdcmd: from byte %llu on there is another text than was written with seed %u\n",
 			(unsigned long long)offset, seed);
@@ -204,7 +234,7 @@ int main(int argc, char **argv)
 			i += 2;
 			continue;
 		}
-		args = strcmp(c, "flush") == 0 || strcmp(c, "pause") == 0 ? 0 : strcmp(c, "connect") == 0 ? 1
+		args = strcmp(c, "flush") == 0 || strcmp(c, "pause") == 0 || strcmp(c, "split") == 0 ? 0 : strcmp(c, "connect") == 0 ? 1
 			: strcmp(c, "trim") == 0 || strcmp(c, "zero") == 0 ? 2 : 3;
 		for (int k = 0; k < args; k++)
 			n[k] = number(argv[i + 1 + k]);
@@ -226,6 +256,8 @@ int main(int argc, char **argv)
 			r = nbd_zero(h, n[1], n[0], 0);
 		else if (strcmp(c, "flush") == 0)
 			r = nbd_flush(h, 0);
+		else if (strcmp(c, "split") == 0)
+			split = true;
 		else if (strcmp(c, "pause") == 0)
 			wait_for_line();
 		else if (strcmp(c, "connect") == 0)

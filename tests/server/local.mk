@@ -50,6 +50,7 @@ tests_server_test_supervisor_LDADD = $(server_test_libs)
 # What shell tests run.
 check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen
 check_PROGRAMS += tests/server/control-abuse tests/server/notify-listen tests/server/takeover
+check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover
 tests_server_takeover_SOURCES = tests/server/takeover.c
 tests_server_takeover_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
 tests_server_takeover_LDADD = $(LIBNBD_LIBS)
@@ -81,15 +82,19 @@ server_shell_tests = \
 	tests/server/test-sealed-counts.sh \
 	tests/server/test-serve.sh \
 	tests/server/test-stale-handle.sh \
+	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
 	tests/server/test-take-over-writes.sh \
+	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-unit.sh \
+	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
 EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/server.sh
 LONG_TESTS += tests/server/test-take-over-writes.sh
+LONG_TESTS += tests/server/test-take-over-slow.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
 # on nbdkit as well.

@@ -41,18 +41,37 @@ requires_backing() {
     esac
 }
 
-# make_conf [EXPORT LINES...]: the configuration with these lines behind [server] and [defaults]; server_lines adds to [server].
+# make_conf [EXPORT LINES...]: the configuration with these lines behind [server] and [defaults]; server_lines adds to [server], or takes the
+# place of what ENGINE says.
 server_lines=
+wanted_engine_lines() {
+    local key equals value
+    engine_lines | while read -r key equals value; do
+        grep -q "^$key = " <<<"$server_lines" || echo "$key $equals $value"
+    done
+}
 make_conf() {
     {
         printf '[server]\nlisten = unix:%s/nbd.sock\ncontrol = %s/control\n' "$tmp" "$tmp"
         printf 'stop-timeout = 5\n'
-        engine_lines
+        wanted_engine_lines
         allow_line
         printf '%s\n' "$server_lines"
         printf '[defaults]\nfile = %s/%%n.swap\nsize = 4M\n' "$tmp"
         printf '%s\n' "$@"
     } >"$conf"
+}
+
+# faulty_worker: the worker of the configuration made becomes the one over the store with faults (store/fault.h), which look at files.
+faulty_worker() {
+    [ -e "$builddir/.libs/nbdkit-swapfault-plugin.so" ] && [ -e "$builddir/server/nbdswap-engine-fault" ] ||
+        fail "the workers with faults were not built"
+    sed -i 's,nbdkit-swap-plugin,nbdkit-swapfault-plugin,; s,nbdswap-engine$,nbdswap-engine-fault,' "$conf"
+    if grep -q '^allow = ' "$conf"; then
+        grep -q '^allow = .*confine' "$conf" || sed -i 's/^allow = /allow = confine /' "$conf"
+    else
+        sed -i '/^\[server\]/a allow = confine' "$conf"
+    fi
 }
 
 # start_server: starts it and waits until worker and control socket are there.

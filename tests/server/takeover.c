@@ -38,13 +38,21 @@ static void run(const char *command)
 	}
 }
 
+/* Also while the export is being settled. */
 static struct nbd_handle *attach(void)
 {
-	struct nbd_handle *nbd = nbd_create();
+	for (int tries = 0;; tries++) {
+		struct nbd_handle *nbd = nbd_create();
 
-	if (!nbd || nbd_connect_uri(nbd, uri) < 0)
-		die("connect");
-	return nbd;
+		if (!nbd)
+			die("memory");
+		if (nbd_connect_uri(nbd, uri) == 0)
+			return nbd;
+		if (tries == 300)
+			die("connect");
+		nbd_close(nbd);
+		wait_ms(200);
+	}
 }
 
 /* No page is all one value, which would not reach the file. */

@@ -10,6 +10,7 @@ tests_store_libsupport_la_LIBADD = libstore.la $(CMOCKA_LIBS)
 
 STORE_UNIT_TESTS = \
 	tests/store/test-backend \
+	tests/store/test-cifsfiles \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
 	tests/store/test-held \
@@ -32,13 +33,15 @@ STORE_UNIT_TESTS = \
 	tests/store/test-settle \
 	tests/store/test-table \
 	tests/store/test-take-over \
-	tests/store/test-trailer
+	tests/store/test-trailer \
+	tests/store/test-waiters
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
 STORE_UNIT_TESTS += tests/store/test-no-allocation tests/store/test-seal-no-allocation
 endif
 STORE_TEST_LDADD = tests/store/libsupport.la libstore.la $(CMOCKA_LIBS)
 tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_cifsfiles_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
@@ -67,6 +70,8 @@ tests_store_test_sealkey_LDADD = $(STORE_TEST_LDADD) $(CRYPTO_LIBS)
 tests_store_test_seal_no_allocation_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_take_over_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_table_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_waiters_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_waiters_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=table_page
 tests_store_test_trailer_LDADD = $(STORE_TEST_LDADD)
 
 tests_store_storetool_LDADD = libstore.la
