@@ -30,7 +30,9 @@ EOF2
 vm_spawn work client "$tmp/work" 3600 /run/work
 swaps() { [ "$(field '.exports[].counters|.writes + .reads')" -gt "$1" ]; }
 wait_until 120 swaps 100
-vm_run client 60 'dmesg' >"$tmp/dmesg.before"
+# What an emulated processor on a busy machine makes a kernel say is not about its swap.
+dmesg_of() { vm_run client 60 dmesg | { grep -vE 'hrtimer: interrupt took|clocksource|workqueue: .* hogged CPU' || true; }; }
+dmesg_of >"$tmp/dmesg.before"
 
 while ((kills < most)); do
     before=$(field '.exports[].counters|.writes + .reads')
@@ -48,7 +50,7 @@ vm_run client 60 'touch /run/stop'
 wait "$work" || fail "the guest's memory: $(cat "$tmp/work")"
 must_match "$(tail -n 1 "$tmp/work")" '^swapload: OK, .* pswpout=[0-9]{4,} pswpin=[0-9]{3,} ' "the memory test"
 echo "$(grep -c '^swapload: OK' "$tmp/work") rounds of work; $(tail -n 1 "$tmp/work")"
-vm_run client 60 'dmesg' >"$tmp/dmesg.after"
+dmesg_of >"$tmp/dmesg.after"
 cmp "$tmp/dmesg.before" "$tmp/dmesg.after" || fail "the guest's kernel said: $(diff "$tmp/dmesg.before" "$tmp/dmesg.after")"
 sessions=$(grep -c 'session [0-9]* of .* from ' "$log")
 [ "$sessions" = 1 ] || fail "$sessions sessions were begun"
