@@ -37,8 +37,9 @@ ENGINE_MOVER_TESTS = \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
-tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/engine/tcppair.c tests/engine/tcppair.h \
+engine_held = tests/engine/heldworker.c tests/engine/heldworker.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
+tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 
