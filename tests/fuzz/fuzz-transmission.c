@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a client sends once it may use an export.  The first byte is the number of steps, one byte each (see step()): pieces of the stream arrive,
  * requests at the store are completed, the socket is full or takes something, tasks run short, the connection is lost, the worker dies and another goes
- * on.  The rest is the client's stream.  It is parsed once more here, as the protocol document says it, and each request must come to the store (or
+ * on, or finds the session's memory scribbled.  The rest is the client's stream.  It is parsed once more here, as the protocol document says it, and each request must come to the store (or
  * be refused) with just what was sent, once, and be answered once.
  */
 #include "config.h"
@@ -38,6 +38,8 @@ static bool garbage;	 /* and there is what no request begins with */
 static const uint8_t *stream;
 static size_t stream_bytes, arrived;
 static bool ended_early; /* by a step */
+static bool scribbled;	 /* the memory: the session may be refused, and say what it likes, but do no harm */
+static bool refused;
 static unsigned char out[OUT_MAX];
 static size_t out_bytes;
 
@@ -122,6 +124,13 @@ static void begins(uint32_t slot, const struct sess_request *r, const unsigned c
 {
 	struct sent *q = find(r->pos);
 
+	if (scribbled) {
+		promise(atomic_load(&r->done) <= r->length && !r->error, "a request begins that was never taken");
+		promise(r->command == NBD_CMD_FLUSH || (r->offset <= WORLD_SIZE && r->length <= WORLD_SIZE - r->offset), "a request beyond the export");
+		promise(data || (r->command != NBD_CMD_READ && r->command != NBD_CMD_WRITE), "a request without its data");
+		promise(!data || r->length <= 256 << 10, "a request larger than its buffer");
+		return;
+	}
 	promise(q, "a request begins at %llu, where there is none", (unsigned long long)r->pos);
 	promise(!q->refusal && !r->error, "a request is done that was to be refused (%u)", q->refusal);
 	promise(q->whole && arrived >= q->pos + sizeof(struct nbd_request) + (q->type == NBD_CMD_WRITE ? q->length : 0),
@@ -137,6 +146,8 @@ static void begins(uint32_t slot, const struct sess_request *r, const unsigned c
 
 static void sent_bytes(const unsigned char *data, size_t bytes)
 {
+	if (scribbled)
+		return;
 	promise(bytes <= OUT_MAX - out_bytes, "more is answered than was asked for");
 	memcpy(out + out_bytes, data, bytes);
 	out_bytes += bytes;
@@ -148,6 +159,12 @@ static void complete(unsigned n, uint32_t error)
 	struct sent *q = find(world_mem->request[slot].pos);
 	unsigned char *data = world_data(slot);
 
+	if (scribbled) {
+		if (data)
+			memset(data, 0, world_mem->request[slot].length);
+		world_complete(n, error);
+		return;
+	}
 	if (q->type == NBD_CMD_READ && !error)
 		for (size_t i = 0; i < q->length; i++)
 			data[i] = read_byte(q, i);
@@ -187,7 +204,7 @@ static void die(size_t bytes)
 {
 	size_t wanted = world_wanted();
 
-	if (world_session.ending)
+	if (world_session.ending || scribbled)
 		return;
 	if (bytes > wanted)
 		bytes = wanted;
@@ -199,6 +216,18 @@ static void die(size_t bytes)
 			requests[i].begun = false;
 	arrived += bytes;
 	world_die(stream + arrived - bytes, bytes);
+}
+
+/* With bytes of the stream, where they lie depends on the step. */
+static void scribble(unsigned how)
+{
+	const uint8_t *from = stream + how * 4;
+	size_t n = 1 + how % 8;
+
+	if (world_session.ending || stream_bytes < how * 4 + 2 + n)
+		return;
+	scribbled = true;
+	refused = !world_die_scribbled((size_t)from[0] << 8 | from[1], from + 2, n);
 }
 
 static void work(void)
@@ -235,11 +264,15 @@ static void step(uint8_t s)
 		if (how < 24)
 			die(how % 2 ? sizes[how] : 0);
 		else
-			world_dies_sending = true;
+			world_dies_sending = !scribbled;
 		break;
 	case 7:
-		if (how < 3 && !world_ended)
+		if (world_ended)
+			break;
+		if (how < 3)
 			lose((int)how);
+		else
+			scribble(how);
 		break;
 	}
 }
@@ -331,19 +364,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stream = data + 1 + steps;
 	stream_bytes = size - 1 - steps;
 	arrived = out_bytes = 0;
-	ended_early = false;
+	ended_early = scribbled = refused = false;
 	read_stream();
 	world_room = 0;
 	world_begin(&calls);
 	work();
 	for (size_t i = 0; i < steps && !world_ended; i++) {
 		step(data[1 + i]);
+		if (refused)
+			return 0;
 		if (!world_ended)
 			work();
 	}
 	if (!world_ended)
 		calm_down();
-	if (!world_ended) {
+	if (scribbled) {
+		if (!world_ended)
+			live_end(&world_session, "the test ended it");
+		calm_down();
+	} else if (!world_ended) {
 		promise(!ended_early && !farewell && !garbage, "it goes on behind its end");
 		promise(arrived == stream_bytes && world_wanted(), "it does not want the rest");
 		check_replies();

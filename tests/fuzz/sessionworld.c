@@ -344,15 +344,9 @@ void world_begin(const struct world_calls *c)
 	live_touch(s);
 }
 
-void world_die(const unsigned char *next, size_t had)
+/* The successor's buffers are all free. */
+static void forget_worker(void)
 {
-	struct tcp_account account;
-	struct errbuf e;
-
-	world_dies_sending = false;
-	scatter(next, had);
-	received += had;
-	/* The successor's buffers are all free. */
 	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++) {
 		const struct sess_request *r = &world_mem->request[i];
 
@@ -361,9 +355,43 @@ void world_die(const unsigned char *next, size_t had)
 	}
 	promise(free_blocks() == blocks, "%u of %u blocks are free after the death", free_blocks(), blocks);
 	init_session();
-	account = (struct tcp_account){ .received = received, .queued = sent };
-	promise(resume(&world_session, &account, false, &e) == 0, "%s", e.text);
+	world_dies_sending = false;
+}
+
+static int go_on(struct errbuf *e)
+{
+	struct tcp_account account = { .received = received, .queued = sent };
+
+	if (resume(&world_session, &account, false, e) < 0)
+		return -1;
 	live_touch(&world_session);
+	return 0;
+}
+
+void world_die(const unsigned char *next, size_t had)
+{
+	struct errbuf e;
+
+	scatter(next, had);
+	received += had;
+	forget_worker();
+	promise(go_on(&e) == 0, "%s", e.text);
+}
+
+bool world_die_scribbled(size_t at, const unsigned char *bytes, size_t n)
+{
+	struct errbuf e;
+
+	forget_worker();
+	at %= offsetof(struct sess_mem, rx) - n;
+	memcpy((unsigned char *)world_mem + at, bytes, n);
+	if (go_on(&e) == 0) {
+		promise(world_mem->preamble_bytes <= SESSMEM_PREAMBLE, "a preamble of %u bytes", world_mem->preamble_bytes);
+		return true;
+	}
+	promise_text(e.text, sizeof(e.text));
+	promise(free_blocks() == blocks, "a session that is refused keeps buffers");
+	return false;
 }
 
 void world_end(void)

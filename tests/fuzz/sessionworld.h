@@ -37,6 +37,8 @@ void world_begin(const struct world_calls *calls);
  * where the receive in flight said, and nobody came to know.
  */
 void world_die(const unsigned char *next, size_t had);
+/* It dies, and these bytes have got into the session's memory, somewhere before the ring of received bytes.  False: the successor refuses it. */
+bool world_die_scribbled(size_t at, const unsigned char *bytes, size_t n);
 /* All is over: nothing may be left behind. */
 void world_end(void);
 
