@@ -37,14 +37,16 @@ ENGINE_MOVER_TESTS = \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
-tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c tests/engine/tcppair.c tests/engine/tcppair.h \
+engine_held = tests/engine/heldworker.c tests/engine/heldworker.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
+tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 
-# A running worker and what it gave up.
+# A running worker: what it gave up, what it does not take.
 ENGINE_CONFINE_TESTS = \
 	tests/engine/test-confined-worker.sh \
-	tests/engine/test-confined-worker-faults.sh
+	tests/engine/test-confined-worker-faults.sh \
+	tests/engine/test-no-malloc.sh
 TESTS += $(ENGINE_CONFINE_TESTS)
 EXTRA_DIST += $(ENGINE_CONFINE_TESTS)

@@ -41,3 +41,6 @@ LONG_TESTS += tests/engine/test-resume-kills.sh tests/engine/test-upgrade-under-
 EXTRA_DIST += tests/engine/resume.sh
 TESTS += $(ENGINE_RESUME_SHELL_TESTS)
 EXTRA_DIST += $(ENGINE_RESUME_SHELL_TESTS)
+
+VM_TESTS += tests/vm/test-swap-through-kills.sh
+LONG_TESTS += tests/vm/test-swap-through-kills.sh

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Random load on an NBD server, verified:  nbdload URI CONNECTIONS DEPTH PHASE...
  *
- * A phase is N: N reads, writes, trims and zeros of 4 to 128 KiB (half of them 4 KiB) are spread over the connections, with DEPTH in
- * flight on each.  Every request in flight has an area of pages of its own, so that what a page must hold is known: the model is
+ * A phase is N: N reads, writes, trims, zeros and flushes, of 4 to 128 KiB (half of them 4 KiB) are spread over the connections, with DEPTH in
+ * flight on each; some writes are to be durable (FUA).  Every request in flight has an area of pages of its own, so that what a page must hold is known: the model is
  * one number per page, 0 for zeros.  Or it is NxP, the same with all of P
  * pages; or "pause": says "paused" and waits for a line on stdin.  Ends with 0, or with 1 and a sentence on stderr.
  */
@@ -86,8 +86,8 @@ static void start(struct slot *s, unsigned pages)
 
 	s->pages = pages ? pages : rnd() & 1 ? 1 : 1 + (unsigned)(rnd() % REQUEST_PAGES);
 	s->page = (unsigned)(rnd() % (SLOT_PAGES - s->pages + 1));
-	s->op = (int)(rnd() % 10);
-	s->op = s->op < 4 ? 0 : s->op < 8 ? 1 : s->op == 8 ? 2 : 3;
+	s->op = (int)(rnd() % 100);
+	s->op = s->op < 40 ? 0 : s->op < 80 ? 1 : s->op < 89 ? 2 : s->op < 98 ? 3 : 4;
 	offset = (s->first + s->page) * PAGE;
 	length = (uint64_t)s->pages * PAGE;
 	switch (s->op) {
@@ -98,13 +98,18 @@ static void start(struct slot *s, unsigned pages)
 		s->stamp = rnd() | 1;
 		for (unsigned i = 0; i < s->pages; i++)
 			fill(s->buf + i * PAGE, s->stamp, s->first + s->page + i);
-		s->cookie = nbd_aio_pwrite(s->h, s->buf, length, offset, NBD_NULL_COMPLETION, 0);
+		s->cookie = nbd_aio_pwrite(s->h, s->buf, length, offset, NBD_NULL_COMPLETION,
+					   s->stamp % 64 == 1 ? LIBNBD_CMD_FLAG_FUA : 0);
 		break;
 	case 2:
 		s->cookie = nbd_aio_trim(s->h, length, offset, NBD_NULL_COMPLETION, 0);
 		break;
-	default:
+	case 3:
 		s->cookie = nbd_aio_zero(s->h, length, offset, NBD_NULL_COMPLETION, 0);
+		break;
+	default:
+		s->pages = 0;
+		s->cookie = nbd_aio_flush(s->h, NBD_NULL_COMPLETION, 0);
 	}
 	if (s->cookie < 0)
 		fail("request");

@@ -15,7 +15,7 @@ repeats=2
 vm_net server client
 vm_start server mem=320 disks="ext4:32 xfs:320 btrfs:128 block:16"
 vm_wait server
-sections=('[export block]' 'file = /dev/disk/by-id/virtio-block' 'provision = create')
+sections=('[export block]' 'file = /dev/disk/by-id/virtio-block')
 for type in ext4 xfs btrfs; do
     vm_mkfs server $type $type /srv/$type
     sections+=("[export $type]" "file = /srv/$type/swap" 'size = 2M')
@@ -29,6 +29,7 @@ vm_run server 60 '
     for disk in ext4 xfs btrfs block; do
         echo "$(cat /sys/class/block/$(basename $(readlink -f /dev/disk/by-id/virtio-$disk))/dev) wbps=32768" >/sys/fs/cgroup/slow/io.max
     done' >&2 || fail "no throttling"
+vm_run server 60 "$nbdswapctl activate --file /dev/disk/by-id/virtio-block --size 2M --rewrite" >&2 || fail "no block device"
 say "guest is up"
 
 worker="$nbdswapctl status --socket /run/nbdswapd.sock --json | jq .worker.pid"
