@@ -277,7 +277,7 @@ static void info_or_go(struct negotiation *n, bool go)
 		return;
 	}
 	if (open_export(n, name, go, &request, &e) < 0) {
-		put_error(n, NBD_REP_ERR_UNKNOWN, "%s", e.text);
+		put_error(n, e.code == EMFILE ? NBD_REP_ERR_POLICY : NBD_REP_ERR_UNKNOWN, "%s", e.text);
 		return;
 	}
 
