@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a client sends once it may use an export.  The first byte is the number of steps, one byte each (see step()): pieces of the stream arrive,
  * requests at the store are completed, the socket is full or takes something, tasks run short, the connection is lost, the worker dies and another goes
- * on, or finds the session's memory scribbled.  The rest is the client's stream.  It is parsed once more here, as the protocol document says it, and each request must come to the store (or
- * be refused) with just what was sent, once, and be answered once.
+ * on, or finds the session's memory scribbled.  The rest is the client's stream.  It is parsed once more here, as the protocol document says it, and
+ * each request must come to the store (or be refused) with just what was sent, once, and be answered once.
  */
 #include "config.h"
 
