@@ -125,8 +125,10 @@ static bool on_end(void *arg, uint64_t session)
 }
 
 /* Sessions go on; with the last one this worker has nothing left to do. */
-static void on_orphaned(void *arg)
+static void on_orphaned(void *arg, bool draining)
 {
+	if (draining)
+		_exit(EXIT_SUCCESS);
 	orphaned = true;
 	if (exports_sessions(arg) == 0)
 		nbdkit_shutdown();

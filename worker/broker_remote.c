@@ -350,11 +350,6 @@ static void daemon_gone(struct remote *r)
 {
 	struct pending *p;
 
-	/* The daemon was about to end this worker, which lets no request begin any more: its clients would wait for good.  Cut, they
-	 * come back to the next one.
-	 */
-	if (r->draining)
-		_exit(EXIT_SUCCESS);
 	pthread_mutex_lock(&r->lock);
 	r->gone = true;
 	while ((p = r->pending)) {
@@ -363,7 +358,7 @@ static void daemon_gone(struct remote *r)
 		pthread_cond_signal(&p->answered);
 	}
 	pthread_mutex_unlock(&r->lock);
-	r->commands.orphaned(r->commands.arg);
+	r->commands.orphaned(r->commands.arg, r->draining);
 }
 
 static void *receive(void *arg)

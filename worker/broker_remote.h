@@ -12,8 +12,10 @@ struct remote_commands {
 	void *arg;
 	bool (*drain)(void *arg, int timeout_ms);
 	bool (*forget)(void *arg, const char *name);
-	/* The daemon is gone: no new sessions can begin. */
-	void (*orphaned)(void *arg);
+	/* The daemon is gone: no new sessions can begin.  draining: it was about to end this worker, which lets no request begin any more: its
+	 * clients would wait for good.  Then it has to end at once, so that they are cut and come back to the next one.
+	 */
+	void (*orphaned)(void *arg, bool draining);
 	/* A predecessor's session goes on here: g has all of it (table mapped and unlocked), sock is its socket.  Both are the callee's from
 	 * here on, also when it fails.  0; -1 with *e: the daemon ends the session, without close().  NULL: this worker cannot do it.
 	 */

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define THREAD_STACK (192u << 10)
 #define PRIVATE_POOL_PAGES 512u /* for exports whose data cannot go to the file from where it lies */
@@ -68,10 +69,12 @@ static bool on_forget(void *arg, const char *name)
 	return exports_forget(g->exports, name);
 }
 
-static void on_orphaned(void *arg)
+static void on_orphaned(void *arg, bool draining)
 {
 	struct engine *g = arg;
 
+	if (draining)
+		_exit(EXIT_SUCCESS);
 	atomic_store(&g->orphaned, true);
 	ev_async_send(g->loop, &g->orphan);
 }

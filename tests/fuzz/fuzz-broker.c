@@ -116,7 +116,7 @@ static bool forget(void *arg, const char *name)
 	return *name;
 }
 
-static void orphaned(void *arg)
+static void orphaned(void *arg, bool draining)
 {
 	++*(int *)arg;
 }

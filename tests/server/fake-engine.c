@@ -195,9 +195,10 @@ static bool forget(void *arg, const char *name)
 	return exports_forget(exports, name);
 }
 
-static void orphaned(void *arg)
+static void orphaned(void *arg, bool draining)
 {
 	(void)arg;
+	(void)draining;
 	_exit(0);
 }
 
