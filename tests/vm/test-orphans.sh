@@ -58,14 +58,14 @@ local_orphans() {
     [ -z "${NBDSWAP_LONG:-}" ] || hows+=('pwrite write barrier')
     delay 0 1000
     for how in "${hows[@]}"; do
-        judge "$(vm_run server 60 "$orphan $1 ${how% *} $2 ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
+        judge "$(vm_run server 300 "$orphan $1 ${how% *} $2 ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
     delay 0 0
     vm_run server 60 "dd if=$1 of=/run/copy bs=1M count=4 iflag=direct status=none"
     forget "$1"
     delay 1000 0
     for how in "${hows[@]/write/read}"; do
-        judge "$(vm_run server 60 "$orphan $1 ${how% *} /run/copy ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
+        judge "$(vm_run server 300 "$orphan $1 ${how% *} /run/copy ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
     delay 0 0
 }
@@ -101,13 +101,13 @@ for mount in nfs nfs3 smb; do
     [ -z "${NBDSWAP_LONG:-}" ] || hows=('uring barrier' 'pwrite barrier' 'uring none' 'pwrite none')
     vm_run server 20 "head -c 1 /mnt/$mount/$mount >/dev/null" # so that the inode is known
     for how in "${hows[@]}"; do
-        judge "$(vm_run server 60 "$orphan /mnt/$mount/$mount ${how% *} write $file ${how##* } '$freeze'; wait; true")" 1
+        judge "$(vm_run server 300 "$orphan /mnt/$mount/$mount ${how% *} write $file ${how##* } '$freeze'; wait; true")" 1
     done
     vm_run server 60 "cp $file /run/copy; sync"
     for how in "${hows[@]}"; do
         forget "$file"
         delay 1500 0
-        judge "$(vm_run server 60 "$orphan /mnt/$mount/$mount ${how% *} read /run/copy ${how##* }")" 1
+        judge "$(vm_run server 300 "$orphan /mnt/$mount/$mount ${how% *} read /run/copy ${how##* }")" 1
         delay 0 0
     done
     say "$mount"
@@ -117,7 +117,7 @@ done
 # takes up to a minute. (A write whose system call was killed is not sent again.)
 restart='kill -STOP $(pgrep -x smbd); (sleep 2; kill -KILL $(pgrep -x smbd); sleep 1; smbd -D -s /etc/vm-smb.conf) >/dev/null 2>&1 &'
 if [ -n "${NBDSWAP_LONG:-}" ]; then
-    judge "$(vm_run server 200 "$orphan /mnt/smb/smb uring write /srv/data/smb barrier '$restart'")" 1
+    judge "$(vm_run server 400 "$orphan /mnt/smb/smb uring write /srv/data/smb barrier '$restart'")" 1
     say "an SMB server that was killed"
 fi
 vm_dmesg_clean server 'fsfreeze|CIFS: VFS: .*(has not responded|Send error|Trying to|cifs_reconnect)'
