@@ -56,14 +56,14 @@ forget() {
 local_orphans() {
     local how hows=('uring write none' 'uring write barrier')
     [ -z "${NBDSWAP_LONG:-}" ] || hows+=('pwrite write barrier')
-    delay 0 1000
+    delay 0 2000
     for how in "${hows[@]}"; do
         judge "$(vm_run server 300 "$orphan $1 ${how% *} $2 ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
     delay 0 0
     vm_run server 60 "dd if=$1 of=/run/copy bs=1M count=4 iflag=direct status=none"
     forget "$1"
-    delay 1000 0
+    delay 2000 0
     for how in "${hows[@]/write/read}"; do
         judge "$(vm_run server 300 "$orphan $1 ${how% *} /run/copy ${how##* }")" "$([[ $how != pwrite* ]] && echo 1 || echo 0)"
     done
@@ -90,8 +90,8 @@ vm_mount_nfs42 server localhost /mnt/nfs
 vm_mount_nfs3 server localhost /mnt/nfs3
 vm_mount_smb3 server server /mnt/smb
 
-# A command after which the server's file system takes no writes for 2 s.
-freeze='fsfreeze -f /srv/data; (sleep 2; fsfreeze -u /srv/data) >/dev/null 2>&1 &'
+# A command after which the server's file system takes no writes for 3 s.
+freeze='fsfreeze -f /srv/data; (sleep 3; fsfreeze -u /srv/data) >/dev/null 2>&1 &'
 # Each has a file of its own: a file lease that the one server gave away keeps the other from opening it.
 for mount in nfs nfs3 smb; do
     file=/srv/data/$mount
@@ -106,7 +106,7 @@ for mount in nfs nfs3 smb; do
     vm_run server 60 "cp $file /run/copy; sync"
     for how in "${hows[@]}"; do
         forget "$file"
-        delay 1500 0
+        delay 2000 0
         judge "$(vm_run server 300 "$orphan /mnt/$mount/$mount ${how% *} read /run/copy ${how##* }")" 1
         delay 0 0
     done
