@@ -27,7 +27,8 @@
 
 #define PAGE 4096
 #define AT (512 * PAGE) /* no read-ahead from the beginning comes so far */
-#define LATE_MS 90000
+#define LATE_MS 15000
+#define REAP_MS 60000
 
 static unsigned char *memory, *want; /* what the child reads into or writes from, shared; what is to arrive */
 
@@ -145,7 +146,7 @@ static void reap(pid_t pid)
 	struct pollfd p = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
 
 	kill(pid, SIGKILL);
-	if (poll(&p, 1, LATE_MS) != 1)
+	if (poll(&p, 1, REAP_MS) != 1)
 		die("the child does not end");
 	waitpid(pid, NULL, 0);
 }
