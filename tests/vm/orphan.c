@@ -6,6 +6,7 @@
 
 #include "store/barrier.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -26,7 +27,8 @@
 
 #define PAGE 4096
 #define AT (512 * PAGE) /* no read-ahead from the beginning comes so far */
-#define LATE_MS 90000
+#define LATE_MS 15000
+#define REAP_MS 60000
 
 static unsigned char *memory, *want; /* what the child reads into or writes from, shared; what is to arrive */
 
@@ -76,6 +78,44 @@ static void submit(int fd, bool is_write)
 		die("io_uring_enter");
 }
 
+/* Does every thread of it sleep, the kernel's for its ring too? */
+static bool is_asleep(pid_t pid)
+{
+	char path[64], text[256];
+	struct dirent *entry;
+	bool asleep = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		char stat_path[sizeof(path) + sizeof(entry->d_name) + 8];
+		const char *state;
+		ssize_t n;
+		int fd;
+
+		snprintf(stat_path, sizeof(stat_path), "%s/%s/stat", path, entry->d_name);
+		fd = entry->d_name[0] == '.' ? -1 : open(stat_path, O_RDONLY);
+		if (fd < 0)
+			continue;
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[n > 0 ? n : 0] = '\0';
+		state = strrchr(text, ')');
+		asleep &= state && strchr("SD", state[2]);
+	}
+	if (dir)
+		closedir(dir);
+	return asleep;
+}
+
+/* Until its request must have begun: what is killed before that leaves no orphan. */
+static void await_asleep(pid_t pid)
+{
+	for (int looks = 0; looks < 4; looks = is_asleep(pid) ? looks + 1 : 0)
+		nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+}
+
 static pid_t begin(int fd, bool by_ring, bool is_write)
 {
 	struct iovec io = { .iov_base = memory, .iov_len = PAGE };
@@ -97,7 +137,7 @@ static pid_t begin(int fd, bool by_ring, bool is_write)
 	}
 	if (read(told[0], &byte, 1) != 1)
 		die("the child ended");
-	nanosleep(&(struct timespec){ .tv_nsec = 400000000 }, NULL); /* until it is in the system call */
+	await_asleep(pid);
 	return pid;
 }
 
@@ -106,7 +146,7 @@ static void reap(pid_t pid)
 	struct pollfd p = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
 
 	kill(pid, SIGKILL);
-	if (poll(&p, 1, LATE_MS) != 1)
+	if (poll(&p, 1, REAP_MS) != 1)
 		die("the child does not end");
 	waitpid(pid, NULL, 0);
 }

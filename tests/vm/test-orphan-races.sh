@@ -38,7 +38,7 @@ for ENGINE in ${ENGINE:-native nbdkit}; do
     swap_configure server "${sections[@]}"
     swap_serve server
     for export in ext4 xfs btrfs block; do
-        out=$(vm_run server 120 "$takeover nbd://localhost/$export%3Fclient%3Dme%26slot%3D0%2F1 0 $repeats 300 \
+        out=$(vm_run server 400 "$takeover nbd://localhost/$export%3Fclient%3Dme%26slot%3D0%2F1 0 $repeats 300 \
             'echo \$($worker) >/sys/fs/cgroup/slow/cgroup.procs' 'kill -KILL \$($worker)' 12000") || fail "$ENGINE, $export: $out"
         must_match "$out" ' resent=[1-9][0-9]* stale=0$' "$ENGINE, $export"
         say "$ENGINE, $export: $out"
