@@ -77,7 +77,7 @@ static void free_idle_slots(struct live *s)
 
 void live_maybe_ended(struct live *s)
 {
-	if (!s->ending || s->told || s->running || s->receiving || s->polling)
+	if (!s->ending || s->told || s->running || s->receiving || s->polling || s->dirty)
 		return;
 	s->told = true;
 	s->m->o.ended(s->m->o.arg, s->owner, s->why);
@@ -364,7 +364,9 @@ static void execute(struct live *s, uint32_t slot)
 		task_begin(s, slot);
 }
 
-/* What has arrived of the payload goes to its buffer (or nowhere, when the request is refused).  False: more is to come. */
+/* What has arrived of the payload goes to its buffer (or nowhere, when the request is refused).  False: more is to come, or no task
+ * is free now.
+ */
 static bool take_payload(struct live *s)
 {
 	struct sess_request *r = &s->mem->request[s->payload_slot];
@@ -378,6 +380,10 @@ static bool take_payload(struct live *s)
 	set_parsed(s, pos + want);
 	if (have + want < live_payload(r))
 		return false;
+	if (!r->error && !task_available(s->x)) {
+		set_starved(s, true); /* others have taken those that there were when the header came */
+		return false;
+	}
 	slot = (uint32_t)s->payload_slot;
 	s->payload_slot = -1;
 	execute(s, slot);
@@ -420,8 +426,10 @@ static void parse(struct live *s)
 void live_work(struct live *s)
 {
 	s->dirty = false;
-	if (s->ending)
+	if (s->ending) {
+		live_maybe_ended(s);
 		return;
+	}
 	send_replies(s);
 	set_starved(s, false);
 	if (redo(s))

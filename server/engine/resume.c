@@ -101,7 +101,7 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 	uint64_t end = r->pos + sizeof(struct nbd_request) + live_payload(r), parsed = atomic_load(&s->mem->parsed);
 	bool has_data = !r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE);
 
-	if (r->error != live_refusal(s, r) || r->command == NBD_CMD_DISC || atomic_load(&r->done) > r->length ||
+	if (r->error != live_refusal(s, r) || (r->command == NBD_CMD_DISC && !r->error) || atomic_load(&r->done) > r->length ||
 	    has_data != (r->buffer != SESSMEM_NO_BUFFER))
 		return unfit(e, "a request");
 	if (end > parsed) {

@@ -57,6 +57,8 @@ ready() {
 }
 wait_until 120 ready
 status
+worker=$(readlink "/proc/$(status --json | jq .worker.pid)/exe")
+echo "Pages are moved by ${worker##*/}."
 
 step "2. A diskless machine with $memory MiB of memory (Debian's kernel under QEMU)"
 vm_start client mem=$memory user=1

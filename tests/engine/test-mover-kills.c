@@ -15,11 +15,9 @@
 #include <cmocka.h>
 
 #include "common/nbdproto.h"
-#include "server/engine/mover.h"
 #include "store/page.h"
 #include "store/settle.h"
-#include "tests/engine/tcppair.h"
-#include "tests/store/support.h"
+#include "tests/engine/heldworker.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -29,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,55 +187,6 @@ static int run_client(int sock, uint64_t *replies, const int *stop)
 	return 0;
 }
 
-/* ---- the worker ---- */
-
-struct held { /* what outlives it */
-	int file, table, pool, memory, sock;
-	bool direct;
-};
-
-static void ended(void *arg, void *owner, const char *why)
-{
-	fprintf(stderr, "worker: the session ended: %s\n", why ? why : "the client left");
-	_exit(3);
-}
-
-static int serve(const struct held *h, bool again)
-{
-	struct errbuf e;
-	struct table *t = table_map(h->table, true, &e);
-	struct buffers *b = buffers_create(h->pool, COMMON, true, &e);
-	struct buffers_share *share = b ? buffers_join(b, 0, &e) : NULL;
-	struct pool *pool = h->direct ? NULL : pool_create(512, true, &e);
-	struct store *s;
-	struct sess_mem *m = sessmem_map(h->memory, true, &e);
-	struct mover *mover;
-	struct tcp_account account = { 0 };
-	struct mover_session_options o = { .sock = h->sock, .memory = m };
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	unit_unlock(t);
-	s = store_create(&(struct store_options){ .name = "unit", .fd = h->file, .table = t, .pool = pool, .kind = BACKEND_EXT4 }, &e);
-	mover = s && m && share ? mover_create(&(struct mover_options){ .buffers = b, .sessions = 4, .exports = 4, .ended = ended }, &e)
-				: NULL;
-	if (mover)
-		o.export = mover_add_export(mover, &(struct mover_export_options){ .fd = h->file, .store = s, .share = share,
-										   .direct = h->direct }, &e);
-	if (!mover || !o.export || tcp_account(h->sock, &account, &e) < 0)
-		goto failed;
-	if (again)
-		o.account = &account;
-	else
-		sessmem_begin(m, account.received, account.queued, "GO", 2);
-	if (!mover_add_session(mover, &o, &e))
-		goto failed;
-	for (;;)
-		pause();
-failed:
-	fprintf(stderr, "worker: %s\n", e.text);
-	return 1;
-}
-
 /* ---- the test ---- */
 
 static void wait_ms(unsigned ms)
@@ -261,22 +209,13 @@ static void kill_it(pid_t pid)
 
 static void run(bool direct)
 {
-	struct held h = { .file = scratch_file((uint64_t)PAGES * PAGE_BYTES), .direct = direct };
-	struct table *t = unit_table(PAGES, PAGE_FRESH);
+	struct held h;
 	uint64_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), last = 0;
 	int *stop = (int *)(shared + 1), status, kills = getenv("NBDSWAP_KILLS") ? atoi(getenv("NBDSWAP_KILLS")) : 60, client_sock;
-	struct tcp_pair pair;
 	struct errbuf e;
 	pid_t worker = 0, client;
 
-	unit_unlock(t);
-	h.table = table_fd(t);
-	h.memory = sessmem_make(&e);
-	h.pool = memfd_create("pool", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(h.pool, (off_t)buffers_bytes(COMMON, 1)), 0);
-	assert_int_equal(tcp_pair(&(struct tcp_kind){ .name = "IPv4" }, &pair), 0);
-	h.sock = pair.ours;
-	client_sock = pair.peers;
+	held_make(&h, PAGES, COMMON, direct, &client_sock);
 	fcntl(client_sock, F_SETFL, 0);
 	client = fork();
 	if (client == 0) {
@@ -286,8 +225,10 @@ static void run(bool direct)
 	close(client_sock);
 	for (int i = 0; i <= kills; i++) {
 		worker = fork();
-		if (worker == 0)
-			_exit(serve(&h, i > 0));
+		if (worker == 0) {
+			held_serve(&h, i > 0, NULL);
+			_exit(1);
+		}
 		if (i < kills / 2) /* a good run; others are killed as soon as they can be */
 			for (int n = 0; n < 10000 && __atomic_load_n(shared, __ATOMIC_RELAXED) == last && running(worker) && running(client); n++)
 				wait_ms(1);
@@ -298,18 +239,14 @@ static void run(bool direct)
 		if (i == kills)
 			break;
 		kill_it(worker);
-		assert_int_equal(table_settle(t, h.file, NULL, &e), 0);
+		assert_int_equal(table_settle(h.table, h.file, NULL, &e), 0);
 	}
 	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
 	assert_int_equal(waitpid(client, &status, 0), client);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	printf("%d kills, %llu replies\n", kills, (unsigned long long)*shared);
 	kill_it(worker);
-	table_free(t);
-	close(h.file);
-	close(h.pool);
-	close(h.memory);
-	close(h.sock);
+	held_free(&h);
 }
 
 static void test_direct(void **state)

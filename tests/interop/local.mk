@@ -7,6 +7,7 @@ tests_interop_protocol_CFLAGS = $(AM_CFLAGS)
 
 INTEROP_TESTS = \
 	tests/interop/test-engine.sh \
+	tests/interop/test-flush-reaches-the-storage.sh \
 	tests/interop/test-nbdkit.sh \
 	tests/interop/test-plugin.sh
 TESTS += $(INTEROP_TESTS)

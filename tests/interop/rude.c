@@ -39,7 +39,7 @@ static uint32_t disc_length(uint64_t cookie)
 	return cookie >= 100 ? 4096 : 0;
 }
 
-/* DISC behind writes and reads: all that was asked for before is done, then the connection ends. */
+/* DISC behind writes and reads: all that was asked for before is done and answered, then the connection ends. */
 static void disc_in_flight(void)
 {
 	static char out[33 * 28 + 16 * 65536], buf[4096];
@@ -50,6 +50,7 @@ static void disc_in_flight(void)
 		size_t n = 0;
 		uint64_t cookie;
 		bool answered[16] = { false };
+		unsigned answers = 0;
 
 		attach(&c, export_name);
 		for (uint64_t i = 0; i < 16; i++) {
@@ -66,8 +67,10 @@ static void disc_in_flight(void)
 			check(error == 0 || (is_nbdkit && error == E_SHUTDOWN), "a request before DISC gives error %u", error);
 			if (cookie < 16)
 				answered[cookie] = error == 0;
+			answers++;
 		}
 		hang_up(&c);
+		check(answers == 32 || is_nbdkit, "%u of 32 requests before DISC were answered", answers);
 		for (uint64_t i = 0; i < 16; i++)
 			if (answered[i] || !is_nbdkit)
 				read_seed(&d, 200 + round, i * 65536, 65536);

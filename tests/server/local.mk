@@ -84,16 +84,15 @@ server_shell_tests = \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
-	tests/server/test-take-over-writes.sh \
 	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
+	tests/server/test-too-many-connections.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
 EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/server.sh
-LONG_TESTS += tests/server/test-take-over-writes.sh
 LONG_TESTS += tests/server/test-take-over-slow.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run

@@ -60,6 +60,15 @@ rm "$FAKE_DIR/slow-drain"
 same_session 4
 said 'did not finish its requests in time and is killed' || fail "not said in the log"
 
+# Another listening socket means another worker, and cuts nobody either.
+first=$pid
+sed -i "s|^listen = .*|& unix:$tmp/more.sock|" "$conf"
+must_match "$(ctl reload)" '^changed: listen$'
+wait_until 60 other_worker "$first"
+wait_until 60 none_waits
+same_session 5
+test -S "$tmp/more.sock" || fail "no socket was added"
+
 # No io_uring: nbdkit, once said; it cannot go on with the session.
 touch "$FAKE_DIR/no-uring"
 kill_worker
