@@ -160,7 +160,7 @@ static int add_all(scmp_filter_ctx f)
 		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, pairs[i].call, 2,
 					SCMP_CMP(pairs[i].first, SCMP_CMP_MASKED_EQ, ALL, pairs[i].value1),
 					SCMP_CMP(pairs[i].second, SCMP_CMP_MASKED_EQ, ALL, pairs[i].value2));
-	if (code == 0) /* its flags cannot be looked at; the C library takes clone then */
+	if (code == 0) /* its flags cannot be looked at; the C library takes clone then (and the kernel logs a line for each thread) */
 		code = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	if (code == 0) /* of this process, as abort() does */
 		code = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
