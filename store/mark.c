@@ -9,6 +9,9 @@
 #include <openssl/crypto.h>
 #include <string.h>
 #include <xxhash.h>
+#ifdef HAVE_XXH3_64BITS_WITHSEED_DISPATCH
+#include <xxh_x86dispatch.h> /* puts its own functions in the place of the names used below; their values are the same */
+#endif
 
 void marker_init(struct marker *m, struct table *table)
 {
