@@ -43,6 +43,19 @@ static void set_starved(struct live *s, bool starved)
 	s->starved = starved;
 }
 
+/* Takes a turn in the order of those that wait for buffers, or (0) gives it up. */
+static void set_turn(struct live *s, uint64_t turn, bool read)
+{
+	struct mover *m = s->m;
+
+	if (!s->turn != !turn)
+		m->waiting += turn ? 1 : -1u;
+	if (s->turn && !turn)
+		m->freed = true; /* others may go on */
+	s->turn = turn;
+	s->turn_reads = read;
+}
+
 /* ---- end ---- */
 
 void live_settle_owed(struct live *s, uint32_t slot)
@@ -90,6 +103,7 @@ void live_end(struct live *s, const char *why)
 	s->ending = true;
 	s->why = why;
 	set_starved(s, false);
+	set_turn(s, 0, false);
 	shutdown(s->sock, SHUT_RDWR); /* ends the receive and the poll */
 	store_end_session(s->x->store, &s->ended);
 	task_cancel(s);
@@ -307,6 +321,38 @@ uint32_t live_refusal(const struct live *s, const struct sess_request *r)
 	return moves && r->length > REQUEST_MAX ? NBD_EINVAL : 0;
 }
 
+/* Has another session of the export waited longer for buffers that this request could take?  Without this, small requests would take each as
+ * it comes back, and a large one would wait for ever.  Reads do not wait for writes: they have buffers that no write may take.
+ */
+static bool behind(const struct live *s, bool read)
+{
+	const struct mover *m = s->m;
+
+	for (unsigned i = 0; m->waiting && i < m->o.sessions; i++) {
+		const struct live *o = &m->session[i];
+
+		if (o->x == s->x && o->turn && (!s->turn || o->turn < s->turn) && (!read || o->turn_reads))
+			return true;
+	}
+	return false;
+}
+
+/* Buffers for the next request's data.  False: not now. */
+static bool take_buffers(struct live *s, bool read, uint32_t pages, uint32_t *buffer)
+{
+	if (s->pages + pages > buffers_session_max(s->x->share)) {
+		set_turn(s, 0, false); /* it waits for itself alone */
+		return false;
+	}
+	if (behind(s, read) || !buffers_take(s->x->share, read, pages, buffer)) {
+		set_turn(s, s->turn ? s->turn : ++s->m->turns, read);
+		return false;
+	}
+	set_turn(s, 0, false);
+	s->pages += pages;
+	return true;
+}
+
 /* The header at the beginning of what is not parsed becomes a request.  False: it cannot just now, or never. */
 static bool take_header(struct live *s)
 {
@@ -337,14 +383,9 @@ static bool take_header(struct live *s)
 		s->leaving = true; /* what it has asked for before is still answered */
 		return false;
 	}
-	if (!r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE)) {
-		uint32_t pages = r->length / PAGE_BYTES;
-
-		if (s->pages + pages > buffers_session_max(s->x->share) ||
-		    !buffers_take(s->x->share, r->command == NBD_CMD_READ, pages, &r->buffer))
-			return false;
-		s->pages += pages;
-	}
+	if (!r->error && (r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE) &&
+	    !take_buffers(s, r->command == NBD_CMD_READ, r->length / PAGE_BYTES, &r->buffer))
+		return false;
 	s->nfree--;
 	atomic_store_explicit(&r->use, 1, memory_order_release);
 	set_parsed(s, pos + sizeof(*h));

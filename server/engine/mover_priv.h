@@ -81,6 +81,8 @@ struct live {
 	bool large;	   /* it writes in large requests */
 	bool polling;	   /* waits until the socket takes more */
 	bool starved;	   /* the next request waits for buffers, a task or a slot */
+	uint64_t turn;	   /* it waits for buffers, since the one before was given out; 0: it does not */
+	bool turn_reads;   /* it is a read that waits */
 	bool dirty;	   /* in the list of those to be looked after */
 	bool leaving;	   /* has asked to disconnect: what it asked for before is answered */
 	bool ending, told;
@@ -119,7 +121,9 @@ struct mover {
 	_Atomic(struct task *) woken;
 	struct live *dirty;
 	unsigned starved; /* sessions */
+	unsigned waiting; /* of these, for buffers */
 	bool freed;	  /* a buffer, a slot or a task, since they were looked at last */
+	uint64_t turns;	  /* given out to sessions that wait for buffers */
 	struct submitter *submitter[MOUNTS]; /* as the loop knows them */
 	struct mount mount[MOUNTS];	     /* not the loop's */
 	sem_t ready;
