@@ -18,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 
+#define BUSY_TRIES 20 /* a tenth of a second apart */
+
 /* Starts a job, or calls its completion with the error when it cannot be. */
 static void start(struct export *x, struct job_runner *r, const struct job_ops *ops)
 {
@@ -35,6 +37,21 @@ static bool on_progress(void *arg, uint64_t done, uint64_t total)
 	atomic_store(&x->total, total);
 	job_poke(x->job);
 	return !atomic_load(&x->interrupt);
+}
+
+/* The lock of a process that has ended goes with the last of its I/O, and where it had a ring that is a while after it was reaped. */
+static int activate_when_free(struct export *x, const struct backing_options *opt)
+{
+	const struct timespec pause = { .tv_nsec = 100 * 1000 * 1000 };
+
+	for (int tries = 0;; tries++) {
+		memset(&x->error, 0, sizeof(x->error));
+		if (backing_activate(x->conf.file, opt, &x->new_backing, &x->new_report, &x->error) == 0)
+			return 0;
+		if (x->error.code != EBUSY || tries == BUSY_TRIES || atomic_load(&x->interrupt))
+			return -1;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static void activate_run(struct job *job, void *arg)
@@ -63,7 +80,7 @@ static void activate_run(struct job *job, void *arg)
 		err_prefix(&x->error, "%s: seal = aes-256-gcm", x->conf.file);
 		return;
 	}
-	if (backing_activate(x->conf.file, &opt, &x->new_backing, &x->new_report, &x->error) < 0)
+	if (activate_when_free(x, &opt) < 0)
 		return;
 	if (backing_begin(x->new_backing, &x->new_table, &x->error) < 0) {
 		backing_close(x->new_backing);

@@ -10,6 +10,8 @@
 #include "server/sessions.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +107,36 @@ static void lose(struct sessions *s, struct session *i, const char *why)
 	session_end(s, i, true);
 }
 
+/* Has its client asked for anything that was not answered, or not even looked at? */
+static bool in_hand(const struct session *i)
+{
+	static struct sess_request request[SESSMEM_REQUESTS];
+	struct tcp_info info;
+	socklen_t n = sizeof(info);
+	uint64_t base, parsed;
+
+	if (pread(i->memory, request, sizeof(request), offsetof(struct sess_mem, request)) != sizeof(request) ||
+	    pread(i->memory, &base, sizeof(base), offsetof(struct sess_mem, rx_base)) != sizeof(base) ||
+	    pread(i->memory, &parsed, sizeof(parsed), offsetof(struct sess_mem, parsed)) != sizeof(parsed) ||
+	    getsockopt(i->sock, IPPROTO_TCP, TCP_INFO, &info, &n) < 0)
+		return true;
+	for (unsigned k = 0; k < SESSMEM_REQUESTS; k++)
+		if (request[k].use)
+			return true;
+	return info.tcpi_bytes_received - base != parsed;
+}
+
+/* The worker that had it ended by itself: may that be because of it? */
+static bool is_suspect(struct session *i, const struct worker_end *end)
+{
+	if (i->place == SESSION_KEPT)
+		return false; /* it never got there */
+	i->deaths = in_hand(i) ? i->deaths + 1 : 0;
+	if (end->served_ms >= SESSIONS_DEATHS_MS && i->deaths > 1)
+		i->deaths = 1;
+	return i->deaths >= SESSIONS_DEATHS_MAX;
+}
+
 /* Is nobody left who waits for a worker? */
 static void see_whether_all_are_back(struct sessions *s)
 {
@@ -124,8 +156,11 @@ static void see_whether_all_are_back(struct sessions *s)
 void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 {
 	struct resumption *r = &s->resumption;
+	bool blame = !end->killed && !end->drained;
 
 	for (struct session *i = s->first, *next; i; i = next) {
+		bool suspect = blame && i->sock >= 0 && begun(i) && is_suspect(i, end);
+
 		next = i->next;
 		/* One that is still being negotiated is cut as by any server that ends: nothing has been asked of it. */
 		if (s->closing || i->ending || i->sock < 0 || !begun(i)) {
@@ -135,8 +170,10 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 		i->place = SESSION_KEPT;
 		if (!r->under_way) /* else the worker before had not yet taken them all */
 			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
+		if (suspect)
+			lose(s, i, "its requests were in hand at three deaths of workers in a row");
 	}
-	r->blame = !end->killed && !end->drained;
+	r->blame = blame;
 	for (struct export *x = s->exports->first; x; x = x->next)
 		x->incomplete = false;
 }

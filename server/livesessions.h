@@ -35,6 +35,12 @@ struct sessions;
 /* So many are handed down at once: what the worker has not taken lies in its socket, with all its descriptors. */
 #define SESSIONS_RESUME_WINDOW 16
 
+/* A session in hand at so many deaths of workers in a row (not by SIGKILL), none of which but the first had served for so long, may be what they
+ * die of: it ends, so that one poisonous request does not stop all exports for ever.
+ */
+#define SESSIONS_DEATHS_MAX 3
+#define SESSIONS_DEATHS_MS 10000
+
 enum session_place {
 	SESSION_SERVED,	  /* by the present worker */
 	SESSION_KEPT,	  /* its worker has ended */
@@ -52,6 +58,7 @@ struct session {
 	uint64_t activation; /* of its export: it goes on with no other */
 	enum session_place place;
 	int64_t resume_until_ms; /* of RESUMING */
+	unsigned deaths;	 /* see SESSIONS_DEATHS_MAX */
 	bool ending;	     /* the worker was told to end it, and */
 	bool over;	     /* it has: the session only waits to be closed */
 	int sock;	     /* of one that can outlive its worker; else -1 */

@@ -162,7 +162,8 @@ static void fall_back(struct worker *w)
 /* Wraps up a worker that has been reaped, before its successor may be started. */
 static void finish(struct worker *w, int status)
 {
-	struct worker_end end = { .killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL };
+	struct worker_end end = { .killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+				  .served_ms = w->sup.state == WORKER_STARTING ? 0 : now_ms() - w->sup.ready_ms };
 	struct errbuf e;
 
 	ev_child_stop(w->loop, &w->child);

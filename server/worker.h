@@ -19,6 +19,7 @@
 struct worker_end {
 	bool drained; /* it had no request at the backend */
 	bool killed;  /* by SIGKILL: none of its requests can be the cause */
+	int64_t served_ms; /* since it became ready, 0: it never did */
 };
 
 struct worker_ops { /* all required, on the loop's thread */

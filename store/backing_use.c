@@ -8,6 +8,7 @@
 #include "store/backing_priv.h"
 #include "store/barrier.h"
 #include "store/fullio.h"
+#include "store/lock.h"
 #include "store/page.h"
 #include "store/settle.h"
 #include "store/sys.h"
@@ -249,7 +250,10 @@ void backing_close(struct backing *b)
 	backing_seal_close(b);
 	if (b->worker_fd >= 0)
 		close(b->worker_fd);
-	if (b->fd >= 0)
+	if (b->fd >= 0) {
+		/* The kernel may keep the description for a moment longer: the io_uring of a dead worker had it too. */
+		lock_release(b->fd);
 		close(b->fd);
+	}
 	free(b);
 }

@@ -13,8 +13,8 @@
  *   smb         every read and write holds a reference to the client's open file, which /proc/fs/cifs/open_files counts, until the server has
  *               answered; also while it is sent again after the server was away (cifsfiles.h)
  *
- * fsync and fdatasync are no barrier: on NFS they return at once.  fallocate of the first page is none on btrfs, nor is a queue's freezing for
- * what dm holds.  Measured with a delayed backend: tests/vm/test-orphans.sh.
+ * fsync and fdatasync are no barrier: on NFS they return at once.  fallocate of the first page is none on btrfs, where a read elsewhere
+ * lands later.  Measured with a delayed backend on Linux 6.1: tests/vm/test-orphans.sh.
  */
 #ifndef NBDSWAP_BARRIER_H
 #define NBDSWAP_BARRIER_H

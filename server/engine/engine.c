@@ -241,7 +241,7 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	bool unlocked = o->allow & ALLOW_MEMLOCK;
 	struct remote_commands commands = { .arg = g, .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned,
 					    .resume = on_resume, .complete = on_complete, .end = on_end };
-	struct seats_options seats = { .allow_unlocked = unlocked, .wake = wake, .say = say_warning, .arg = g };
+	struct seats_options seats = { .connections = o->connections, .allow_unlocked = unlocked, .wake = wake, .say = say_warning, .arg = g };
 	struct exports_options exports = { .broker = &g->broker, .allow_unlocked = unlocked, .say = say };
 	struct mover_options mover = { .sessions = o->connections, .exports = EXPORTS_MAX, .ended = seats_ended };
 	struct lobby_options lobby = { .loop = g->loop, .listen_fds = o->listen_fds, .nlisten = o->nlisten, .places = o->connections,

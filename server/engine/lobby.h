@@ -21,13 +21,13 @@ struct lobby;
 struct lobby_export {
 	void *session; /* the owner's; opened, and closed by close() or handed over by begin() */
 	uint64_t size; /* bytes */
-	char description[256];
 	bool read_only;
 };
 
 struct lobby_ops { /* all required, on the lobby's thread; may block shortly */
 	/* The client wants this export (name as asked for, a string).  live: to use it (GO, EXPORT_NAME), sock is its socket; else only to hear of it
-	 * (INFO).  0; -1 with *e, a sentence that the client gets too.
+	 * (INFO).  0; -1 with *e, a sentence that the client gets too.  So does the log, unless e->code is EACCES or EAGAIN: then the daemon has
+	 * refused, who writes that down itself.
 	 */
 	int (*open)(void *arg, const char *name, const struct peer *who, bool live, int sock, struct lobby_export *out, struct errbuf *e);
 	void (*close)(void *arg, void *session);

@@ -19,7 +19,7 @@
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |        \
 	 NBD_FLAG_SEND_FAST_ZERO | NBD_FLAG_CAN_MULTI_CONN)
 
-#define DESCRIPTION_MAX (sizeof(((struct lobby_export *)0)->description) - 1)
+#define DESCRIPTION_MAX 255u /* bytes; what is longer is cut */
 
 /* The longest answer that ends a negotiation: every kind of information, and ACK. */
 #define ANSWER_MAX                                                                                                               \
@@ -174,6 +174,23 @@ static void list_part(struct negotiation *n)
 	want_option(n);
 }
 
+struct description {
+	const char *name;
+	char text[DESCRIPTION_MAX + 1];
+};
+
+static void keep_description(void *arg, const char *name, const char *description)
+{
+	struct description *d = arg;
+	size_t bytes;
+
+	if (!description || strcmp(name, d->name) != 0)
+		return;
+	bytes = cut(description, DESCRIPTION_MAX);
+	memcpy(d->text, description, bytes);
+	d->text[bytes] = '\0';
+}
+
 /* ---- exports ---- */
 
 /* Text of bytes bytes, with a NUL behind them: a string as the document has them? */
@@ -182,13 +199,13 @@ static bool is_string(const char *text, size_t bytes)
 	return bytes <= NBD_STRING_MAX && utf8_span(text) == bytes;
 }
 
-/* 0; -1 with *e, which the log gets as well. */
+/* 0; -1 with *e, which the log gets as well, unless it is there already or no fault. */
 static int open_export(struct negotiation *n, const char *name, bool live, struct export_request *request, struct errbuf *e)
 {
 	if (export_request_parse(name, request, e) == 0 &&
 	    n->ops->open(n->ops->arg, name, n->who, live, live ? n->sock : -1, &n->export, e) == 0)
 		return 0;
-	if (!export_request_is_probe(name))
+	if (!export_request_is_probe(name) && e->code != EACCES && e->code != EAGAIN)
 		n->said = *e;
 	return -1;
 }
@@ -205,6 +222,16 @@ static void put_info_text(struct negotiation *n, uint16_t info, const char *text
 	put_reply(n, NBD_REP_INFO, sizeof(be) + strlen(text));
 	put(n, &be, sizeof(be));
 	put(n, text, strlen(text));
+}
+
+/* What a list says of it, if it says anything: few clients ask, so nothing else brings it here. */
+static void put_description(struct negotiation *n, const char *name)
+{
+	struct description d = { .name = name };
+	struct errbuf e;
+
+	if (n->ops->list(n->ops->arg, keep_description, &d, &e) == 0 && d.text[0])
+		put_info_text(n, NBD_INFO_DESCRIPTION, d.text);
 }
 
 /* Data of INFO and GO: length and bytes of the name, number and list of what the client wants to know.  wanted: a bit for each. */
@@ -250,7 +277,7 @@ static void info_or_go(struct negotiation *n, bool go)
 		return;
 	}
 	if (open_export(n, name, go, &request, &e) < 0) {
-		put_error(n, NBD_REP_ERR_UNKNOWN, "%s", e.text);
+		put_error(n, e.code == EMFILE ? NBD_REP_ERR_POLICY : NBD_REP_ERR_UNKNOWN, "%s", e.text);
 		return;
 	}
 
@@ -266,8 +293,8 @@ static void info_or_go(struct negotiation *n, bool go)
 	put(n, &export, sizeof(export));
 	if (wanted & 1u << NBD_INFO_NAME)
 		put_info_text(n, NBD_INFO_NAME, request.name);
-	if ((wanted & 1u << NBD_INFO_DESCRIPTION) && n->export.description[0])
-		put_info_text(n, NBD_INFO_DESCRIPTION, n->export.description);
+	if (wanted & 1u << NBD_INFO_DESCRIPTION)
+		put_description(n, request.name);
 	if (wanted & 1u << NBD_INFO_BLOCK_SIZE) {
 		put_reply(n, NBD_REP_INFO, sizeof(sizes));
 		put(n, &sizes, sizeof(sizes));

@@ -20,6 +20,7 @@ struct seat {
 	struct sess_mem *mem;
 	struct live *live; /* once it is the mover's */
 	int sock;	   /* -1 until it is begun */
+	bool moves;	   /* it is to use the export, not only to hear of it */
 	bool over;	   /* ended by the daemon before it was begun */
 	char peer[PEER_TEXT];
 	const char *why;
@@ -74,7 +75,22 @@ void seats_ended(void *arg, void *owner, const char *why)
 	t->o.wake(t->o.arg);
 }
 
-static struct seat *take(struct seats *t, struct session *session, const char *peer)
+/* Before the daemon is asked, so that the client is told why and nobody's lease is touched.  Those that resume have had a place. */
+static bool has_place(struct seats *t, struct errbuf *e)
+{
+	unsigned live = 0;
+
+	pthread_mutex_lock(&t->lock);
+	for (const struct seat *s = t->first; s; s = s->next)
+		live += s->moves;
+	pthread_mutex_unlock(&t->lock);
+	if (live >= t->o.connections)
+		err_set(e, EMFILE, "this server has %u connections in use and takes no more (connections = %u in nbdswapd.conf)", live,
+			t->o.connections);
+	return live < t->o.connections;
+}
+
+static struct seat *take(struct seats *t, struct session *session, const char *peer, bool moves)
 {
 	struct seat *s = calloc(1, sizeof(*s));
 
@@ -82,6 +98,7 @@ static struct seat *take(struct seats *t, struct session *session, const char *p
 		return NULL;
 	s->session = session;
 	s->sock = -1;
+	s->moves = moves;
 	snprintf(s->peer, sizeof(s->peer), "%s", peer);
 	pthread_mutex_lock(&t->lock);
 	s->next = t->first;
@@ -110,12 +127,15 @@ static void leave(struct seats *t, struct seat *s)
 
 struct seat *seat_open(struct seats *t, const char *name, const struct peer *who, struct errbuf *e)
 {
-	struct session *session = exports_open_session(t->exports, name, who, e);
+	struct session *session;
 	struct seat *s;
 
+	if (who->sock >= 0 && !has_place(t, e))
+		return NULL;
+	session = exports_open_session(t->exports, name, who, e);
 	if (!session)
 		return NULL;
-	s = take(t, session, who->address);
+	s = take(t, session, who->address, who->sock >= 0);
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for a session");
 		exports_close_session(t->exports, session);
@@ -201,7 +221,7 @@ int seat_resume(struct seats *t, struct grant *g, int sock, const char *peer, bo
 		close(sock);
 		return -1;
 	}
-	s = take(t, session, peer);
+	s = take(t, session, peer, true);
 	if (!s) {
 		err_set(e, ENOMEM, "no memory for a session");
 		close(sock);

@@ -15,6 +15,7 @@ struct seats;
 struct seat;
 
 struct seats_options {
+	unsigned connections; /* in use at once */
 	bool allow_unlocked;
 	/* A session has ended: seats_clear() is to be called.  On the mover's thread, so it must neither block nor allocate. */
 	void (*wake)(void *arg);

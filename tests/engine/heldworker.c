@@ -13,19 +13,18 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { COMMON = 1024 };
-
-void held_make(struct held *h, uint64_t pages, bool direct, int *client)
+void held_make(struct held *h, uint64_t pages, uint32_t common, bool direct, int *client)
 {
 	struct tcp_pair pair;
 	struct errbuf e;
 
-	*h = (struct held){ .file = scratch_file(pages * PAGE_BYTES), .table = unit_table(pages, PAGE_FRESH), .direct = direct };
+	*h = (struct held){ .file = scratch_file(pages * PAGE_BYTES), .table = unit_table(pages, PAGE_FRESH), .direct = direct,
+			     .common = common };
 	unit_unlock(h->table);
 	h->table_fd = table_fd(h->table);
 	h->memory = sessmem_make(&e);
 	h->pool = memfd_create("pool", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(h->pool, (off_t)buffers_bytes(COMMON, 1)), 0);
+	assert_int_equal(ftruncate(h->pool, (off_t)buffers_bytes(common, 1)), 0);
 	assert_int_equal(tcp_pair(&(struct tcp_kind){ .name = "IPv4" }, &pair), 0);
 	h->sock = pair.ours;
 	*client = pair.peers;
@@ -44,8 +43,9 @@ static void ended(void *arg, void *owner, const char *why)
 {
 	(void)arg;
 	(void)owner;
-	if (why)
-		fprintf(stderr, "worker: the session ended: %s\n", why);
+	if (!why)
+		return; /* its client is done: so is the test with this process */
+	fprintf(stderr, "worker: the session ended: %s\n", why);
 	_exit(3);
 }
 
@@ -53,9 +53,9 @@ void held_serve(const struct held *h, bool again, void (*watch)(struct sess_mem 
 {
 	struct errbuf e;
 	struct table *t = table_map(h->table_fd, true, &e);
-	struct buffers *b = buffers_create(h->pool, COMMON, true, &e);
+	struct buffers *b = buffers_create(h->pool, h->common, true, &e);
 	struct buffers_share *share = b ? buffers_join(b, 0, &e) : NULL;
-	struct pool *pool = h->direct ? NULL : pool_create(512, true, &e);
+	struct pool *pool = h->direct ? NULL : pool_create(h->common / 2, true, &e);
 	struct store *s;
 	struct sess_mem *m = sessmem_map(h->memory, true, &e);
 	struct mover *mover;

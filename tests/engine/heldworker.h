@@ -15,11 +15,12 @@
 struct held { /* what outlives it */
 	int file, table_fd, pool, memory, sock;
 	struct table *table;
-	bool direct; /* data goes to the file from where it lies */
+	bool direct;	 /* data goes to the file from where it lies */
+	uint32_t common; /* pages of the buffers, beside the reserve */
 };
 
 /* Makes all of it; *client is the other end of the session's connection, non-blocking. */
-void held_make(struct held *h, uint64_t pages, bool direct, int *client);
+void held_make(struct held *h, uint64_t pages, uint32_t common, bool direct, int *client);
 void held_free(struct held *h);
 
 /* The worker, in a process of its own: serves the session from its beginning, or goes on with it.  Ends with the process; returns, after a

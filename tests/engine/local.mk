@@ -10,7 +10,8 @@ TESTS += $(ENGINE_UNIT_TESTS)
 ENGINE_LOBBY_TESTS = \
 	tests/engine/test-lobby \
 	tests/engine/test-negotiate \
-	tests/engine/test-negotiate-malformed
+	tests/engine/test-negotiate-malformed \
+	tests/engine/test-peer
 if !SANITIZERS
 # It puts its own malloc in front of the C library's, as sanitizers do.
 ENGINE_LOBBY_TESTS += tests/engine/test-lobby-no-allocation
@@ -18,6 +19,8 @@ endif
 check_PROGRAMS += $(ENGINE_LOBBY_TESTS)
 TESTS += $(ENGINE_LOBBY_TESTS)
 
+tests_engine_test_peer_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_peer_LDADD = libworker.la libcommon.la $(CMOCKA_LIBS)
 engine_converse = tests/engine/converse.c tests/engine/converse.h tests/engine/talk.c tests/engine/talk.h
 tests_engine_test_negotiate_SOURCES = tests/engine/test-negotiate.c $(engine_converse)
 tests_engine_test_negotiate_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -44,3 +44,18 @@ EXTRA_DIST += $(ENGINE_RESUME_SHELL_TESTS)
 
 VM_TESTS += tests/vm/test-swap-through-kills.sh
 LONG_TESTS += tests/vm/test-swap-through-kills.sh
+
+# It steps through x86-64's instructions, and a sanitizer has signal handlers of its own.
+if !SANITIZERS
+if CPU_X86_64
+check_PROGRAMS += tests/engine/test-resume-instants
+TESTS += tests/engine/test-resume-instants
+LONG_TESTS += tests/engine/test-resume-instants
+endif
+endif
+tests_engine_test_resume_instants_SOURCES = tests/engine/test-resume-instants.c tests/engine/checkconn.c tests/engine/checkconn.h \
+	tests/engine/pagemodel.c tests/engine/pagemodel.h $(engine_held)
+tests_engine_test_resume_instants_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
+tests_engine_test_resume_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pthread_sigmask -Wl,--wrap=sendmsg -Wl,--wrap=rw_begin \
+	-Wl,--wrap=rw_complete -Wl,--wrap=io_uring_submit_and_wait_timeout
+tests_engine_test_resume_instants_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(URING_LIBS) -lpthread

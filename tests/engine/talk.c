@@ -136,8 +136,6 @@ static int owner_open(void *arg, const char *name, const struct peer *who, bool 
 	o->opened++;
 	o->live += live;
 	*out = (struct lobby_export){ .session = o, .size = OWNER_SIZE, .read_only = strncmp(name, "wsro", 4) == 0 };
-	if (strcmp(name, "ws-plain") != 0)
-		strcpy(out->description, "swap of a workstation");
 	return 0;
 }
 

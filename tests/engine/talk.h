@@ -54,7 +54,7 @@ uint64_t answer_u64(const struct answer *x, size_t at);
 
 #define OWNER_SIZE (UINT64_C(1) << 30)
 
-/* Serves every name that begins with "ws" ("wsro": read-only; "ws-plain": without description), and refuses all others. */
+/* Serves every name that begins with "ws" ("wsro": read-only), and refuses all others. */
 struct owner {
 	struct lobby_ops ops; /* arg is the owner */
 	unsigned opened, closed; /* for use and for information */

@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGES = 4096, DEPTH = 96, MOST = 40 /* pages of a request */ };
+enum { PAGES = 4096, DEPTH = 96, MOST = 40 /* pages of a request */, COMMON = 1024 };
 
 static uint64_t seed = 88172645463325252ull;
 
@@ -215,7 +215,7 @@ static void run(bool direct)
 	struct errbuf e;
 	pid_t worker = 0, client;
 
-	held_make(&h, PAGES, direct, &client_sock);
+	held_make(&h, PAGES, COMMON, direct, &client_sock);
 	fcntl(client_sock, F_SETFL, 0);
 	client = fork();
 	if (client == 0) {

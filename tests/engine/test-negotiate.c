@@ -49,10 +49,10 @@ static void test_go(void **state)
 static void expect_all_infos(uint32_t option)
 {
 	expect_export(option, FLAGS);
-	expect_info(option, NBD_INFO_NAME, 2 + 3);
-	assert_memory_equal(x.data + 2, "ws1", 3); /* as in a list: without the client's own parameters */
-	expect_info(option, NBD_INFO_DESCRIPTION, 2 + 21);
-	assert_memory_equal(x.data + 2, "swap of a workstation", 21);
+	expect_info(option, NBD_INFO_NAME, 2 + 6);
+	assert_memory_equal(x.data + 2, "ws0001", 6); /* as in a list: without the client's own parameters */
+	expect_info(option, NBD_INFO_DESCRIPTION, 2 + 3);
+	assert_memory_equal(x.data + 2, "odd", 3);
 	expect_info(option, NBD_INFO_BLOCK_SIZE, 14);
 	assert_int_equal(answer_u32(&x, 2), 4096);
 	assert_int_equal(answer_u32(&x, 6), 4096);
@@ -66,8 +66,8 @@ static void test_infos(void **state)
 	static const uint16_t all[] = { 3, 0x8000, 2, 1, 0, 3, 4, 31, 32, 2 };
 
 	talk_flags(&talk, FIXED);
-	talk_go(&talk, NBD_OPT_INFO, "ws1?client=x", all, 10);
-	talk_go(&talk, NBD_OPT_GO, "ws1?client=x", all, 10);
+	talk_go(&talk, NBD_OPT_INFO, "ws0001?client=x", all, 10);
+	talk_go(&talk, NBD_OPT_GO, "ws0001?client=x", all, 10);
 	converse();
 	expect_all_infos(NBD_OPT_INFO);
 	expect_begin();
@@ -82,7 +82,7 @@ static void test_each_info(void **state)
 {
 	for (uint16_t info = 1; info <= 3; info++) {
 		talk_flags(&talk, FIXED);
-		talk_go(&talk, NBD_OPT_INFO, "ws1", &info, 1);
+		talk_go(&talk, NBD_OPT_INFO, "ws0001", &info, 1);
 		converse();
 		expect_export(NBD_OPT_INFO, FLAGS);
 		assert_true(answers_next(&answers, &x));
@@ -99,14 +99,47 @@ static void test_no_description_and_read_only(void **state)
 	static const uint16_t description = NBD_INFO_DESCRIPTION;
 
 	talk_flags(&talk, FIXED);
-	talk_go(&talk, NBD_OPT_INFO, "ws-plain", &description, 1);
+	talk_go(&talk, NBD_OPT_INFO, "ws0002", &description, 1); /* has none */
+	talk_go(&talk, NBD_OPT_INFO, "ws0009", &description, 1); /* is in no list */
 	talk_go(&talk, NBD_OPT_INFO, "wsro", NULL, 0);
 	converse();
+	expect_export(NBD_OPT_INFO, FLAGS);
+	expect_ack(NBD_OPT_INFO);
 	expect_export(NBD_OPT_INFO, FLAGS);
 	expect_ack(NBD_OPT_INFO);
 	expect_export(NBD_OPT_INFO, FLAGS | NBD_FLAG_READ_ONLY);
 	expect_ack(NBD_OPT_INFO);
 	expect_goes_on();
+}
+
+/* One that is longer than most is cut, at the end of a character; and where no list can be had, the client may begin all the same. */
+static void test_odd_descriptions(void **state)
+{
+	static const uint16_t description = NBD_INFO_DESCRIPTION;
+	static struct owner o;
+	char text[301];
+
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		text[i] = i % 2 ? '\xa4' : '\xc3';
+	text[sizeof(text) - 1] = '\0';
+	owner_init(&o);
+	o.listed = 1;
+	o.description = text;
+	talk_flags(&talk, FIXED);
+	talk_go(&talk, NBD_OPT_GO, "ws0001", &description, 1);
+	converse_with(&o);
+	expect_begin();
+	expect_export(NBD_OPT_GO, FLAGS);
+	expect_info(NBD_OPT_GO, NBD_INFO_DESCRIPTION, 2 + 254);
+	assert_memory_equal(x.data + 2, text, 254);
+	expect_ack(NBD_OPT_GO);
+
+	o.list_fails = true;
+	converse_with(&o);
+	expect_begin();
+	expect_export(NBD_OPT_GO, FLAGS);
+	expect_ack(NBD_OPT_GO);
+	assert_int_equal(answers.left, 0);
 }
 
 static void test_export_name(void **state)
@@ -306,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_infos),
 		cmocka_unit_test(test_each_info),
 		cmocka_unit_test(test_no_description_and_read_only),
+		cmocka_unit_test(test_odd_descriptions),
 		cmocka_unit_test(test_export_name),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_long_list),

@@ -28,6 +28,7 @@ tests_faults_test_model_LDADD = $(FAULT_TEST_LDADD) -lpthread
 FAULT_SHELL_TESTS = \
 	tests/faults/test-calls-go-through-the-layer.sh \
 	tests/faults/test-lying-storage.sh \
+	tests/faults/test-lying-storage-native.sh \
 	tests/faults/test-release-has-no-faults.sh
 
 check_PROGRAMS += $(FAULT_TESTS)

@@ -132,6 +132,11 @@ static int resume(void *arg, struct grant *g, int sock, const char *peer, struct
 	return g->session % 2 ? 0 : err_set(e, EIO, "not this one");
 }
 
+static void complete(void *arg, const char *name)
+{
+	promise(name, "the sessions of nothing are complete");
+}
+
 static bool end(void *arg, uint64_t session)
 {
 	return session % 2;
@@ -229,7 +234,8 @@ static int lowest_free(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int pair[2], free_before, gone = 0;
-	struct remote_commands commands = { &gone, drain, forget, orphaned, resume, end };
+	struct remote_commands commands = { .arg = &gone, .drain = drain, .forget = forget, .orphaned = orphaned, .resume = resume,
+					    .complete = complete, .end = end };
 	struct broker b;
 	struct errbuf e;
 	pthread_t thread;

@@ -222,7 +222,7 @@ void make_seeds(const char *dir)
 	begin_seed(255, 1, NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES);
 	talk_option(&talk, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
 	talk_option(&talk, NBD_OPT_LIST, NULL, 0);
-	talk_go(&talk, NBD_OPT_INFO, "ws1?client=a&slot=0/1", infos, 4);
+	talk_go(&talk, NBD_OPT_INFO, "ws0001?client=a&slot=0/1", infos, 4);
 	talk_go(&talk, NBD_OPT_GO, "ws1", infos, 4);
 	talk_bytes(&talk, "behind", 6);
 	seed(dir, "go", talk.bytes, talk.count);

@@ -37,3 +37,13 @@ PLUGIN_TESTS = \
 	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)
 EXTRA_DIST += tests/plugin/plugin-functions.sh tests/plugin/damage.sh tests/plugin/sealed.sh $(PLUGIN_TESTS)
+
+# The same tests on the native engine, where it is nothing of nbdkit that they are about.
+PLUGIN_NATIVE_TESTS = \
+	tests/plugin/test-backend-errors-native.sh \
+	tests/plugin/test-check-can-be-turned-off-native.sh \
+	tests/plugin/test-lost-pages-native.sh \
+	tests/plugin/test-requests-native.sh \
+	tests/plugin/test-sealed-noise-native.sh
+TESTS += $(PLUGIN_NATIVE_TESTS)
+EXTRA_DIST += tests/plugin/on-engine.sh $(PLUGIN_NATIVE_TESTS)

@@ -10,10 +10,9 @@
  *   trim OFFSET LENGTH          zero OFFSET LENGTH      flush
  *   pause                       says "paused" on stdout and waits for a line on stdin
  *   connect N                   goes on with connection N (0 is the first; opened when first named)
- *   split                       from here on a request larger than the server takes is sent in pieces
  *   expect ERRNO COMMAND...     the command must fail so: EINVAL, EIO, EPERM, ENOSPC
  *
- * Offsets and lengths in bytes, with k, M or G.  Ends with 0, or with 1 and a sentence on stderr.
+ * Offsets and lengths in bytes, with k, M or G.  NBDCMD_SPLIT in the environment: a request larger than the server takes is sent in pieces.  Ends with 0, or with 1 and a sentence on stderr.
  */
 #include "config.h"
 
@@ -221,6 +220,7 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	uri = argv[1];
+	split = getenv("NBDCMD_SPLIT") != NULL;
 	if (argc == 3 && strcmp(argv[2], "list") == 0)
 		return list();
 	h = connection(0);
@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 			i += 2;
 			continue;
 		}
-		args = strcmp(c, "flush") == 0 || strcmp(c, "pause") == 0 || strcmp(c, "split") == 0 ? 0 : strcmp(c, "connect") == 0 ? 1
+		args = strcmp(c, "flush") == 0 || strcmp(c, "pause") == 0 ? 0 : strcmp(c, "connect") == 0 ? 1
 			: strcmp(c, "trim") == 0 || strcmp(c, "zero") == 0 ? 2 : 3;
 		for (int k = 0; k < args; k++)
 			n[k] = number(argv[i + 1 + k]);
@@ -256,8 +256,6 @@ int main(int argc, char **argv)
 			r = nbd_zero(h, n[1], n[0], 0);
 		else if (strcmp(c, "flush") == 0)
 			r = nbd_flush(h, 0);
-		else if (strcmp(c, "split") == 0)
-			split = true;
 		else if (strcmp(c, "pause") == 0)
 			wait_for_line();
 		else if (strcmp(c, "connect") == 0)

@@ -104,3 +104,6 @@ refused() {
 blocks() {
     stat -c %b "$1"
 }
+
+# ENGINE=native: the same on the engine.
+if [ "${ENGINE:-}" = native ]; then . "$srcdir/tests/plugin/on-engine.sh"; fi

@@ -4,7 +4,7 @@
  *
  *   open NAME     begins a session, live; answered "ok SESSION" or "no REASON"
  *   who           answered "PID COUNT SOCKET MEMORY": how many times it was asked in this session, in whatever worker (the count lies in the
- *                 session's memory), and the inodes of the session's socket and memory
+ *                 session's memory, where the engine has that of its replies), and the inodes of the session's socket and memory
  *
  * Files in the directory FAKE_DIR say how it behaves: no-uring (it cannot run here), refuse-resume, silent-resume (never answered), slow-end (the
  * answer to end waits until the file is gone), never-ready, slow-drain (never done).  What the daemon asks is written to FAKE_DIR/asked.
@@ -36,6 +36,7 @@ struct conversation {
 	struct conversation *next;
 	int sock;
 	struct session *session; /* NULL: not yet */
+	uint64_t received;	 /* bytes, whole lines only */
 	struct sess_mem *mem;
 };
 
@@ -115,7 +116,7 @@ static void finish(struct conversation *c)
 }
 
 /* A byte at a time: what is not asked for yet stays in the socket. */
-static bool read_line(int sock, char *line, size_t size)
+static bool read_line(int sock, char *line, size_t size, uint64_t *received)
 {
 	size_t n = 0;
 
@@ -131,6 +132,7 @@ static bool read_line(int sock, char *line, size_t size)
 		n++;
 	}
 	line[n] = '\0';
+	*received += n + 1;
 	return true;
 }
 
@@ -141,12 +143,14 @@ static void *converse(void *arg)
 	FILE *out = fdopen(sock, "w");
 	char line[512];
 
-	while (read_line(sock, line, sizeof(line))) {
+	while (read_line(sock, line, sizeof(line), &c->received)) {
 		if (strncmp(line, "open ", 5) == 0)
 			begin(c, line + 5, out);
 		else if (c->mem)
-			fprintf(out, "%d %llu %lu %lu\n", (int)getpid(), (unsigned long long)++c->mem->parsed, inode(sock),
+			fprintf(out, "%d %llu %lu %lu\n", (int)getpid(), (unsigned long long)++c->mem->head, inode(sock),
 				inode(c->session->grant.memory));
+		if (c->mem)
+			c->mem->parsed = c->received;
 		fflush(out);
 	}
 	finish(c);
@@ -162,6 +166,7 @@ static struct conversation *start(int sock, struct session *s, struct sess_mem *
 	c->sock = sock;
 	c->session = s;
 	c->mem = mem;
+	c->received = mem ? (uint64_t)mem->parsed : 0;
 	pthread_mutex_lock(&lock);
 	c->next = conversations;
 	conversations = c;

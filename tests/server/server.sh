@@ -6,6 +6,7 @@ nbdswapd=$builddir/server/nbdswapd
 conf=$tmp/nbdswapd.conf
 log=$tmp/log
 server_pid=
+export NBDCMD_SPLIT=yes # the engine takes no more at once than it says
 
 # ctl COMMAND ARG...: nbdswapctl at this daemon.
 ctl() {

@@ -98,8 +98,23 @@ done
 wait_until 30 none_waits
 [ "$(field .worker.resumption.resumed)" = 41 ] || fail "resumed: $(field .worker.resumption)"
 
+# A session that is in hand at three deaths in a row may be what the workers die of; one of which nothing is asked is not, and workers that
+# did not come into service, or were killed, do not count.
+for ((i = 1; i < 40; i++)); do hang_up "m$i"; done
+two() { [ "$(field '.sessions|length')" = 2 ]; }
+wait_until 30 two
+printf wh >&"${conn[m0]}" # more of the line is to come
+kill_worker ABRT
+kill_worker
+kill_worker ABRT
+who a0
+[ "$(field '.sessions|length')" = 2 ] || fail "cut after two deaths"
+kill_worker ABRT
+is_cut m0
+said 'session [0-9]+ of A .* is cut: its requests were in hand at three deaths of workers in a row' || fail "no reason in the log"
+who a0
+
 # At the end they are cut.
 ctl stop --force || fail "stop"
 wait_server || fail "exit status $?"
 is_cut a0
-is_cut m7

@@ -36,7 +36,7 @@ found_lost() {
         "[$(printf '%s\n' "$@" | sort -n | paste -sd,)]" ] || fail "listed as lost: $(ctl lost sealed), not: $*"
 }
 write_all() {
-    "$nbdcmd" "$u" split text 0 $((pages * 4))k "$1" readtext 0 $((pages * 4))k "$1"
+    "$nbdcmd" "$u" text 0 $((pages * 4))k "$1" readtext 0 $((pages * 4))k "$1"
     [ "$(counters)" = "$lost $((2 * lost)) 0" ] || fail "counted without a reason: $(counters)"
 }
 

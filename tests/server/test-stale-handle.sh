@@ -15,7 +15,7 @@ nbdcmd=$builddir/tests/plugin/nbdcmd
 export NBDSWAP_FAULTS="rw.*:errno=ESTALE,trigger=$tmp/stale;rw.*:errno=ETIMEDOUT,trigger=$tmp/slow"
 said() { grep -qE -- "$1" "$log"; }
 client() {
-    timeout 120 "$nbdcmd" "$(uri a me)" split "$@" >"$tmp/client" 2>&1 &
+    timeout 120 "$nbdcmd" "$(uri a me)" "$@" >"$tmp/client" 2>&1 &
     client=$!
 }
 good() { wait "$client" || fail "$1: $(cat "$tmp/client")"; }
@@ -33,7 +33,7 @@ sed -i 's,nbdkit-swap-plugin,nbdkit-swapfault-plugin,; s,/nbdswap-engine$,&-faul
 start_server
 wait_until 60 export_is a ready
 wait_until 60 export_is b ready
-timeout 60 "$nbdcmd" "$(uri a me)" split write 0 1M 7
+timeout 60 "$nbdcmd" "$(uri a me)" write 0 1M 7
 
 # ---- the same file ----
 touch "$tmp/stale"
@@ -41,7 +41,7 @@ client read 0 1M 7 write 1M 64k 8
 wait_until 30 said 'a: its handle was stale; the file was opened anew and is the same'
 rm "$tmp/stale"
 good "requests over a stale handle"
-timeout 60 "$nbdcmd" "$(uri a me)" split read 0 1M 7 read 1M 64k 8
+timeout 60 "$nbdcmd" "$(uri a me)" read 0 1M 7 read 1M 64k 8
 for p in "$server_pid" "$(worker_pid)"; do
     has_lock "$p" "$tmp/a.swap" || fail "process $p has a description without the lock"
 done
@@ -58,27 +58,27 @@ wait "$client" && fail "a write that was not done was acknowledged"
 rm "$tmp/slow"
 start_server
 wait_until 60 export_is a ready
-timeout 60 "$nbdcmd" "$(uri a me)" split read 0 1M 7
+timeout 60 "$nbdcmd" "$(uri a me)" read 0 1M 7
 
 # ---- another file ----
 cp --preserve=all "$tmp/a.swap" "$tmp/copy"
 mv "$tmp/copy" "$tmp/a.swap"
 cp "$tmp/a.swap" "$tmp/before"
 touch "$tmp/stale"
-timeout 60 "$nbdcmd" "$(uri a me)" split expect EIO read 0 4k 7 expect EIO write 0 4k 1 expect EIO trim 0 4k
+timeout 60 "$nbdcmd" "$(uri a me)" expect EIO read 0 4k 7 expect EIO write 0 4k 1 expect EIO trim 0 4k
 rm "$tmp/stale"
 wait_until 30 export_is a lost
 must_match "$(field '.exports[]|select(.name=="a")|.error')" 'a.swap: is another file now'
 must_match "$(ctl status)" 'a: .*its file was lost while it was in use'
 must_match "$(cat "$log")" 'error: EXPORT a IS LOST, every request is answered with an error: .*another file now'
-out=$(timeout 60 "$nbdcmd" "$(uri a me)" split read 0 4k 7 2>&1) && fail "a lost export was served"
+out=$(timeout 60 "$nbdcmd" "$(uri a me)" read 0 4k 7 2>&1) && fail "a lost export was served"
 must_match "$(cat "$log")" 'refused to .*export "a" is lost'
 cmp "$tmp/before" "$tmp/a.swap" || fail "a file that is not the export's was written to"
-timeout 60 "$nbdcmd" "$(uri b me)" split write 0 1M 3 read 0 1M 3 # others go on
+timeout 60 "$nbdcmd" "$(uri b me)" write 0 1M 3 read 0 1M 3 # others go on
 export_is b ready || fail "another export is no longer ready"
 free() { ctl activate a; }
 wait_until 60 free # once its client is known to be gone
 wait_until 30 export_is a ready
-timeout 60 "$nbdcmd" "$(uri a me)" split write 0 1M 4 read 0 1M 4
+timeout 60 "$nbdcmd" "$(uri a me)" write 0 1M 4 read 0 1M 4
 kill -TERM "$server_pid"
 wait_server || fail "it did not end well: $?"

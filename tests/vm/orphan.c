@@ -26,7 +26,7 @@
 
 #define PAGE 4096
 #define AT (512 * PAGE) /* no read-ahead from the beginning comes so far */
-#define LATE_MS 30000
+#define LATE_MS 90000
 
 static unsigned char *memory, *want; /* what the child reads into or writes from, shared; what is to arrive */
 

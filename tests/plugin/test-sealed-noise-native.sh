@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# test-sealed-noise.sh on the native engine (tests/plugin/on-engine.sh).
+export ENGINE=native
+. "${srcdir:-.}/tests/plugin/test-sealed-noise.sh"
