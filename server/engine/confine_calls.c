@@ -134,6 +134,7 @@ static const struct {
 	uint64_t value1, value2;
 } pairs[] = {
 	{ SCMP_SYS(setsockopt), 1, 2, IPPROTO_TCP, TCP_NODELAY },
+	{ SCMP_SYS(setsockopt), 1, 2, SOL_SOCKET, SO_OOBINLINE },
 	{ SCMP_SYS(prctl), 0, 1, PR_SET_DUMPABLE, 0 },
 };
 

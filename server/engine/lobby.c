@@ -403,8 +403,11 @@ static void listener_ready(struct ev_loop *loop, ev_io *w, int events)
 	p->who = (struct peer){ .sock = -1 };
 	peer_address(&a, p->who.address);
 	find_source(&a, p->source);
-	if (a.ss_family == AF_INET || a.ss_family == AF_INET6)
+	if (a.ss_family == AF_INET || a.ss_family == AF_INET6) {
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		/* Urgent data would be counted as received and never be: a successor would go on at the wrong byte. */
+		setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
+	}
 	negotiate_start(&p->n, l->ops, &p->who, fd);
 	arm(l);
 	proceed(p);
