@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define ENTRIES 512u /* submitted at once */
+#define STARVED_MS 100 /* so often, at least, sessions that wait for buffers look again */
 #define STACK (128u << 10)
 
 enum what { ADD_EXPORT, REMOVE_EXPORT, REFRESH_EXPORT, ADD_SESSION, END_SESSION, FORGET_SESSION };
@@ -287,6 +288,11 @@ static void sleep_in_ring(struct mover *m)
 	struct __kernel_timespec t, *limit = NULL;
 	int ms = m->held ? task_next_due(m, mover_now_ms()) : -1;
 
+	if (m->starved && (ms < 0 || ms > STARVED_MS)) {
+		/* The daemon gives free what it held of the buffers (buffers.h) without a word. */
+		ms = STARVED_MS;
+		m->freed = true;
+	}
 	if (ms >= 0) {
 		t = (struct __kernel_timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 		limit = &t;
