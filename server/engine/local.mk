@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libengine.la
 ENGINE_SOURCES = \
 	server/engine/buffers.c server/engine/buffers.h \
+	server/engine/commands.c \
 	server/engine/confine.c server/engine/confine.h server/engine/confine_calls.c \
 	server/engine/confine_ring.c server/engine/confine_ring.h \
 	server/engine/engine.c server/engine/engine.h \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the mover share: mover.c (loop, commands), live.c (sessions: their sockets and streams), task.c (requests at the store),
+/* What the parts of the mover share: mover.c (loop), commands.c (what other threads ask), live.c (sessions: their sockets and streams), task.c (requests at the store),
  * resume.c (sessions of a predecessor).  All on the mover's thread, but where said.
  */
 #ifndef NBDSWAP_MOVER_PRIV_H
@@ -126,6 +126,7 @@ struct mover {
 	uint64_t turns;	  /* given out to sessions that wait for buffers */
 	struct submitter *submitter[MOUNTS]; /* as the loop knows them */
 	struct mount mount[MOUNTS];	     /* not the loop's */
+	pthread_mutex_t adding;		     /* of exports: their places and mounts */
 	sem_t ready;
 	struct errbuf start_error;
 };
@@ -200,6 +201,10 @@ void task_cancel(struct live *s);
 
 /* Takes over what the predecessor has left: slots, buffers, positions.  -1 with *e: the memory says what cannot be; nothing is claimed then. */
 int resume(struct live *s, const struct tcp_account *account, bool blame, struct errbuf *e);
+
+/* ---- commands.c ---- */
+
+void commands_run(struct mover *m);
 
 /* ---- mover.c ---- */
 
