@@ -16,7 +16,7 @@ refused 'pool=4096: is not between 1M and 64G' file="$disk/a" pool=4096
 refused 'pool=128G: is not between 1M and 64G' file="$disk/a" pool=128G
 refused 'rewrite=maybe' file="$disk/a" rewrite=maybe
 for list in '' everything oom, ,oom memlock,,oom MEMLOCK; do
-    refused 'allow=.*: has something else than memlock, oom and io-flusher' file="$disk/a" "allow=$list"
+    refused 'allow=.*: has something else than memlock, oom, io-flusher, confine' file="$disk/a" "allow=$list"
 done
 refused 'colour=red: is not a parameter of this plugin; see nbdkit-swap-plugin\(1\)' file="$disk/a" colour=red
 refused 'check=md5: is not one of xxh3, none' file="$disk/a" check=md5
