@@ -9,13 +9,13 @@ requires_worker
 requires_backing
 requires jq --version
 requires qemu-io --version
-nbdcmd=$builddir/tests/plugin/nbdcmd
 
 server_lines='connections = 2'
 make_conf '[export a]'
 start_server
 wait_until 60 export_is a ready
-timeout 60 "$nbdcmd" "$(uri a me)" write 0 64k 5
+one() { timeout 60 qemu-io -f raw -c "$1" "$(uri a me)"; }
+one 'write -P 5 0 64k'
 sessions_are() { [ "$(field '.exports[0].sessions')" = "$1" ]; }
 wait_until 30 sessions_are 0
 declare -A first
@@ -28,7 +28,7 @@ for i in 1 2; do
 done
 wait_until 30 sessions_are 2
 for ((n = 0; n < 5; n++)); do
-    if timeout 60 "$nbdcmd" "$(uri a me)" read 0 4k 5 2>"$tmp/err"; then
+    if one 'read -P 5 0 4k' 2>"$tmp/err"; then
         fail "a third connection was served"
     fi
     must_match "$(cat "$tmp/err")" 'policy|not permitted|no more'
@@ -43,4 +43,4 @@ for i in 1 2; do
     must_match "$(cat "$tmp/out.$i")" 'read 65536/65536'
 done
 wait_until 30 sessions_are 0
-timeout 60 "$nbdcmd" "$(uri a me)" read 0 64k 5
+must_match "$(one 'read -P 5 0 64k')" 'read 65536/65536'
