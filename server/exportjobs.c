@@ -183,7 +183,8 @@ static void wait_for_orphans(struct export *x)
 {
 	struct errbuf e, failed;
 
-	if (pass_barrier(x, &e) == 0)
+	x->orphans = pass_barrier(x, &e) < 0;
+	if (!x->orphans)
 		return;
 	if (backing_lost(x->backing, x->table, &failed) < 0)
 		e = failed;

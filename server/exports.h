@@ -51,6 +51,7 @@ struct export {
 	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */
 	struct table *table;
 	struct lease lease;
+	bool orphans;		/* a dead worker's I/O may still be on its way, for it could not be waited for */
 	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */

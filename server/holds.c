@@ -15,6 +15,7 @@
 struct hold {
 	struct hold *next;
 	int reserve; /* its export's, by which it is known: it may have been removed since */
+	bool for_good; /* nobody knows when its I/O has ended */
 	unsigned n;
 	struct {
 		uint32_t first, pages;
@@ -27,6 +28,7 @@ static void find(const struct session *i, struct hold *h)
 	static struct sess_request request[SESSMEM_REQUESTS];
 
 	h->n = 0;
+	h->for_good = false;
 	h->reserve = i->x->reserve;
 	if (i->memory < 0 || pread(i->memory, request, sizeof(request), offsetof(struct sess_mem, request)) != sizeof(request))
 		return;
@@ -79,12 +81,17 @@ void holds_session_over(struct sessions *s, struct session *i)
 }
 
 /* Has the backend nothing of it any more? */
-static bool settled(const struct sessions *s, const struct hold *h)
+static bool settled(const struct sessions *s, struct hold *h)
 {
-	for (const struct export *x = s->exports->first; x; x = x->next)
-		if (x->reserve == h->reserve)
-			return !x->dirty && (x->state == EXPORT_READY || x->state == EXPORT_DOWN);
-	return true; /* removed */
+	for (const struct export *x = s->exports->first; x; x = x->next) {
+		if (x->reserve != h->reserve)
+			continue;
+		if (x->dirty || (x->state != EXPORT_READY && x->state != EXPORT_DOWN))
+			return false;
+		h->for_good = x->orphans; /* until a later barrier is passed, which waits for them too */
+		break;
+	}
+	return !h->for_good;
 }
 
 void holds_let_go(struct sessions *s)
