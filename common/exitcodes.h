@@ -13,7 +13,6 @@ enum exit_code {
 	EX_BUSY = 6,	   /* in use by somebody else */
 	EX_PARTIAL = 7,	   /* of several, some failed (attach --all, detach --all, pages in a scrub) */
 	EX_PRIV = 8,	   /* rights are missing (root, a capability, locking memory) */
-	EX_NO_URING = 9,   /* io_uring is wanted, and is not to be had here */
 };
 
 #endif

@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "common/allow.h"
+#include "common/broker.h"
 #include "common/exitcodes.h"
 #include "server/engine/engine.h"
 #include "store/page.h"
@@ -82,7 +83,7 @@ int main(int argc, char **argv)
 	o.nlisten = (unsigned)n;
 	if (engine_run(&o, &e) < 0) {
 		fprintf(stderr, "nbdswap-engine: %s\n", e.text);
-		return e.code == ENOSYS ? EX_NO_URING : EX_FAIL;
+		return e.code == ENOSYS ? BROKER_NO_URING : EX_FAIL;
 	}
 	return EX_OK_;
 }

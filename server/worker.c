@@ -5,7 +5,6 @@
 
 #include "common/broker.h"
 #include "common/cleanup.h"
-#include "common/exitcodes.h"
 #include "server/log.h"
 #include "server/spawn.h"
 
@@ -174,7 +173,7 @@ static void finish(struct worker *w, int status)
 	close_socket(w);
 	end.drained = w->drained;
 	w->drained = false;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EX_NO_URING && w->engine == ENGINE_NATIVE)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == BROKER_NO_URING && w->engine == ENGINE_NATIVE)
 		fall_back(w);
 	w->ops->died(w->arg, &end);
 }

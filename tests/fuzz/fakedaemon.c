@@ -340,10 +340,19 @@ static void settle_all(void)
 			ends[i].answers, ends[i].requests);
 }
 
+/* All jobs but walks over a table are their export's. */
+static bool is_walk(const void *arg)
+{
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		if (arg == x)
+			return false;
+	return true;
+}
+
 /* What the process's end does away with when it is in too much of a hurry to do it itself. */
 static void bury(void)
 {
-	fake_jobs_drop();
+	fake_jobs_drop(is_walk);
 	while (d->exports.first) {
 		struct export *x = d->exports.first;
 

@@ -102,12 +102,14 @@ bool fake_job_done(void)
 	return false;
 }
 
-void fake_jobs_drop(void)
+void fake_jobs_drop(bool (*is_job_own)(const void *arg))
 {
 	struct job *j;
 
 	while ((j = jobs)) {
 		jobs = j->next;
+		if (is_job_own(j->arg))
+			free(j->arg);
 		free(j);
 	}
 }

@@ -11,7 +11,7 @@
 extern int fake_worker_end;	   /* of its broker socket; -1: there is no worker */
 extern bool fake_spawn_refused;	   /* the next worker cannot be started */
 
-void fake_jobs_drop(void); /* the process is at its end */
+void fake_jobs_drop(bool (*is_job_own)(const void *arg)); /* the process is at its end; an argument that is the job's own is freed */
 
 /* fakefiles.c: puts the exports' files below fuzz_dir() as they are to be at the beginning. */
 void fake_files(void);

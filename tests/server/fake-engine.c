@@ -11,6 +11,7 @@
  */
 #include "config.h"
 
+#include "common/broker.h"
 #include "common/exitcodes.h"
 #include "server/engine/buffers.h"
 #include "server/engine/sessmem.h"
@@ -284,7 +285,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (told_to("no-uring"))
-		return EX_NO_URING;
+		return BROKER_NO_URING;
 	while (told_to("never-ready"))
 		usleep(20000);
 	if (fstat((int)pool_fd, &st) < 0 || st.st_size < argument(argc, argv, "pool"))
