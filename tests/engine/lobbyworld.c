@@ -24,6 +24,12 @@
 
 struct talk talk;
 
+void say_go(void)
+{
+	talk_flags(&talk, FIXED);
+	talk_go(&talk, NBD_OPT_GO, "ws1", NULL, 0);
+}
+
 static void tick(struct ev_loop *loop, ev_timer *w, int events)
 {
 }

@@ -19,6 +19,7 @@ struct world {
 };
 
 extern struct talk talk; /* what the next client says */
+void say_go(void);	 /* fills it in: wants to use the export "ws1" */
 
 /* family: AF_INET, AF_INET6 or AF_UNIX.  false: this machine has no such loopback. */
 bool world_begin(struct world *w, int family, unsigned places, double seconds);

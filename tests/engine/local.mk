@@ -9,6 +9,8 @@ check_PROGRAMS += $(ENGINE_UNIT_TESTS)
 TESTS += $(ENGINE_UNIT_TESTS)
 ENGINE_LOBBY_TESTS = \
 	tests/engine/test-lobby \
+	tests/engine/test-lobby-limits \
+	tests/engine/test-lobby-places \
 	tests/engine/test-negotiate \
 	tests/engine/test-negotiate-malformed \
 	tests/engine/test-peer
@@ -33,6 +35,12 @@ engine_lobby_ldadd = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) $(EV_L
 tests_engine_test_lobby_SOURCES = tests/engine/test-lobby.c $(engine_lobbyworld)
 tests_engine_test_lobby_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_LDADD = $(engine_lobby_ldadd)
+tests_engine_test_lobby_limits_SOURCES = tests/engine/test-lobby-limits.c $(engine_lobbyworld)
+tests_engine_test_lobby_limits_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_limits_LDADD = $(engine_lobby_ldadd)
+tests_engine_test_lobby_places_SOURCES = tests/engine/test-lobby-places.c $(engine_lobbyworld)
+tests_engine_test_lobby_places_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_lobby_places_LDADD = $(engine_lobby_ldadd)
 tests_engine_test_lobby_no_allocation_SOURCES = tests/engine/test-lobby-no-allocation.c $(engine_lobbyworld)
 tests_engine_test_lobby_no_allocation_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
