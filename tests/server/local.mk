@@ -48,8 +48,6 @@ tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
 
 # What shell tests run.
-check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen
-check_PROGRAMS += tests/server/control-abuse tests/server/notify-listen tests/server/takeover
 check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover
 tests_server_takeover_SOURCES = tests/server/takeover.c
 tests_server_takeover_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
