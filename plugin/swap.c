@@ -8,14 +8,14 @@
 
 #include "common/allow.h"
 #include "common/exportname.h"
-#include "common/memlock.h"
 #include "common/procself.h"
 #include "plugin/broker_local.h"
-#include "worker/broker_remote.h"
-#include "worker/exports.h"
 #include "plugin/params.h"
 #include "plugin/peer.h"
 #include "store/page.h"
+#include "worker/broker_remote.h"
+#include "worker/exports.h"
+#include "worker/memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,7 +25,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,25 +47,10 @@ static _Atomic bool orphaned;
 
 /* ---- life ---- */
 
-/* What a thread of nbdkit's gets: whole, locked.  With it 8 threads and their buffers stay below 4 MiB a connection. */
-#define THREAD_STACK (192u << 10)
-
 static void swap_load(void)
 {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* their frames are larger */
-	pthread_attr_t attr;
-
-	/* For threads that are started without a size of their own; ulimit -s is then for the main thread alone. */
-	if (pthread_attr_init(&attr) == 0) {
-		if (pthread_attr_setstacksize(&attr, THREAD_STACK) == 0)
-			pthread_setattr_default_np(&attr);
-		pthread_attr_destroy(&attr);
-	}
-#endif
-	/* One arena: nothing allocates while pages move, and each further arena costs memory that is locked. It keeps what is freed, and
-	 * no buffer of nbdkit's is a mapping of its own, so that the reserve below is what they come from.
-	 */
-	mallopt(M_ARENA_MAX, 1);
+	worker_memory_tame();
+	/* The one arena keeps what is freed, and no buffer of nbdkit's is a mapping of its own, so that the reserve below is what they come from. */
 	mallopt(M_MMAP_THRESHOLD, 4 * REQUEST_MAX);
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }
@@ -139,15 +123,11 @@ static void on_orphaned(void *arg, bool draining)
  */
 static int lock_memory(uint64_t *locked_kib, struct errbuf *e)
 {
-	*locked_kib = 0;
-	if (memlock_process(e) == 0 && memlock_populate_future(e) == 0 && memlock_verify(locked_kib, e) == 0)
-		return 0;
-	if (!(params.allow & ALLOW_MEMLOCK))
-		return -1;
-	/* Nothing half: locked mappings beyond the limit would fail later, while clients are served. */
-	munlockall();
-	nbdkit_debug("allowed: %s", e->text);
-	return 0;
+	int result = worker_memory_lock(params.allow, locked_kib, e);
+
+	if (result > 0)
+		nbdkit_debug("allowed: %s", e->text);
+	return result < 0 ? -1 : 0;
 }
 
 static void ask_kernel(unsigned allowed, int r, const struct errbuf *e)

@@ -37,7 +37,8 @@ void exports_remove(struct exports *s, struct export *x)
 	for (p = &s->first; *p != x; p = &(*p)->next)
 		;
 	*p = x->next;
-	if (x->reserve >= 0)
+	/* Its reserve is nobody's any more while a dead worker's I/O may still land there. */
+	if (x->reserve >= 0 && !x->orphans)
 		poolmem_give(s->pool, x->reserve);
 	free(x);
 }

@@ -40,7 +40,7 @@ static int region_make(struct region *g, size_t pages, bool allow_unlocked, cons
 	g->free = calloc(pages, sizeof(void *));
 	if (!g->free)
 		return err_set(e, ENOMEM, "no memory for the %s", what);
-	g->memory = lockedmem_map(-1, pages * PAGE_BYTES, allow_unlocked, what, e);
+	g->memory = lockedmem_map(-1, 0, pages * PAGE_BYTES, allow_unlocked, what, e);
 	if (!g->memory) {
 		free(g->free);
 		return -1;

@@ -47,7 +47,7 @@ struct scrub *scrub_create(int fd, enum backend_kind kind, struct table *table, 
 	s->table = table;
 	s->entries = table_entries(table);
 	s->marker = marker;
-	s->buffer = lockedmem_map(-1, STEP_PAGES * PAGE_BYTES, allow_unlocked, "buffer of a scrub", e);
+	s->buffer = lockedmem_map(-1, 0, STEP_PAGES * PAGE_BYTES, allow_unlocked, "buffer of a scrub", e);
 	if (!s->buffer) {
 		free(s);
 		return NULL;

@@ -84,7 +84,7 @@ static struct table *table_open(int fd, size_t bytes, uint32_t stride, bool allo
 	}
 	t->fd = fd;
 	t->bytes = bytes;
-	t->header = lockedmem_map(fd, bytes, allow_unlocked, "page table", e);
+	t->header = lockedmem_map(fd, 0, bytes, allow_unlocked, "page table", e);
 	if (!t->header) {
 		close(fd);
 		free(t);

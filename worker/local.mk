@@ -6,6 +6,7 @@ libworker_la_SOURCES = \
 	worker/broker.h \
 	worker/broker_remote.c worker/broker_remote.h \
 	worker/exports.c worker/exports.h \
+	worker/memory.c worker/memory.h \
 	worker/peer.c worker/peer.h
 libworker_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 libworker_la_LIBADD = $(JANSSON_LIBS) -lpthread

@@ -50,31 +50,15 @@ static int find_run(uint64_t word, uint32_t pages)
 	return word ? __builtin_ctzll(word) : -1;
 }
 
-/* lockedmem_map() maps from the beginning of a file, and reserves lie behind each other in one. */
 static unsigned char *map_at(int fd, size_t bytes, off_t at, bool allow_unlocked, struct errbuf *e)
 {
 	struct stat st;
-	volatile unsigned char *p;
 
 	if (fstat(fd, &st) < 0 || st.st_size < at + (off_t)bytes) {
 		err_set(e, EPROTO, "the shared buffers end before the part that was given");
 		return NULL;
 	}
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, at);
-	if (p == MAP_FAILED) {
-		err_errno(e, "no memory for %zu KiB of buffers; add memory or export less", bytes / 1024);
-		return NULL;
-	}
-	if (mlock((void *)p, bytes) < 0 && !allow_unlocked) {
-		err_errno(e, "%zu KiB of buffers cannot be locked in memory; give the process CAP_IPC_LOCK or LimitMEMLOCK=infinity, or"
-			  " allow=memlock to go on without", bytes / 1024);
-		munmap((void *)p, bytes);
-		return NULL;
-	}
-	madvise((void *)p, bytes, MADV_DONTDUMP);
-	for (size_t i = 0; i < bytes; i += PAGE_BYTES)
-		__atomic_fetch_or(&p[i], 0, __ATOMIC_RELAXED);
-	return (unsigned char *)p;
+	return lockedmem_map(fd, at, bytes, allow_unlocked, "shared buffers", e);
 }
 
 struct buffers *buffers_create(int fd, uint32_t common_pages, bool allow_unlocked, struct errbuf *e)

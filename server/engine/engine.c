@@ -7,7 +7,6 @@
 #include "server/engine/engine.h"
 
 #include "common/allow.h"
-#include "common/memlock.h"
 #include "common/procself.h"
 #include "server/engine/confine.h"
 #include "server/engine/lobby.h"
@@ -16,21 +15,18 @@
 #include "store/page.h"
 #include "store/seal.h"
 #include "worker/broker_remote.h"
+#include "worker/memory.h"
 
 #include <errno.h>
 #include <ev.h>
 #include <jansson.h>
-#include <malloc.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define THREAD_STACK (192u << 10)
 #define PRIVATE_POOL_PAGES 512u /* for exports whose data cannot go to the file from where it lies */
 #define NEGOTIATION_SECONDS 10.
 #define EXPORTS_MAX 1024u
@@ -193,32 +189,6 @@ static void wake(void *arg)
 
 /* ---- life ---- */
 
-/* As in the plugin: what allocates is not on a page's way, and one arena is enough for it. */
-static void tame_memory(void)
-{
-	mallopt(M_ARENA_MAX, 1);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* their frames are larger */
-	pthread_attr_t attr;
-
-	if (pthread_attr_init(&attr) == 0) {
-		if (pthread_attr_setstacksize(&attr, THREAD_STACK) == 0)
-			pthread_setattr_default_np(&attr);
-		pthread_attr_destroy(&attr);
-	}
-#endif
-}
-
-static int lock_memory(unsigned allow, uint64_t *locked_kib, struct errbuf *e)
-{
-	*locked_kib = 0;
-	if (memlock_process(e) == 0 && memlock_populate_future(e) == 0 && memlock_verify(locked_kib, e) == 0)
-		return 0;
-	if (!(allow & ALLOW_MEMLOCK))
-		return -1;
-	munlockall(); /* nothing half: what is mapped later would fail while clients are served */
-	return 0;
-}
-
 static void warn_unless(struct engine *g, unsigned bit, int result, const struct errbuf *e)
 {
 	if (result < 0 && !(g->o->allow & bit))
@@ -292,7 +262,7 @@ static int begin(struct engine *g, struct errbuf *e)
 	struct errbuf no_oom, no_flusher;
 	int oom, flusher;
 
-	if (lock_memory(g->o->allow, &locked_kib, e) < 0 || make_loop(g, e) < 0)
+	if (worker_memory_lock(g->o->allow, &locked_kib, e) < 0 || make_loop(g, e) < 0)
 		return -1;
 	/* Before there are threads: one has it from who starts it. */
 	flusher = procself_io_flusher(&no_flusher);
@@ -305,7 +275,7 @@ static int begin(struct engine *g, struct errbuf *e)
 	json_object_seed(0);
 	seal_prepare();
 	/* Again, now that all is there: what is reported is what a worker at rest holds. */
-	if (lock_memory(g->o->allow, &locked_kib, e) < 0 || confine(g, e) < 0)
+	if (worker_memory_lock(g->o->allow, &locked_kib, e) < 0 || confine(g, e) < 0)
 		return -1;
 	return g->broker.ready(g->broker.self, locked_kib, e);
 }
@@ -330,7 +300,7 @@ int engine_run(const struct engine_options *o, struct errbuf *e)
 	int result;
 
 	the_engine = &g;
-	tame_memory();
+	worker_memory_tame();
 	signal(SIGPIPE, SIG_IGN);
 	result = begin(&g, e);
 	if (result == 0)

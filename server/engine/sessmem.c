@@ -3,6 +3,7 @@
 
 #include "server/engine/sessmem.h"
 
+#include "store/lockedmem.h"
 #include "store/page.h"
 
 #include <errno.h>
@@ -27,20 +28,6 @@ int sessmem_make(struct errbuf *e)
 		return -1;
 	}
 	return fd;
-}
-
-static bool lock_and_touch(void *p, bool allow_unlocked, struct errbuf *e)
-{
-	volatile unsigned char *c = p;
-
-	if (mlock(p, SESSMEM_MAPPED) < 0 && !allow_unlocked) {
-		err_errno(e, "the memory of a session cannot be locked; give the process CAP_IPC_LOCK or LimitMEMLOCK=infinity");
-		return false;
-	}
-	madvise(p, SESSMEM_MAPPED, MADV_DONTDUMP);
-	for (size_t i = 0; i < SESSMEM_MAPPED; i += PAGE_BYTES)
-		__atomic_fetch_or(&c[i], 0, __ATOMIC_RELAXED);
-	return true;
 }
 
 struct sess_mem *sessmem_map(int fd, bool allow_unlocked, struct errbuf *e)
@@ -69,7 +56,7 @@ struct sess_mem *sessmem_map(int fd, bool allow_unlocked, struct errbuf *e)
 		munmap(p, SESSMEM_MAPPED);
 		return NULL;
 	}
-	if (!lock_and_touch(p, allow_unlocked, e)) {
+	if (lockedmem_hold(p, SESSMEM_MAPPED, allow_unlocked, "memory of a session", e) < 0) {
 		munmap(p, SESSMEM_MAPPED);
 		return NULL;
 	}
