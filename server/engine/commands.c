@@ -5,8 +5,10 @@
 #include "server/engine/mover_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 enum what { ADD_EXPORT, REMOVE_EXPORT, REFRESH_EXPORT, ADD_SESSION, END_SESSION, FORGET_SESSION };
 
@@ -24,11 +26,17 @@ struct command {
 
 /* ---- what the commands do, on the mover's thread ---- */
 
+/* No file that a submitter has to do with: who gives up the last reference to it may have to wait for its server (a lock is given back). */
+static int set_file(struct mover *m, const struct mover_export *x, int fd, struct errbuf *e)
+{
+	return x->mount ? 0 : ring_set_file(&m->ring, file_of_export(m, x->place), fd, e);
+}
+
 static int add_export(struct mover *m, struct mover_export *x, struct errbuf *e)
 {
 	if (x->mount)
 		m->submitter[x->mount - m->mount] = x->mount->submitter;
-	if (ring_set_file(&m->ring, file_of_export(m, x->place), x->fd, e) < 0)
+	if (set_file(m, x, x->fd, e) < 0)
 		return -1;
 	/* Without a registered buffer it goes too: each request then has the kernel find its pages. */
 	x->registered = m->registered && ring_set_buffer(&m->ring, buffer_of_export(x->place), buffers_reserve(x->share), e) == 0;
@@ -39,7 +47,7 @@ static void remove_export(struct mover *m, struct mover_export *x)
 {
 	struct errbuf e;
 
-	ring_set_file(&m->ring, file_of_export(m, x->place), -1, &e);
+	set_file(m, x, -1, &e);
 	if (x->registered)
 		ring_set_buffer(&m->ring, buffer_of_export(x->place), (struct iovec){ .iov_base = NULL }, &e);
 	if (x->mount && x->mount->users == 1)
@@ -119,7 +127,7 @@ static void run_command(struct mover *m, struct command *c)
 		remove_export(m, c->x);
 		break;
 	case REFRESH_EXPORT:
-		c->result = ring_set_file(&m->ring, file_of_export(m, c->x->place), c->x->fd, c->e);
+		c->result = set_file(m, c->x, c->x->fd, c->e);
 		break;
 	case ADD_SESSION:
 		c->result = add_session(m, c);
@@ -173,22 +181,33 @@ static int do_command(struct mover *m, struct command *c)
 	return c->result;
 }
 
+/* What holds the file; its server is not asked, which may be away for long. */
+static int device_of(int fd, dev_t *dev)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
+		return -1;
+	*dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	return 0;
+}
+
 /* The submitter of the file system that fd lies on. */
 static struct mount *join_mount(struct mover *m, int fd, struct errbuf *e)
 {
 	struct mount *mount = NULL;
-	struct stat st;
+	dev_t dev;
 
-	if (fstat(fd, &st) < 0) {
+	if (device_of(fd, &dev) < 0) {
 		err_errno(e, "what holds its file");
 		return NULL;
 	}
 	for (unsigned i = 0; i < MOUNTS; i++) {
-		if (m->mount[i].users && m->mount[i].dev == st.st_dev) {
+		if (m->mount[i].users && m->mount[i].dev == dev) {
 			m->mount[i].users++;
 			return &m->mount[i];
 		}
-		if (!m->mount[i].users && (!mount || m->mount[i].dev == st.st_dev))
+		if (!m->mount[i].users && (!mount || m->mount[i].dev == dev))
 			mount = &m->mount[i];
 	}
 	if (!mount) {
@@ -197,7 +216,7 @@ static struct mount *join_mount(struct mover *m, int fd, struct errbuf *e)
 	}
 	if (submitter_start(mount->submitter, e) < 0)
 		return NULL;
-	mount->dev = st.st_dev;
+	mount->dev = dev;
 	mount->users = 1;
 	return mount;
 }

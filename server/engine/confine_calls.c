@@ -117,6 +117,8 @@ static const struct narrow narrowed[] = {
 	{ SCMP_SYS(io_uring_register), 1, 0x7fffffff, IORING_REGISTER_BUFFERS_UPDATE },
 	/* fstat() of newer C libraries. */
 	{ SCMP_SYS(newfstatat), 3, ALL, AT_EMPTY_PATH },
+	/* What holds an export's file, without a word to its server. */
+	{ SCMP_SYS(statx), 2, ALL, AT_EMPTY_PATH | AT_STATX_DONT_SYNC },
 	/* Who takes a key makes sure that it is undumpable; the other way is below. */
 	{ SCMP_SYS(prctl), 0, ALL, PR_GET_DUMPABLE },
 	/* How much is in a socket's queues. */

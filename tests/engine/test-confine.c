@@ -126,6 +126,7 @@ TRY(creat, creat("/tmp/nbdswap-confined", 0600))
 TRY(unlink, unlink("/tmp/nbdswap-no-such-file"))
 TRY(mkdir, mkdir("/tmp/nbdswap-confined", 0700))
 TRY(stat, syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", &(struct stat){ 0 }, 0))
+TRY(statx, statx(AT_FDCWD, "/etc/passwd", 0, STATX_SIZE, &(struct statx){ 0 }))
 TRY(memfd, memfd_create("x", 0))
 TRY(socket, socket(AF_UNIX, SOCK_STREAM, 0))
 TRY(socket_inet, socket(AF_INET, SOCK_STREAM, 0))
@@ -177,7 +178,7 @@ static const struct {
 	attempt *try;
 } forbidden[] = {
 #define T(n) { #n, try_##n }
-	T(open), T(open_proc), T(openat), T(openat2), T(creat), T(unlink), T(mkdir), T(stat), T(memfd), T(socket), T(socket_inet),
+	T(open), T(open_proc), T(openat), T(openat2), T(creat), T(unlink), T(mkdir), T(stat), T(statx), T(memfd), T(socket), T(socket_inet),
 	T(socketpair), T(connect), T(bind), T(listen), T(fork), T(clone3), T(kill), T(tgkill), T(io_uring_setup), T(io_uring_register), T(ftruncate),
 	T(fallocate), T(punch), T(pwrite), T(pwritev), T(setfl), T(lock), T(fchmod), T(mmap_exec), T(mprotect_exec), T(ioctl), T(setsockopt), T(prctl), T(setuid),
 	T(chroot), T(mount), T(unshare), T(setns), T(pidfd_getfd), T(userfaultfd), T(perf), T(setrlimit), T(reboot), T(seccomp), T(keyctl),
@@ -277,6 +278,7 @@ static int try_work(void)
 	struct tcp_info *info = calloc(1, 4096);
 	socklen_t len = 4096;
 	struct stat st;
+	struct statx stx;
 	uint64_t one = 1;
 	pthread_t t;
 	int n;
@@ -291,6 +293,7 @@ static int try_work(void)
 	NEED(munmap(p, 8 << 20) == 0);
 	NEED(info);
 	NEED(fstat(disk, &st) == 0 && st.st_size == 8192);
+	NEED(statx(disk, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx) == 0);
 	NEED(pread(disk, info, 4096, 0) == 4096);
 	NEED(dup3(pair[1], event + 10, O_CLOEXEC) >= 0 && close(event + 10) == 0);
 	NEED(send(pair[0], "x", 1, 0) == 1 && ioctl(pair[1], 0x541B, &n) == 0 && recv(pair[1], info, 1, 0) == 1);
