@@ -103,32 +103,35 @@ static enum rw_next refused(struct rw *rw)
 	return rw_done(rw, EIO);
 }
 
-/* The table alone changes, at once at any size; the space stays allocated.  It waits for nothing but the end of the store. */
+/* The table alone changes; the space stays allocated.  It waits for nothing but the end of the store, and of a large one each step is a turn of its
+ * own, so that whoever has other requests to see to is not kept from them.
+ */
 static enum rw_next discard(struct rw *rw)
 {
-	while (rw->length > 0) {
-		uint64_t left = rw->length / PAGE_BYTES;
-		uint32_t n = left < DISCARD_STEP ? (uint32_t)left : DISCARD_STEP;
+	uint64_t left = rw->length / PAGE_BYTES;
+	uint32_t n = left < DISCARD_STEP ? (uint32_t)left : DISCARD_STEP;
 
-		pthread_mutex_lock(&rw->store->lock);
-		rw->cause = rw_refusal(rw);
-		if (rw->cause) {
-			rw_dequeue(rw);
-			pthread_mutex_unlock(&rw->store->lock);
-			return refused(rw);
-		}
-		if (rw->store->draining) {
-			/* The table may be on its way into the trailer already. */
-			rw_enqueue(rw);
-			pthread_mutex_unlock(&rw->store->lock);
-			return RW_WAIT;
-		}
-		rw_make_fresh(rw, n);
-		record(rw, n);
+	pthread_mutex_lock(&rw->store->lock);
+	rw->cause = rw_refusal(rw);
+	if (rw->cause) {
+		rw_dequeue(rw);
 		pthread_mutex_unlock(&rw->store->lock);
-		advance(rw, n);
+		return refused(rw);
 	}
-	return rw_done(rw, 0);
+	if (rw->store->draining) {
+		/* The table may be on its way into the trailer already. */
+		rw_enqueue(rw);
+		pthread_mutex_unlock(&rw->store->lock);
+		return RW_WAIT;
+	}
+	rw_make_fresh(rw, n);
+	record(rw, n);
+	pthread_mutex_unlock(&rw->store->lock);
+	advance(rw, n);
+	if (rw->length == 0)
+		return rw_done(rw, 0);
+	rw->later_ms = 0;
+	return RW_LATER;
 }
 
 /* Describes the I/O of the bite in hand, as far as a short one has left it. */

@@ -101,7 +101,7 @@ struct rw_session {
 enum rw_next {
 	RW_IO,	  /* do the I/O that rw describes, then rw_complete */
 	RW_WAIT,  /* waiting for a page or for buffers: rw->wake is called when to call rw_begin again */
-	RW_LATER, /* call rw_begin again in rw->later_ms */
+	RW_LATER, /* call rw_begin again in rw->later_ms; 0, of a large discard: when others have had their turn */
 	RW_DONE,  /* answer the request */
 };
 

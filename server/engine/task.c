@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stddef.h>
 
+#define DISCARD_AT_ONCE (512 * PAGE_BYTES) /* 10 us */
+
 /* ---- tasks ---- */
 
 /* An export has some for sure, and at most half of the common ones: the requests of one that is stuck cannot take all. */
@@ -231,7 +233,10 @@ void task_begin(struct live *s, uint32_t slot)
 	if (op != RW_READ)
 		t->rw.record = record;
 	t->rw.session = &s->ended;
-	step(t, rw_begin(&t->rw));
+	if (op == RW_DISCARD && t->rw.length > DISCARD_AT_ONCE)
+		hold(t, 0);
+	else
+		step(t, rw_begin(&t->rw));
 }
 
 static void sync_completed(struct task *t, int code)
@@ -282,14 +287,24 @@ void task_run_woken(struct mover *m)
 	}
 }
 
+static bool is_large_discard(const struct task *t)
+{
+	return t->rw.op == RW_DISCARD && !t->flushing;
+}
+
+/* Of all large discards one step at each turn of the loop, each of them in its turn: clients may send many at once, of 4 GiB each, and pages move
+ * on the same thread.
+ */
 void task_run_due(struct mover *m, int64_t now_ms)
 {
-	struct task **p = &m->held;
+	struct task **p = &m->held, *discard = NULL;
 
 	while (*p) {
 		struct task *t = *p;
 
-		if (t->due_ms > now_ms) {
+		if (t->due_ms > now_ms || is_large_discard(t)) {
+			if (t->due_ms <= now_ms)
+				discard = t; /* the last has waited longest */
 			p = &t->next_held;
 			continue;
 		}
@@ -297,6 +312,10 @@ void task_run_due(struct mover *m, int64_t now_ms)
 		t->held = false;
 		again(t);
 		p = &m->held; /* what was held again is at its beginning, and not due */
+	}
+	if (discard) {
+		unhold(discard);
+		again(discard);
 	}
 }
 
