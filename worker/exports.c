@@ -4,6 +4,7 @@
 #include "worker/exports.h"
 
 #include "store/table.h"
+#include "worker/closer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,7 @@ struct exports {
 	int (*sleep)(int ms);
 	void (*say)(enum notice_priority priority, const char *text);
 	struct attendant *attendant;
+	struct closer *closer;
 	struct exports_hooks hooks;
 	struct export *first;
 	struct session *sessions;
@@ -66,9 +68,12 @@ static void reopened(struct export *p, enum reopened r, int fd, const struct err
 {
 	if (r == REOPEN_SAME && fd >= 0) {
 		/* All threads know the number: the new description takes it over at once. */
+		int old = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
 		bool failed = dup3(fd, p->fd, O_CLOEXEC) < 0;
 
 		close(fd);
+		if (old >= 0)
+			closer_put(p->set->closer, old);
 		if (failed)
 			r = REOPEN_LATER;
 	}
@@ -160,8 +165,11 @@ struct exports *exports_create(const struct exports_options *o, struct errbuf *e
 	x->sleep = o->sleep;
 	x->say = o->say;
 	x->hooks = o->hooks;
-	x->attendant = attendant_create(&ops, e);
+	x->closer = closer_create(e);
+	if (x->closer)
+		x->attendant = attendant_create(&ops, e);
 	if (!x->attendant) {
+		closer_free(x->closer);
 		pthread_mutex_destroy(&x->lock);
 		free(x);
 		return NULL;
@@ -180,12 +188,12 @@ static struct export *find(struct exports *x, const char *name)
 }
 
 /* File and table; they may be those of an export already. */
-static void drop_grant(struct grant *g)
+static void drop_grant(struct exports *x, struct grant *g)
 {
 	if (!g->owned)
 		return;
 	table_free(g->table);
-	close(g->fd);
+	closer_put(x->closer, g->fd);
 }
 
 static void free_export(struct export *p)
@@ -272,7 +280,7 @@ static struct export *find_or_add(struct exports *x, struct grant *g, struct err
 	}
 	if (!p)
 		return add(x, g, e);
-	drop_grant(g); /* the same file and table once more */
+	drop_grant(x, g); /* the same file and table once more */
 	return p;
 }
 
@@ -294,7 +302,7 @@ static int adopt(struct exports *x, struct session *s, struct errbuf *e)
 	else
 		p = find_or_add(x, &s->grant, e);
 	if (!p) {
-		drop_grant(&s->grant);
+		drop_grant(x, &s->grant);
 		return -1;
 	}
 	p->sessions++;
@@ -360,7 +368,7 @@ struct session *exports_resume_session(struct exports *x, struct grant *g, struc
 		free_session(s);
 	} else {
 		err_set(e, ENOMEM, "%s: no memory for a session", g->name);
-		drop_grant(g);
+		drop_grant(x, g);
 		close(g->memory);
 	}
 	return NULL;
@@ -471,6 +479,7 @@ void exports_free(struct exports *x)
 	x->attendant = NULL;
 	while (x->first)
 		remove_export(x, x->first);
+	closer_free(x->closer);
 	pthread_mutex_destroy(&x->lock);
 	free(x);
 }

@@ -28,10 +28,12 @@ count_of() {
     done
     echo "$sum"
 }
+# of_threads FILE: this file of /proc of all threads; the kernel's, which sync files for the ring (iou-wrk), come and go, perhaps just now.
+of_threads() { cat /proc/"$pid"/task/*/"$1" 2>/dev/null || true; }
 # Minor and major faults of all threads: fields 10 and 12 of stat, the name in field 2 taken out.
-faults() { cat /proc/"$pid"/task/*/stat 2>/dev/null | sed 's/^.*) //' | awk '{ n += $8 + $10 } END { print n }'; }
-# The worker's own ones: the kernel's, which sync files for the ring (iou-wrk), come and go.
-threads() { cat /proc/"$pid"/task/*/comm 2>/dev/null | grep -vc '^iou-wrk'; }
+faults() { of_threads stat | sed 's/^.*) //' | awk '{ n += $8 + $10 } END { print n }'; }
+# The worker's own ones.
+threads() { of_threads comm | grep -vc '^iou-wrk'; }
 paused() {
     kill -0 "$load" 2>/dev/null || fail "the load has ended: $(cat "$tmp/said")"
     [ "$(grep -c paused "$tmp/said")" -ge "$1" ]
@@ -68,14 +70,14 @@ end_load() {
 }
 
 # The threads that have a part in requests, and the others, which tell the daemon what happens.  They were started in this order: main,
-# mover, attendant, receiver, and the variant's submitters; the mover waits in its ring (call 426), the receiver for a message (47).
+# mover, closer, attendant, receiver, and the variant's submitters; the mover waits in its ring (call 426), the receiver for a message (47).
 find_threads() {
     local all
-    mapfile -t all < <(ls "/proc/$pid/task" | while read -r t; do grep -q '^iou-wrk' "/proc/$pid/task/$t/comm" || echo "$t"; done | sort -n)
+    mapfile -t all < <(ls "/proc/$pid/task" | while read -r t; do grep -qs -v '^iou-wrk' "/proc/$pid/task/$t/comm" && echo "$t"; done | sort -n)
     [ "$(cut -d' ' -f1 "/proc/$pid/task/${all[1]}/syscall")" = 426 ] || fail "the second thread is not the mover"
-    [ "$(cut -d' ' -f1 "/proc/$pid/task/${all[3]}/syscall")" = 47 ] || fail "the fourth thread is not the receiver"
-    moving=("${all[1]}" "${all[@]:4}")
-    telling=("${all[0]}" "${all[2]}" "${all[3]}")
+    [ "$(cut -d' ' -f1 "/proc/$pid/task/${all[4]}/syscall")" = 47 ] || fail "the fifth thread is not the receiver"
+    moving=("${all[1]}" "${all[@]:5}")
+    telling=("${all[0]}" "${all[2]}" "${all[3]}" "${all[4]}")
 }
 
 # counted EXPORT N WHAT: N requests cost no memory.  With a trigger, messages may, on their own threads.
