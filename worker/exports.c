@@ -49,6 +49,7 @@ struct exports {
 	unsigned opening; /* calls of the broker's open */
 	unsigned overtaken_count;
 	uint64_t overtaken[OVERTAKEN_MAX];
+	bool draining;
 };
 
 #define REOPEN_EVERY_MS 1000
@@ -246,6 +247,8 @@ static struct export *add(struct exports *x, const struct grant *g, struct errbu
 		free(p);
 		return NULL;
 	}
+	if (x->draining)
+		store_drain(p->store, 0);
 	p->fd = g->fd;
 	p->table = g->table;
 	p->owned = g->owned;
@@ -423,6 +426,7 @@ bool exports_drain(struct exports *x, int timeout_ms)
 	bool drained = true;
 
 	pthread_mutex_lock(&x->lock);
+	x->draining = true;
 	/* First all are stopped, so that none goes on while another is waited for. */
 	for (struct export *p = x->first; p; p = p->next)
 		store_drain(p->store, 0);

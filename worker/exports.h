@@ -50,7 +50,7 @@ struct exports_options {
 	struct exports_hooks hooks;
 };
 
-/* Starts a thread.  NULL with *e on failure. */
+/* Starts two threads.  NULL with *e on failure. */
 struct exports *exports_create(const struct exports_options *o, struct errbuf *e);
 
 /* Begins a session for the client who; the caller's until exports_close_session().  NULL with *e.  Any thread. */
@@ -76,7 +76,9 @@ void exports_close_session(struct exports *x, struct session *s);
 /* The same without a word to the broker: a resumed session that could not go on, which the answer to that says. */
 void exports_drop_session(struct exports *x, struct session *s);
 
-/* Lets no request begin any more and waits for those at the backend; true when none is left after timeout_ms. */
+/* Lets no request begin any more, nor on exports that are opened later, and waits for those at the backend; true when none is left after
+ * timeout_ms.
+ */
 bool exports_drain(struct exports *x, int timeout_ms);
 
 /* Frees the store of an export without sessions.  False when it has one. */

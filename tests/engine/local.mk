@@ -48,17 +48,17 @@ tests_engine_test_lobby_no_allocation_SOURCES = tests/engine/test-lobby-no-alloc
 tests_engine_test_lobby_no_allocation_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
 ENGINE_MOVER_TESTS = \
-	tests/engine/test-close-blocks \
+	tests/engine/test-worker-exports \
 	tests/engine/test-mover-exports \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
 engine_held = tests/engine/heldworker.c tests/engine/heldworker.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
-tests_engine_test_close_blocks_SOURCES = tests/engine/test-close-blocks.c tests/store/support.c tests/store/support.h
-tests_engine_test_close_blocks_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_engine_test_close_blocks_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
-tests_engine_test_close_blocks_LDADD = libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_worker_exports_SOURCES = tests/engine/test-worker-exports.c tests/store/support.c tests/store/support.h
+tests_engine_test_worker_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_worker_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
+tests_engine_test_worker_exports_LDADD = libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

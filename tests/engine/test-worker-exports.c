@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Closing a file whose server is away blocks: who opens a session, on that export or on another, does not wait for it. */
+/* The exports of a worker. */
 #include "config.h"
 
 #include "tests/store/support.h"
@@ -21,6 +21,8 @@ static int file;
 static struct table *table;
 static _Atomic bool away;
 static sem_t blocked, back;
+
+/* ---- closing a file whose server is away blocks: who opens a session does not wait for it ---- */
 
 /* Of the file, closing blocks as long as its server is away. */
 int __wrap_close(int fd);
@@ -59,6 +61,30 @@ static void say(enum notice_priority priority, const char *text)
 	(void)text;
 }
 
+static struct pool *pool;
+static const struct broker broker = { .open = open_session, .close = close_session };
+
+static struct exports *make(void)
+{
+	struct exports *x;
+	struct errbuf e;
+
+	file = scratch_file(FILE_PAGES * PAGE_BYTES);
+	table = unit_table(FILE_PAGES, PAGE_FRESH);
+	pool = pool_create(64, true, &e);
+	x = exports_create(&(struct exports_options){ .broker = &broker, .pool = pool, .allow_unlocked = true, .say = say }, &e);
+	assert_true(pool && x);
+	return x;
+}
+
+static void end(struct exports *x)
+{
+	exports_free(x);
+	pool_free(pool);
+	table_free(table);
+	close(file);
+}
+
 struct opening {
 	struct exports *exports;
 	struct session *session[OPENS];
@@ -78,20 +104,12 @@ static void *opens(void *arg)
 
 static void who_opens_a_session_does_not_wait(void **state)
 {
-	struct broker broker = { .open = open_session, .close = close_session };
-	struct pool *pool;
-	struct opening o;
+	struct opening o = { .exports = make() };
 	struct timespec until;
-	struct errbuf e;
 	pthread_t thread;
 	bool done;
 
 	(void)state;
-	file = scratch_file(FILE_PAGES * PAGE_BYTES);
-	table = unit_table(FILE_PAGES, PAGE_FRESH);
-	pool = pool_create(64, true, &e);
-	o.exports = exports_create(&(struct exports_options){ .broker = &broker, .pool = pool, .allow_unlocked = true, .say = say }, &e);
-	assert_true(pool && o.exports);
 	sem_init(&o.done, 0, 0);
 	sem_init(&blocked, 0, 0);
 	sem_init(&back, 0, 0);
@@ -108,16 +126,41 @@ static void who_opens_a_session_does_not_wait(void **state)
 		assert_non_null(o.session[i]);
 		exports_close_session(o.exports, o.session[i]);
 	}
-	exports_free(o.exports);
-	pool_free(pool);
-	table_free(table);
-	close(file);
+	end(o.exports);
 	assert_true(done);
+}
+
+static void no_wake(struct rw *rw)
+{
+	(void)rw;
+}
+
+/* "Drained" must stay true: what begins later, nobody waits for. */
+static void an_export_opened_while_draining_begins_nothing(void **state)
+{
+	static unsigned char data[PAGE_BYTES];
+	struct exports *x = make();
+	struct session *s;
+	struct errbuf e;
+	struct rw rw;
+
+	(void)state;
+	assert_true(exports_drain(x, 0));
+	s = exports_open_session(x, "a", &(struct peer){ .sock = -1 }, &e);
+	assert_non_null(s);
+	rw_init(&rw, s->store, RW_READ, 0, PAGE_BYTES, data, no_wake);
+	assert_int_equal(rw_begin(&rw), RW_WAIT);
+	assert_int_equal(rw_cancel(&rw), RW_DONE);
+	exports_close_session(x, s);
+	end(x);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(who_opens_a_session_does_not_wait) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_opens_a_session_does_not_wait),
+		cmocka_unit_test(an_export_opened_while_draining_begins_nothing),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
