@@ -307,7 +307,7 @@ static int setup(struct daemon *d, struct errbuf *e)
 	if (listeners_prepare(s, &none, &d->listeners, e) < 0)
 		return -1;
 	d->control = control_create(d->loop, s->control, ops_request, d, e);
-	d->pool = poolmem_create(s->pool, e);
+	d->pool = poolmem_create(s->pool, s->allow & ALLOW_MEMLOCK, e);
 	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK, .pool = d->pool };
 	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);

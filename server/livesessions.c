@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ static int64_t now_ms(void)
 	return now.ms;
 }
 
-struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory)
+struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory, void *locked)
 {
 	struct session *i = calloc(1, sizeof(*i));
 
@@ -40,6 +41,7 @@ struct session *session_add(struct sessions *s, struct export *x, const char *cl
 	i->activation = backing_activation(x->backing);
 	i->sock = sock;
 	i->memory = memory;
+	i->locked = locked;
 	i->next = s->first;
 	s->first = i;
 	return i;
@@ -75,6 +77,8 @@ void session_end(struct sessions *s, struct session *i, bool cut)
 		close(i->sock);
 	if (i->memory >= 0)
 		close(i->memory);
+	if (i->locked)
+		munmap(i->locked, SESSMEM_BYTES);
 	free(i);
 	lease_clock_now(&now);
 	if (cut)

@@ -63,6 +63,7 @@ struct session {
 	bool over;	     /* it has: the session only waits to be closed */
 	int sock;	     /* of one that can outlive its worker; else -1 */
 	int memory;	     /* of a live one; else -1 */
+	void *locked;	     /* of one that can outlive its worker: its memory, so that it stays where it is while no worker has it */
 	bool held;	     /* its pages of the pool are (holds.h) */
 };
 
@@ -75,8 +76,10 @@ struct resumption {
 	int64_t ms; /* it took, once it is over; -1: there has been none */
 };
 
-/* Adds a session on an export to which its client has the lease.  sock (-1: it ends with its worker) and memory are taken over. */
-struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory);
+/* Adds a session on an export to which its client has the lease.  sock (-1: it ends with its worker), memory and locked (SESSMEM_BYTES of it
+ * mapped, or NULL) are taken over.
+ */
+struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory, void *locked);
 
 /* The client's connection ends here: shutdown(2), for others have the socket too. */
 void session_shut(const struct session *i);

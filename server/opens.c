@@ -8,11 +8,13 @@
 #include "server/jsontext.h"
 #include "server/log.h"
 #include "server/sessions.h"
+#include "store/lockedmem.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -100,12 +102,22 @@ static void wait_for_end(struct sessions *s, struct session *i, const json_t *ms
 	worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)i->id), NULL, 0);
 }
 
-/* The memory of a live session, with a place in the pool for its export.  -1 with *e. */
-static int make_memory(struct sessions *s, struct export *x, struct errbuf *e)
+/* The memory of a live session, with a place in the pool for its export.  *locked: it itself, where it may have to wait for another worker.
+ * -1 with *e.
+ */
+static int make_memory(struct sessions *s, struct export *x, bool lasts, void **locked, struct errbuf *e)
 {
+	int memory;
+
 	if (x->reserve < 0)
 		x->reserve = poolmem_take(s->exports->pool, e);
-	return x->reserve < 0 ? -1 : sessmem_make(e);
+	if (x->reserve < 0 || (memory = sessmem_make(e)) < 0)
+		return -1;
+	if (lasts && !(*locked = lockedmem_map(memory, 0, SESSMEM_BYTES, s->exports->allow_unlocked, "memory of a session", e))) {
+		close(memory);
+		return -1;
+	}
+	return memory;
 }
 
 static void answer(struct sessions *s, json_int_t id, const struct session *i)
@@ -131,6 +143,7 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	struct session *before, *i;
 	struct lease_clock now;
 	struct export *x;
+	void *locked = NULL;
 	int memory = -1;
 
 	if (take_apart(msg, sock, &a, e) < 0)
@@ -143,18 +156,20 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		wait_for_end(s, before, msg, sock);
 		return 0;
 	}
-	if (a.live && (memory = make_memory(s, x, e)) < 0)
+	if (a.live && (memory = make_memory(s, x, a.lasts, &locked, e)) < 0)
 		return -1;
 	lease_clock_now(&now);
 	if (lease_open(&x->lease, x->conf.name, a.holder, a.peer, &now, e) < 0) {
 		close_if_open(memory);
+		if (locked)
+			munmap(locked, SESSMEM_BYTES);
 		return -1;
 	}
 	if (before) /* it has no worker, so that nothing of it can come any more */
 		session_end(s, before, true);
 	if (!a.lasts)
 		close_if_open(sock);
-	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory);
+	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);
 	i->slot = a.name.slot;
 	i->slots = a.name.slots;
 	x->used = true;

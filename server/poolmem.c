@@ -5,6 +5,7 @@
 
 #include "server/conffile.h"
 #include "server/engine/buffers.h"
+#include "store/lockedmem.h"
 #include "store/page.h"
 
 #include <errno.h>
@@ -21,14 +22,19 @@
 /* Those that have left the configuration may still be held by clients. */
 #define RESERVES_MAX (2 * CONF_EXPORTS_MAX)
 
+#define RESERVE_BYTES ((size_t)BUFFERS_RESERVE_PAGES * PAGE_BYTES)
+
 struct poolmem {
 	int fd;
 	struct buffers_head *head;
 	uint64_t common;
+	bool allow_unlocked;
 	bool taken[RESERVES_MAX];
+	/* Nobody looks into these here: what is mapped and locked by one process stays in memory, also while no worker has it. */
+	void *locked_common, *locked[RESERVES_MAX];
 };
 
-struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e)
+struct poolmem *poolmem_create(uint64_t bytes, bool allow_unlocked, struct errbuf *e)
 {
 	struct poolmem *p = calloc(1, sizeof(*p));
 
@@ -37,6 +43,7 @@ struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e)
 		return NULL;
 	}
 	p->head = MAP_FAILED;
+	p->allow_unlocked = allow_unlocked;
 	p->common = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
 	p->fd = memfd_create("nbdswap-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	/* A worker that finds less of it than was there would die of it. */
@@ -55,6 +62,11 @@ void poolmem_free(struct poolmem *p)
 		return;
 	if (p->head != MAP_FAILED)
 		munmap(p->head, sizeof(*p->head));
+	if (p->locked_common)
+		munmap(p->locked_common, p->common);
+	for (int i = 0; i < RESERVES_MAX; i++)
+		if (p->locked[i])
+			munmap(p->locked[i], RESERVE_BYTES);
 	if (p->fd >= 0)
 		close(p->fd);
 	free(p);
@@ -70,6 +82,17 @@ uint64_t poolmem_common(const struct poolmem *p)
 	return p->common;
 }
 
+/* Not before the first reserve is taken: other workers than the engine have no use for the memory. */
+static int lock_memory(struct poolmem *p, int i, struct errbuf *e)
+{
+	if (!p->locked_common)
+		p->locked_common = lockedmem_map(p->fd, BUFFERS_HEAD_BYTES, p->common, p->allow_unlocked, "pool", e);
+	if (p->locked_common && !p->locked[i])
+		p->locked[i] = lockedmem_map(p->fd, BUFFERS_HEAD_BYTES + (off_t)p->common + i * (off_t)RESERVE_BYTES, RESERVE_BYTES,
+					     p->allow_unlocked, "reserve of an export in the pool", e);
+	return p->locked_common && p->locked[i] ? 0 : -1;
+}
+
 int poolmem_take(struct poolmem *p, struct errbuf *e)
 {
 	struct stat st;
@@ -83,6 +106,8 @@ int poolmem_take(struct poolmem *p, struct errbuf *e)
 	end = (off_t)buffers_bytes(p->common / PAGE_BYTES, (uint64_t)i + 1);
 	if (fstat(p->fd, &st) < 0 || (st.st_size < end && ftruncate(p->fd, end) < 0))
 		return err_errno(e, "the memory of the pool");
+	if (lock_memory(p, i, e) < 0)
+		return -1;
 	p->taken[i] = true;
 	return i;
 }

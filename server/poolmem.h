@@ -12,8 +12,10 @@
 
 struct poolmem;
 
-/* With a common part of at least so many bytes, in whole blocks.  Cannot shrink.  NULL with *e. */
-struct poolmem *poolmem_create(uint64_t bytes, struct errbuf *e);
+/* With a common part of at least so many bytes, in whole blocks.  Cannot shrink.  What of it is in use is locked here too, for it is of no less
+ * use while no worker is there.  NULL with *e.
+ */
+struct poolmem *poolmem_create(uint64_t bytes, bool allow_unlocked, struct errbuf *e);
 void poolmem_free(struct poolmem *p); /* NULL is fine */
 
 int poolmem_fd(const struct poolmem *p);	 /* borrowed */
