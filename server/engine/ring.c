@@ -77,7 +77,10 @@ struct io_uring_sqe *ring_entry(struct ring *r)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
 
 	while (!sqe) {
-		if (io_uring_submit(&r->u) < 0)
+		int code = io_uring_submit(&r->u);
+
+		/* A kernel that is short of memory takes none just now. */
+		if (code < 0 && code != -EAGAIN && code != -ENOMEM && code != -EBUSY && code != -EINTR)
 			abort();
 		sqe = io_uring_get_sqe(&r->u);
 	}

@@ -29,7 +29,9 @@ int ring_enable(struct ring *r, struct errbuf *e);
 int ring_set_file(struct ring *r, unsigned place, int fd, struct errbuf *e);	/* fd -1: empties it */
 int ring_set_buffer(struct ring *r, unsigned place, struct iovec memory, struct errbuf *e); /* iov_base NULL: empties it */
 
-/* An entry to fill in; submits what is there when the ring is full.  Aborts when the kernel takes none, which cannot happen. */
+/* An entry to fill in; submits what is there when the ring is full, as often as it needs to be: for want of memory the kernel may refuse for a
+ * while.
+ */
 struct io_uring_sqe *ring_entry(struct ring *r);
 
 #endif

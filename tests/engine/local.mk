@@ -50,6 +50,7 @@ tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
 ENGINE_MOVER_TESTS = \
 	tests/engine/test-worker-exports \
 	tests/engine/test-mover-exports \
+	tests/engine/test-ring-full \
 	tests/engine/test-mover-kills
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
@@ -59,6 +60,9 @@ tests_engine_test_worker_exports_SOURCES = tests/engine/test-worker-exports.c te
 tests_engine_test_worker_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_worker_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
 tests_engine_test_worker_exports_LDADD = libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_ring_full_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
+tests_engine_test_ring_full_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=io_uring_submit
+tests_engine_test_ring_full_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS) $(URING_LIBS)
 tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
