@@ -276,6 +276,12 @@ static void count_direct(struct live *s)
 		set_parsed(s, end < s->received ? end : s->received);
 }
 
+/* Nothing was received, and nothing is wrong with the connection: the kernel was interrupted, or short of memory. */
+static bool is_passing(int result)
+{
+	return result == -EINTR || result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS;
+}
+
 void live_received(struct live *s, int result)
 {
 	s->receiving = false;
@@ -288,7 +294,7 @@ void live_received(struct live *s, int result)
 	}
 	if (result == 0)
 		live_end(s, parsed(s) == s->received || s->leaving ? NULL : "its client closed the connection within a request");
-	else if (result < 0 && result != -EINTR && result != -EAGAIN)
+	else if (result < 0 && !is_passing(result))
 		live_end(s, "its connection was lost");
 	else
 		live_touch(s);

@@ -66,7 +66,7 @@ tests_engine_test_ring_full_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS) $(U
 tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat
+tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -16,8 +16,10 @@
 #include "tests/store/support.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -227,6 +229,43 @@ static void the_mover_is_not_the_last_to_have_a_network_file(void **state)
 	end(&w);
 }
 
+/* ---- a kernel that is short of memory ---- */
+
+static _Atomic int receive_fails; /* once, with this */
+
+void __wrap_live_received(struct live *s, int result);
+extern void __real_live_received(struct live *s, int result);
+
+void __wrap_live_received(struct live *s, int result)
+{
+	int code = atomic_exchange(&receive_fails, 0);
+
+	if (code)
+		__real_live_received(s, code);
+	__real_live_received(s, result);
+}
+
+static void a_receive_that_fails_for_want_of_memory_is_repeated(void **state)
+{
+	static const int codes[] = { -ENOMEM, -ENOBUFS, -EINTR, -EAGAIN };
+	struct session reads;
+	struct world w;
+
+	(void)state;
+	make(&w);
+	add(&w, 0, FILE_PAGES, false);
+	begin(&w, &reads, 0);
+	for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		atomic_store(&receive_fails, codes[i]);
+		ask(&reads, NBD_CMD_READ, PAGE_BYTES, 1);
+		replies(&reads, PAGE_BYTES, 1);
+		assert_int_equal(receive_fails, 0);
+	}
+	leave(&w, &reads);
+	take_away(&w, 0);
+	end(&w);
+}
+
 /* ---- requests that are much work ---- */
 
 enum { LARGE_PAGES = 1 << 20, DISCARDS = 32 };
@@ -266,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_is_not_asked_what_it_holds),
 		cmocka_unit_test(the_mover_is_not_the_last_to_have_a_network_file),
+		cmocka_unit_test(a_receive_that_fails_for_want_of_memory_is_repeated),
 		cmocka_unit_test(large_discards_keep_nobody_waiting),
 	};
 
