@@ -31,10 +31,19 @@ int ring_create(struct ring *r, const struct ring_size *size, struct errbuf *e)
 			 IORING_SETUP_SUBMIT_ALL,
 		.cq_entries = size->under_way, /* or the kernel would have to allocate for more */
 	};
+	/* What cannot be begun without waiting, and every flush, is done by threads of the kernel's, of which there are only a few by default: a
+	 * disk that is stuck would take them all.  They are made when they are needed.
+	 */
+	unsigned workers[2] = { size->under_way, 0 };
 	int code = io_uring_queue_init_params(size->entries, &r->u, &p);
 
 	if (code < 0)
 		return failed(e, -code, "setup");
+	code = io_uring_register_iowq_max_workers(&r->u, workers);
+	if (code < 0) {
+		io_uring_queue_exit(&r->u);
+		return failed(e, -code, "the number of its threads");
+	}
 	code = io_uring_register_files_sparse(&r->u, size->files);
 	if (code == 0)
 		code = io_uring_register_buffers_sparse(&r->u, size->buffers);

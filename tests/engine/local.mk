@@ -63,8 +63,15 @@ tests_engine_test_worker_exports_LDADD = libworker.la libstore.la $(CMOCKA_LIBS)
 tests_engine_test_ring_full_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_ring_full_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=io_uring_submit
 tests_engine_test_ring_full_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS) $(URING_LIBS)
-tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c tests/engine/tcppair.c tests/engine/tcppair.h \
+engine_moverworld = tests/engine/moverworld.c tests/engine/moverworld.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
+tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c $(engine_moverworld)
+check_PROGRAMS += tests/engine/stuckdisk
+TESTS += tests/engine/test-stuck-disk.sh
+EXTRA_DIST += tests/engine/test-stuck-disk.sh
+tests_engine_stuckdisk_SOURCES = tests/engine/stuckdisk.c $(engine_moverworld)
+tests_engine_stuckdisk_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_stuckdisk_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
