@@ -102,7 +102,8 @@ int store_rw(struct store *s, struct rw_session *session, enum rw_op op, uint64_
 			next = wait_for_wake(&b) ? rw_begin(&b.rw) : rw_cancel(&b.rw);
 			break;
 		case RW_LATER:
-			next = wait_ms(s, b.rw.later_ms) ? rw_begin(&b.rw) : rw_cancel(&b.rw);
+			/* At once: its thread keeps nobody waiting. */
+			next = b.rw.later_ms == 0 || wait_ms(s, b.rw.later_ms) ? rw_begin(&b.rw) : rw_cancel(&b.rw);
 			break;
 		case RW_DONE:
 			break;
