@@ -11,6 +11,7 @@
 #include "store/lockedmem.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,21 @@ static void wait_for_end(struct sessions *s, struct session *i, const json_t *ms
 	worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)i->id), NULL, 0);
 }
 
+/* The worker counts those that it has.  But those that it is still to take over need their places, too: whoever comes first, while an export is
+ * being settled, must not have one of theirs.  But for: a session that goes.
+ */
+static int has_place(const struct sessions *s, const struct session *but, struct errbuf *e)
+{
+	uint64_t n = 0;
+
+	for (const struct session *i = s->first; i; i = i->next)
+		n += i->memory >= 0 && !i->over && i != but;
+	if (n < s->worker->conf->connections)
+		return 0;
+	return err_set(e, EAGAIN, "all %" PRIu64 " connections are in use, or kept for clients whose sessions the worker is still to take over"
+		       " (connections = %" PRIu64 " in nbdswapd.conf); try again later", n, s->worker->conf->connections);
+}
+
 /* The memory of a live session, with a place in the pool for its export.  *locked: it itself, where it may have to wait for another worker.
  * -1 with *e.
  */
@@ -156,6 +172,8 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		wait_for_end(s, before, msg, sock);
 		return 0;
 	}
+	if (a.live && has_place(s, before, e) < 0)
+		return -1;
 	if (a.live && (memory = make_memory(s, x, a.lasts, &locked, e)) < 0)
 		return -1;
 	lease_clock_now(&now);

@@ -7,11 +7,13 @@ mkdir "$FAKE_DIR"
 export ENGINE=native
 fake=$builddir/tests/server/fake-engine
 
-# make_fake_conf [LINES...]: as make_conf, served over TCP by the fake engine, a copy of it that can be replaced: $program.
+# make_fake_conf [LINES...]: as make_conf, served over TCP by the fake engine, a copy of it that can be replaced: $program.  It takes as many
+# connections as $connections says.
 program=$tmp/nbdswap-engine
+connections=70
 make_fake_conf() {
     cp "$fake" "$program"
-    server_lines="connections = 7"
+    server_lines="connections = $connections"
     make_conf "$@"
     sed -i "s|^listen = .*|listen = 127.0.0.1:0|; s|^native = .*|native = $program|" "$conf"
 }

@@ -67,6 +67,7 @@ server_shell_tests = \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
 	tests/server/test-kept-memory-locked.sh \
+	tests/server/test-kept-places.sh \
 	tests/server/test-kept-sessions.sh \
 	tests/server/test-drained-without-daemon.sh \
 	tests/server/test-kill-under-writes.sh \

@@ -12,7 +12,7 @@ make_fake_conf '[export ws1]' '[export ws2]'
 start_server
 wait_until 60 export_is ws1 ready
 wait_until 60 export_is ws2 ready
-asked 'started with 1 LISTEN_FDS, 7 connections, a pool of 8388608' || fail "not started as it should: $(cat "$FAKE_DIR/asked")"
+asked 'started with 1 LISTEN_FDS, 70 connections, a pool of 8388608' || fail "not started as it should: $(cat "$FAKE_DIR/asked")"
 [ "$(field .worker.engine)" = native ] || fail "engine: $(field .worker.engine)"
 
 attach a0 'ws1?client=A&slot=0/2'
