@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Threads: this one (libev: connections until their negotiation is over, and sessions that have ended), the mover, the broker's receiver and the
- * exports' attendant, and a submitter for each network mount.
+/* Threads: this one (libev: connections until their negotiation is over, and sessions that have ended), the mover, the broker's receiver, the
+ * exports' attendant and closer, and a submitter for each network mount.
  */
 #include "config.h"
 
