@@ -202,8 +202,8 @@ static void send_replies(struct live *s)
 			drop_sent(s);
 			if (s->starved)
 				live_touch(s); /* there is room again */
-		} else if (errno == EAGAIN) {
-			wait_for_room(s);
+		} else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
+			wait_for_room(s); /* in the socket, or of the kernel's own memory */
 		} else if (errno != EINTR) {
 			live_end(s, "its connection was lost");
 		}

@@ -73,7 +73,7 @@ tests_engine_stuckdisk_SOURCES = tests/engine/stuckdisk.c $(engine_moverworld)
 tests_engine_stuckdisk_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_stuckdisk_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received
+tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received -Wl,--wrap=sendmsg
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -101,7 +101,22 @@ void __wrap_live_received(struct live *s, int result)
 	__real_live_received(s, result);
 }
 
-static void a_receive_that_fails_for_want_of_memory_is_repeated(void **state)
+static _Atomic int send_fails;
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+extern ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	int code = atomic_exchange(&send_fails, 0);
+
+	if (!code)
+		return __real_sendmsg(fd, msg, flags);
+	errno = code;
+	return -1;
+}
+
+static void what_fails_for_want_of_memory_is_repeated(void **state)
 {
 	static const int codes[] = { -ENOMEM, -ENOBUFS, -EINTR, -EAGAIN };
 	struct visitor reads;
@@ -113,9 +128,11 @@ static void a_receive_that_fails_for_want_of_memory_is_repeated(void **state)
 	visitor_come(&w, &reads, 0);
 	for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		atomic_store(&receive_fails, codes[i]);
+		atomic_store(&send_fails, -codes[i]);
 		visitor_ask(&reads, NBD_CMD_READ, PAGE_BYTES, 1);
 		assert_true(visitor_replies(&reads, PAGE_BYTES, 1));
 		assert_int_equal(receive_fails, 0);
+		assert_int_equal(send_fails, 0);
 	}
 	visitor_leave(&w, &reads);
 	world_take_away(&w, 0);
@@ -161,7 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_is_not_asked_what_it_holds),
 		cmocka_unit_test(the_mover_is_not_the_last_to_have_a_network_file),
-		cmocka_unit_test(a_receive_that_fails_for_want_of_memory_is_repeated),
+		cmocka_unit_test(what_fails_for_want_of_memory_is_repeated),
 		cmocka_unit_test(large_discards_keep_nobody_waiting),
 	};
 
