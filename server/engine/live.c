@@ -448,6 +448,18 @@ static bool redo(struct live *s)
 	return true;
 }
 
+/* Of many requests that came at once the first are submitted while the others are parsed, or the disk would wait for all of them: each time as many
+ * are queued as are submitted already, so that doorbells stay few.
+ */
+static void submit_early(struct live *s)
+{
+	struct mover *m = s->m;
+	unsigned queued = ring_queued(&m->ring);
+
+	if (queued > m->in_ring / 2 && s->received - parsed(s) >= sizeof(struct nbd_request))
+		ring_submit(&m->ring);
+}
+
 static void parse(struct live *s)
 {
 	while (!s->ending && !s->leaving) {
@@ -461,6 +473,7 @@ static void parse(struct live *s)
 		}
 		if (!take_payload(s))
 			return;
+		submit_early(s);
 	}
 }
 

@@ -115,6 +115,7 @@ struct mover {
 	struct mover_export *export; /* o.exports of them */
 	struct task *task;
 	unsigned ntasks, common_tasks; /* in all; in use beyond what the exports are sure to have */
+	unsigned in_ring; /* tasks: queued or submitted, not completed */
 	unsigned nexports;
 	struct task *free_tasks;
 	struct task *held;
