@@ -78,7 +78,7 @@ static struct session *in_slot(const struct sessions *s, const struct export *x,
 	return NULL;
 }
 
-static void wait_for_end(struct sessions *s, struct session *i, const json_t *msg, int sock)
+static void wait_for(struct sessions *s, uint64_t session, const json_t *msg, int sock)
 {
 	struct waiting_open *w = calloc(1, sizeof(*w)), **p;
 	struct lease_clock now;
@@ -88,11 +88,16 @@ static void wait_for_end(struct sessions *s, struct session *i, const json_t *ms
 	lease_clock_now(&now);
 	w->msg = json_incref((json_t *)msg);
 	w->sock = sock;
-	w->awaits = i->id;
+	w->awaits = session;
 	w->until_ms = now.ms + OPENS_WAIT_MS;
 	for (p = &s->opens; *p; p = &(*p)->next)
 		;
 	*p = w;
+}
+
+static void wait_for_end(struct sessions *s, struct session *i, const json_t *msg, int sock)
+{
+	wait_for(s, i->id, msg, sock);
 	if (i->ending)
 		return;
 	i->ending = true;
@@ -138,8 +143,12 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	x = find_open(s, a.name.name, e);
 	if (!x)
 		return -1;
+	if (x->incomplete) {
+		wait_for(s, 0, msg, sock);
+		return 0;
+	}
 	before = in_slot(s, x, &a);
-	if (before && before->place != SESSION_KEPT) {
+	if (before) {
 		wait_for_end(s, before, msg, sock);
 		return 0;
 	}
@@ -150,8 +159,6 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		close_if_open(memory);
 		return -1;
 	}
-	if (before) /* it has no worker, so that nothing of it can come any more */
-		session_end(s, before, true);
 	if (!a.lasts)
 		close_if_open(sock);
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory);
@@ -188,7 +195,7 @@ static void drop(struct waiting_open *w)
 	free(w);
 }
 
-void opens_session_ended(struct sessions *s, uint64_t session)
+static void look_again(struct sessions *s, uint64_t session)
 {
 	struct waiting_open *all = s->opens;
 
@@ -208,6 +215,16 @@ void opens_session_ended(struct sessions *s, uint64_t session)
 			;
 		*p = w;
 	}
+}
+
+void opens_session_ended(struct sessions *s, uint64_t session)
+{
+	look_again(s, session);
+}
+
+void opens_complete(struct sessions *s)
+{
+	look_again(s, 0);
 }
 
 void opens_worker_died(struct sessions *s)
@@ -236,7 +253,8 @@ void opens_tick(struct sessions *s)
 		}
 		*p = w->next;
 		close_if_open(w->sock);
-		err_set(&e, EAGAIN, "the earlier connection in its slot has not ended yet; try again later");
+		err_set(&e, EAGAIN, w->awaits ? "the earlier connection in its slot has not ended yet; try again later" :
+						"the sessions of a worker that ended are not all back yet; try again later");
 		refuse(s, w->msg, &e);
 		drop(w);
 	}

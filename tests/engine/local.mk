@@ -48,11 +48,16 @@ tests_engine_test_lobby_no_allocation_SOURCES = tests/engine/test-lobby-no-alloc
 tests_engine_test_lobby_no_allocation_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_lobby_no_allocation_LDADD = $(engine_lobby_ldadd)
 ENGINE_MOVER_TESTS = \
-	tests/engine/test-mover-kills
+	tests/engine/test-mover-kills \
+	tests/engine/test-redo-first
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
 engine_held = tests/engine/heldworker.c tests/engine/heldworker.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
+tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c tests/engine/tcppair.c tests/engine/tcppair.h \
+	tests/store/support.c tests/store/support.h
+tests_engine_test_redo_first_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_redo_first_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_kills_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
