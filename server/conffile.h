@@ -31,6 +31,7 @@ struct conf_server {
 	uint64_t allow;	       /* bits of enum allow */
 	uint64_t stop_timeout; /* seconds */
 	uint64_t pool;	       /* bytes */
+	uint64_t priority;     /* a nice value of less by so much */
 };
 
 struct conf_export {

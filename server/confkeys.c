@@ -145,6 +145,8 @@ const struct conf_key conf_keys[] = {
 	  OFFSET(threads), .min = 1, .max = 256, .restart = true },
 	{ SECTION_SERVER, "pool", "SIZE", "8M", "the worker's buffers, common to all exports", parse_size, OFFSET(pool),
 	  .min = 1 << 20, .max = 1 << 30, .restart = true },
+	{ SECTION_SERVER, "priority", "NUMBER", "15", "how far the worker goes before other processes: a nice value of -NUMBER", parse_number,
+	  OFFSET(priority), .max = 20, .restart = true },
 	{ SECTION_SERVER, "allow", "WHAT ...", NULL, "run although this cannot be had: " ALLOW_WORDS, parse_allow,
 	  OFFSET(allow), .list = true, .restart = true },
 	{ SECTION_SERVER, "stop-timeout", "SECONDS", "10", "how long requests in flight may take when stopping", parse_number,

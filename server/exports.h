@@ -45,7 +45,7 @@ struct export {
 	bool removed;		/* no longer configured; kept while a client holds it */
 	bool used;		/* opened by the present worker at least once */
 	bool dirty;		/* a worker died with it: orphan writes may still land */
-	bool incomplete;	/* sessions are being handed down to the present worker, which is to hear when that were all */
+	bool incomplete;	/* it had sessions when the last worker died; the present one has not been told yet that it has them all */
 	bool awaits;		/* of these there are some (tell_complete alone) */
 	int reserve;		/* its place in the pool (poolmem.h), -1: none yet */
 	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */

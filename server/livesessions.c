@@ -7,6 +7,7 @@
 #include "server/holds.h"
 #include "server/jsontext.h"
 #include "server/log.h"
+#include "server/opens.h"
 #include "server/sessions.h"
 
 #include <errno.h>
@@ -172,14 +173,13 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 			continue;
 		}
 		i->place = SESSION_KEPT;
+		i->x->incomplete = true;
 		if (!r->under_way) /* else the worker before had not yet taken them all */
 			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
 		if (suspect)
 			lose(s, i, "its requests were in hand at three deaths of workers in a row");
 	}
 	r->blame = blame;
-	for (struct export *x = s->exports->first; x; x = x->next)
-		x->incomplete = false;
 }
 
 static void send_resume(struct sessions *s, struct session *i)
@@ -194,21 +194,27 @@ static void send_resume(struct sessions *s, struct session *i)
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;
 	x->used = true;
-	x->incomplete = true;
 	worker_send(s->worker, msg, fds, fds[4] >= 0 ? 5 : 4);
 }
 
 static void tell_complete(struct sessions *s)
 {
+	bool told = false;
+
+	if (s->worker->sup.state != WORKER_READY)
+		return;
 	for (const struct session *i = s->first; i; i = i->next)
 		i->x->awaits |= i->place == SESSION_KEPT;
 	for (struct export *x = s->exports->first; x; x = x->next) {
 		if (x->incomplete && !x->awaits) {
 			x->incomplete = false;
+			told = true;
 			worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "complete", "export", x->conf.name), NULL, 0);
 		}
 		x->awaits = false;
 	}
+	if (told)
+		opens_complete(s);
 }
 
 void livesessions_resume(struct sessions *s)

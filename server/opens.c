@@ -81,7 +81,7 @@ static struct session *in_slot(const struct sessions *s, const struct export *x,
 	return NULL;
 }
 
-static void wait_for_end(struct sessions *s, struct session *i, const json_t *msg, int sock)
+static void wait_for(struct sessions *s, uint64_t session, const json_t *msg, int sock)
 {
 	struct waiting_open *w = calloc(1, sizeof(*w)), **p;
 	struct lease_clock now;
@@ -91,11 +91,16 @@ static void wait_for_end(struct sessions *s, struct session *i, const json_t *ms
 	lease_clock_now(&now);
 	w->msg = json_incref((json_t *)msg);
 	w->sock = sock;
-	w->awaits = i->id;
+	w->awaits = session;
 	w->until_ms = now.ms + OPENS_WAIT_MS;
 	for (p = &s->opens; *p; p = &(*p)->next)
 		;
 	*p = w;
+}
+
+static void wait_for_end(struct sessions *s, struct session *i, const json_t *msg, int sock)
+{
+	wait_for(s, i->id, msg, sock);
 	if (i->ending)
 		return;
 	i->ending = true;
@@ -104,14 +109,14 @@ static void wait_for_end(struct sessions *s, struct session *i, const json_t *ms
 }
 
 /* The worker counts those that it has.  But those that it is still to take over need their places, too: whoever comes first, while an export is
- * being settled, must not have one of theirs.  But for: a session that goes.
+ * being settled, must not have one of theirs.
  */
-static int has_place(const struct sessions *s, const struct session *but, struct errbuf *e)
+static int has_place(const struct sessions *s, struct errbuf *e)
 {
 	uint64_t n = 0;
 
 	for (const struct session *i = s->first; i; i = i->next)
-		n += i->memory >= 0 && !i->over && i != but;
+		n += i->memory >= 0 && !i->over;
 	if (n < s->worker->conf->connections)
 		return 0;
 	return err_set(e, EAGAIN, "all %" PRIu64 " connections are in use, or kept for clients whose sessions the worker is still to take over"
@@ -167,12 +172,16 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	x = find_open(s, a.name.name, e);
 	if (!x)
 		return -1;
+	if (x->incomplete) {
+		wait_for(s, 0, msg, sock);
+		return 0;
+	}
 	before = in_slot(s, x, &a);
-	if (before && before->place != SESSION_KEPT) {
+	if (before) {
 		wait_for_end(s, before, msg, sock);
 		return 0;
 	}
-	if (a.live && has_place(s, before, e) < 0)
+	if (a.live && has_place(s, e) < 0)
 		return -1;
 	if (a.live && (memory = make_memory(s, x, a.lasts, &locked, e)) < 0)
 		return -1;
@@ -183,8 +192,6 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 			munmap(locked, SESSMEM_BYTES);
 		return -1;
 	}
-	if (before) /* it has no worker, so that nothing of it can come any more */
-		session_end(s, before, true);
 	if (!a.lasts)
 		close_if_open(sock);
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);
@@ -221,7 +228,7 @@ static void drop(struct waiting_open *w)
 	free(w);
 }
 
-void opens_session_ended(struct sessions *s, uint64_t session)
+static void look_again(struct sessions *s, uint64_t session)
 {
 	struct waiting_open *all = s->opens;
 
@@ -241,6 +248,16 @@ void opens_session_ended(struct sessions *s, uint64_t session)
 			;
 		*p = w;
 	}
+}
+
+void opens_session_ended(struct sessions *s, uint64_t session)
+{
+	look_again(s, session);
+}
+
+void opens_complete(struct sessions *s)
+{
+	look_again(s, 0);
 }
 
 void opens_worker_died(struct sessions *s)
@@ -269,7 +286,8 @@ void opens_tick(struct sessions *s)
 		}
 		*p = w->next;
 		close_if_open(w->sock);
-		err_set(&e, EAGAIN, "the earlier connection in its slot has not ended yet; try again later");
+		err_set(&e, EAGAIN, w->awaits ? "the earlier connection in its slot has not ended yet; try again later" :
+						"the sessions of a worker that ended are not all back yet; try again later");
 		refuse(s, w->msg, &e);
 		drop(w);
 	}

@@ -127,17 +127,28 @@ static void put_number(char *out, long v)
 	*out = '\0';
 }
 
+static void say(const char *what, const char *more)
+{
+	if (write(STDERR_FILENO, what, strlen(what)) < 0 || write(STDERR_FILENO, more, strlen(more)) < 0)
+		_exit(126);
+}
+
 static void say_and_die(const char *what)
 {
-	static const char newline[] = " cannot be executed as a worker\n";
-
-	if (write(STDERR_FILENO, what, strlen(what)) < 0 || write(STDERR_FILENO, newline, sizeof(newline) - 1) < 0)
-		_exit(126);
+	say(what, " cannot be executed as a worker\n");
 	_exit(127);
 }
 
+/* A request is begun at once, not when whoever has the processor sleeps: that may be its own client, with more requests to come. */
+static void prefer(uint64_t priority)
+{
+	if (priority && setpriority(PRIO_PROCESS, 0, -(int)priority) < 0)
+		say("nbdswapd: warning: worker: its priority cannot be raised; CAP_SYS_NICE is needed (systemd: LimitNICE=-20),",
+		    " or priority=0 to run without\n");
+}
+
 /* Only async-signal-safe calls from here to exec. */
-static void run_child(struct child *c, const sigset_t *mask)
+static void run_child(struct child *c, const sigset_t *mask, uint64_t priority)
 {
 	struct rlimit stack;
 	const int above = FIRST_FD + c->count;
@@ -149,6 +160,7 @@ static void run_child(struct child *c, const sigset_t *mask)
 		stack.rlim_cur = WORKER_STACK;
 		setrlimit(RLIMIT_STACK, &stack);
 	}
+	prefer(priority);
 	if (dup2(c->null, STDIN_FILENO) < 0)
 		say_and_die("stdin: the program");
 	/* First out of each other's way, then to their places; dup2 clears close-on-exec. */
@@ -179,7 +191,7 @@ pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pid = fork();
 	if (pid == 0)
-		run_child(c, &old);
+		run_child(c, &old, s->conf->priority);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
 		err_errno(e, "starting a worker: fork");

@@ -119,6 +119,11 @@ void store_await(struct store *s, int more)
 	atomic_fetch_add(&s->awaited, more);
 }
 
+bool store_awaits(const struct store *s)
+{
+	return atomic_load(&s->awaited) > 0;
+}
+
 uint64_t store_size(const struct store *s)
 {
 	return s->pages * PAGE_BYTES;

@@ -90,6 +90,7 @@ uint64_t store_size(const struct store *s); /* bytes */
  */
 #define AWAIT_MS 30000
 void store_await(struct store *s, int more);
+bool store_awaits(const struct store *s); /* Are there any? */
 
 enum rw_op { RW_READ, RW_WRITE, RW_DISCARD /* trim and write-zeroes: reads as zeros afterwards */ };
 

@@ -455,12 +455,10 @@ bool exports_forget(struct exports *x, const char *name)
 
 void exports_with_data(struct exports *x, const char *name, void (*fn)(void *arg, void *data), void *arg)
 {
-	struct export *p;
-
 	pthread_mutex_lock(&x->lock);
-	p = find(x, name);
-	if (p)
-		fn(arg, p->data);
+	for (struct export *p = x->first; p; p = p->next)
+		if (!name || strcmp(p->name, name) == 0)
+			fn(arg, p->data);
 	pthread_mutex_unlock(&x->lock);
 }
 

@@ -67,7 +67,7 @@ struct session *exports_resume_session(struct exports *x, struct grant *g, struc
  */
 bool exports_end_session(struct exports *x, uint64_t session, bool (*end)(void *arg, struct session *s), void *arg);
 
-/* Calls fn with the data (added()) of the export of this name, with the list of exports locked; not when there is none. */
+/* Calls fn with the data (added()) of the export of this name (NULL: of each), with the list of exports locked; not when there is none. */
 void exports_with_data(struct exports *x, const char *name, void (*fn)(void *arg, void *data), void *arg);
 
 /* No request of the session may be in flight. */

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum what { ADD_EXPORT, REMOVE_EXPORT, REFRESH_EXPORT, ADD_SESSION, END_SESSION, FORGET_SESSION };
+enum what { ADD_EXPORT, REMOVE_EXPORT, REFRESH_EXPORT, ADD_SESSION, END_SESSION, FORGET_SESSION, LOOK_AGAIN };
 
 /* On the stack of a thread that waits for it. */
 struct command {
@@ -137,6 +137,9 @@ static void run_command(struct mover *m, struct command *c)
 		break;
 	case FORGET_SESSION:
 		forget_session(m, c->s);
+		break;
+	case LOOK_AGAIN:
+		m->freed = true;
 		break;
 	}
 	sem_post(&c->done);
@@ -301,6 +304,13 @@ void mover_end_session(struct mover *m, struct live *s)
 void mover_forget_session(struct mover *m, struct live *s)
 {
 	struct command c = { .what = FORGET_SESSION, .s = s };
+
+	do_command(m, &c);
+}
+
+void mover_look_again(struct mover *m)
+{
+	struct command c = { .what = LOOK_AGAIN };
 
 	do_command(m, &c);
 }

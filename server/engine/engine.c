@@ -71,6 +71,7 @@ static void on_orphaned(void *arg, bool draining)
 
 	if (draining)
 		_exit(EXIT_SUCCESS);
+	exports_with_data(g->exports, NULL, served_complete, NULL); /* no more come */
 	atomic_store(&g->orphaned, true);
 	ev_async_send(g->loop, &g->orphan);
 }

@@ -437,21 +437,47 @@ static bool take_payload(struct live *s)
 	return true;
 }
 
-/* Requests that the predecessor had not answered: those that change pages first, for reads may wait for them.  False: there are more, and no task
- * for them now.
- */
-static bool redo(struct live *s)
+/* Requests that the predecessor had not answered: those that change pages, or the others.  False: there are more, and no task for them now. */
+static bool redo(struct live *s, bool changes)
 {
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (uint32_t *i = &s->redo[pass]; *i < SESSMEM_REQUESTS && !s->ending; ++*i) {
-			if (!s->again[*i] || (pass == 0 && !s->owed[*i]))
-				continue;
-			if (!task_available(s->x))
-				return false;
-			s->again[*i] = false;
-			execute(s, *i);
-		}
+	for (uint32_t *i = &s->redo[changes]; *i < SESSMEM_REQUESTS && !s->ending; ++*i) {
+		if (!s->again[*i] || (changes && !s->owed[*i]))
+			continue;
+		if (!task_available(s->x))
+			return false;
+		s->again[*i] = false;
+		execute(s, *i);
+	}
 	return true;
+}
+
+/* Nothing else begins on an export before all has been done again that changes pages, on all its sessions: a page whose write had arrived
+ * is nobody's any more, so another session could read it and write it anew, and have that undone when the first write is done again.
+ */
+static bool must_wait_for_redo(struct live *s)
+{
+	int64_t now;
+
+	if (!store_awaits(s->x->store)) {
+		s->waits_since_ms = 0;
+		return false;
+	}
+	now = mover_now_ms();
+	if (!s->waits_since_ms)
+		s->waits_since_ms = now;
+	return now - s->waits_since_ms < AWAIT_MS;
+}
+
+/* Of many requests that came at once the first are submitted while the others are parsed, or the disk would wait for all of them: each time as many
+ * are queued as are submitted already, so that doorbells stay few.
+ */
+static void submit_early(struct live *s)
+{
+	struct mover *m = s->m;
+	unsigned queued = ring_queued(&m->ring);
+
+	if (queued > m->in_ring / 2 && s->received - parsed(s) >= sizeof(struct nbd_request))
+		ring_submit(&m->ring);
 }
 
 static void parse(struct live *s)
@@ -467,6 +493,7 @@ static void parse(struct live *s)
 		}
 		if (!take_payload(s))
 			return;
+		submit_early(s);
 	}
 }
 
@@ -479,10 +506,10 @@ void live_work(struct live *s)
 	}
 	send_replies(s);
 	set_starved(s, false);
-	if (redo(s))
-		parse(s);
-	else
+	if (!redo(s, true) || must_wait_for_redo(s) || !redo(s, false))
 		set_starved(s, true);
+	else
+		parse(s);
 	send_replies(s); /* of what needed no I/O */
 	if (s->leaving && !s->running && s->sent == sessmem_tx_end(s->mem))
 		live_end(s, NULL);

@@ -77,6 +77,7 @@ static void completed(struct mover *m, const struct io_uring_cqe *cqe)
 
 	switch ((enum completion)(data & OF_MASK)) {
 	case OF_TASK:
+		m->in_ring--;
 		task_completed(p, cqe->res);
 		break;
 	case OF_RECEIVE:

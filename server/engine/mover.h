@@ -72,6 +72,9 @@ struct live *mover_add_session(struct mover *m, const struct mover_session_optio
 /* From now on no request of it begins; its socket is shut down.  ended() follows, perhaps before this returns. */
 void mover_end_session(struct mover *m, struct live *s);
 
+/* The store awaits nothing more (store_await), said on another thread: sessions that waited for that go on. */
+void mover_look_again(struct mover *m);
+
 /* After ended(): its place is free. */
 void mover_forget_session(struct mover *m, struct live *s);
 

@@ -74,13 +74,14 @@ struct live {
 	int payload_slot;  /* that payload arrives for; -1: a header comes next */
 	bool again[SESSMEM_REQUESTS]; /* to be done again, for the predecessor had not answered it, and */
 	bool owed[SESSMEM_REQUESTS];  /* that changes pages, which may be lost until then (store_await) */
-	uint32_t redo[2];  /* slots below it have been looked at for those that change pages, and for the others */
+	uint32_t redo[2];  /* slots below it have been looked at for the others, and for those that change pages */
+	int64_t waits_since_ms; /* for those of all sessions of the export; 0: it does not */
 	bool receiving;	   /* a receive is in flight, into: */
 	struct iovec into[2];
 	struct msghdr message;
 	bool large;	   /* it writes in large requests */
 	bool polling;	   /* waits until the socket takes more */
-	bool starved;	   /* the next request waits for buffers, a task or a slot */
+	bool starved;	   /* the next request waits for buffers, a task or a slot, or for what is done again */
 	uint64_t turn;	   /* it waits for buffers, since the one before was given out; 0: it does not */
 	bool turn_reads;   /* it is a read that waits */
 	bool dirty;	   /* in the list of those to be looked after */
@@ -115,6 +116,7 @@ struct mover {
 	struct mover_export *export; /* o.exports of them */
 	struct task *task;
 	unsigned ntasks, common_tasks; /* in all; in use beyond what the exports are sure to have */
+	unsigned in_ring; /* tasks: queued or submitted, not completed */
 	unsigned nexports;
 	struct task *free_tasks;
 	struct task *held;

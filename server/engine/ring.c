@@ -86,12 +86,16 @@ struct io_uring_sqe *ring_entry(struct ring *r)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
 
 	while (!sqe) {
-		int code = io_uring_submit(&r->u);
-
-		/* A kernel that is short of memory takes none just now. */
-		if (code < 0 && code != -EAGAIN && code != -ENOMEM && code != -EBUSY && code != -EINTR)
-			abort();
+		ring_submit(r);
 		sqe = io_uring_get_sqe(&r->u);
 	}
 	return sqe;
+}
+
+void ring_submit(struct ring *r)
+{
+	int code = io_uring_submit(&r->u);
+
+	if (code < 0 && code != -EAGAIN && code != -ENOMEM && code != -EINTR && code != -EBUSY)
+		abort();
 }

@@ -29,9 +29,14 @@ int ring_enable(struct ring *r, struct errbuf *e);
 int ring_set_file(struct ring *r, unsigned place, int fd, struct errbuf *e);	/* fd -1: empties it */
 int ring_set_buffer(struct ring *r, unsigned place, struct iovec memory, struct errbuf *e); /* iov_base NULL: empties it */
 
-/* An entry to fill in; submits what is there when the ring is full, as often as it needs to be: for want of memory the kernel may refuse for a
- * while.
- */
+/* An entry to fill in; submits what is there when the ring is full, and again as long as the kernel has no memory for it. */
 struct io_uring_sqe *ring_entry(struct ring *r);
+
+/* What is queued goes to the kernel now; what it has no memory for now stays queued.  Aborts on errors that only a fault of ours could make. */
+void ring_submit(struct ring *r);
+static inline unsigned ring_queued(const struct ring *r)
+{
+	return io_uring_sq_ready(&r->u);
+}
 
 #endif

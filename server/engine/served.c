@@ -105,9 +105,11 @@ void served_complete(void *arg, void *data)
 	struct served *v = data;
 
 	(void)arg;
-	if (v->awaiting)
-		store_await(v->store, -1);
+	if (!v->awaiting)
+		return;
 	v->awaiting = false;
+	store_await(v->store, -1);
+	mover_look_again(v->o->mover);
 }
 
 struct exports_hooks served_hooks(struct served_options *o)

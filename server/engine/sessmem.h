@@ -17,7 +17,9 @@
  *              with pos + header <= parsed < pos + header + payload is the one that payload arrives for.
  *   replies    [head, tail) in the order in which they are sent.  A request is answered when its reply is in the queue.  The reply of
  *              entry i lies at stream position start, a 16-byte header and, for a read without error, the data in the slot's buffer.
- *   requests   in use and not answered: in flight.  They are done again, from `done` on.
+ *   requests   in use and not answered: in flight.  They are done again, from `done` on.  A write whose pages had arrived, but of which `done` does
+ *              not say so, is done a second time: so of an export's sessions all writes and discards are done again before anything
+ *              else of them begins, or the second time could undo another session's later write.
  *
  * Order of stores, each a release: direct_end, then the receive is submitted | slot's fields, use, parsed | reply's fields, tail | use = 0 (freed), head.
  *

@@ -80,6 +80,13 @@ static void put_to_submitter(struct task *t, enum submitter_op op)
 	submitter_put(t->s->x->mount->submitter, &t->job);
 }
 
+static void put_to_ring(struct task *t, struct io_uring_sqe *sqe)
+{
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, tagged(t, OF_TASK));
+	t->s->m->in_ring++;
+}
+
 static void submit_io(struct task *t)
 {
 	struct mover_export *x = t->s->x;
@@ -107,8 +114,7 @@ static void submit_io(struct task *t)
 	} else {
 		io_uring_prep_readv(sqe, file, rw->iov, (unsigned)rw->iovcnt, (__u64)rw->position);
 	}
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data(sqe, tagged(t, OF_TASK));
+	put_to_ring(t, sqe);
 }
 
 static void submit_sync(struct task *t)
@@ -127,8 +133,7 @@ static void submit_sync(struct task *t)
 	}
 	sqe = ring_entry(&x->m->ring);
 	io_uring_prep_fsync(sqe, (int)file_of_export(x->m, x->place), IORING_FSYNC_DATASYNC);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data(sqe, tagged(t, OF_TASK));
+	put_to_ring(t, sqe);
 }
 
 /* ---- steps ---- */

@@ -83,11 +83,13 @@ static void begin(struct conversation *c, const char *name, FILE *out)
 	struct session *s;
 	struct errbuf e;
 
+	note("opens %s", name);
 	s = exports_open_session(exports, name, &who, &e);
 	if (!s) {
 		fprintf(out, "no %s\n", e.text);
 		return;
 	}
+	note("opened %s", name);
 	c->mem = sessmem_map(s->grant.memory, true, &e);
 	if (!c->mem) {
 		fprintf(out, "no %s\n", e.text);
@@ -196,6 +198,12 @@ static bool forget(void *arg, const char *name)
 	return exports_forget(exports, name);
 }
 
+static void complete(void *arg, const char *name)
+{
+	(void)arg;
+	note("complete %s", name);
+}
+
 static void orphaned(void *arg, bool draining)
 {
 	(void)arg;
@@ -277,7 +285,8 @@ static long argument(int argc, char **argv, const char *name)
 
 int main(int argc, char **argv)
 {
-	struct remote_commands commands = { .drain = drain, .forget = forget, .orphaned = orphaned, .resume = resume, .end = end };
+	struct remote_commands commands = { .drain = drain, .forget = forget, .orphaned = orphaned, .resume = resume,
+					    .complete = complete, .end = end };
 	struct exports_options o = { .broker = &broker, .allow_unlocked = true, .say = say };
 	long sock = argument(argc, argv, "broker"), pool_fd = argument(argc, argv, "pool-fd");
 	struct stat st;

@@ -98,6 +98,22 @@ done
 wait_until 30 none_waits
 [ "$(field .worker.resumption.resumed)" = 41 ] || fail "resumed: $(field .worker.resumption)"
 
+# Nobody new begins on an export before the worker has been told that it has all sessions that were there.
+touch "$FAKE_DIR/silent-resume"
+: >"$FAKE_DIR/asked"
+kill_worker
+wait_until 60 asked '^resume '
+connect new
+tell new 'open ws1?client=A&slot=49/50'
+wait_until 60 asked '^opens ws1.*slot=49/50'
+rm "$FAKE_DIR/silent-resume"
+hear new || fail "no answer"
+must_match "$line" '^ok '
+order=$(grep -oE '^(resume|complete|opened)' "$FAKE_DIR/asked" | uniq | tr '\n' ' ')
+[ "$order" = 'resume complete opened ' ] || fail "in this order: $order"
+wait_until 30 none_waits
+hang_up new
+
 # A session that is in hand at three deaths in a row may be what the workers die of; one of which nothing is asked is not, and workers that
 # did not come into service, or were killed, do not count.
 for ((i = 1; i < 40; i++)); do hang_up "m$i"; done
