@@ -29,6 +29,11 @@ int barrier_worker_fd(const struct backend *b, int fd)
 	return steal_fd(&own);
 }
 
+int barrier_worker_there(const struct backend *b, int fd)
+{
+	return has_own_description(b) ? lock_is_present(fd) : 0;
+}
+
 static int by_description(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
 {
 	if (*worker_fd < 0)

@@ -27,6 +27,11 @@
  */
 int barrier_worker_fd(const struct backend *b, int fd);
 
+/* Has somebody such a description of fd's file?  A worker goes on when its daemon is killed, and then that is all that tells of it: the daemon's lock
+ * is gone.  Also what a dead one left at the backend.  1 yes; 0 no, or the worker has the daemon's description and with it the lock; -1 with errno.
+ */
+int barrier_worker_there(const struct backend *b, int fd);
+
 /* Waits until nothing that a worker which is dead by now submitted to this file can still land, neither a write in the file nor a read in memory.  May
  * block as long as the backend does: call it from a helper thread.  fd: the daemon's own.  *worker_fd: what barrier_worker_fd()
  * gave, of which no other process may have a copy but that worker; it is closed, and a new one put there for the next.  path: for messages.
