@@ -69,7 +69,7 @@ void exports_unblock(struct exports *s)
 
 bool exports_idle(const struct exports *s)
 {
-	return job_runner_idle(s->slow) && job_runner_idle(s->quick) && job_runner_idle(s->scrubs);
+	return job_runner_idle(s->backends) && job_runner_idle(s->checks) && job_runner_idle(s->quick);
 }
 
 void exports_interrupt(struct exports *s)

@@ -82,6 +82,7 @@ server_shell_tests = \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
+	tests/server/test-stuck-backends.sh \
 	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-too-many-connections.sh \

@@ -105,9 +105,9 @@ static void begin(void)
 	unlink(path);
 	barriers = barrier_error = 0;
 	set = (struct exports){ .ops = &ops, .arg = ev_loop_new(EVFLAG_AUTO), .allow_unlocked = true };
-	set.slow = job_runner_create(set.arg, 1, &e);
+	set.backends = job_runner_create(set.arg, 4, &e);
+	set.checks = job_runner_create(set.arg, 4, &e);
 	set.quick = job_runner_create(set.arg, 4, &e);
-	set.scrubs = job_runner_create(set.arg, 4, &e);
 	scrubs_ended = 0;
 }
 
@@ -115,9 +115,9 @@ static void end(struct export *x)
 {
 	assert_true(exports_idle(&set));
 	exports_remove(&set, x);
-	job_runner_free(set.slow);
+	job_runner_free(set.backends);
+	job_runner_free(set.checks);
 	job_runner_free(set.quick);
-	job_runner_free(set.scrubs);
 	ev_loop_destroy(set.arg);
 }
 
