@@ -270,6 +270,8 @@ static void release_run(struct job *job, void *arg)
 		wait_for_orphans(x);
 	if (backing_end(x->backing, x->table, &x->error) == 0)
 		x->error.code = 0;
+	backing_close(x->backing); /* which gives the lock back, and that a server may be asked for */
+	x->backing = NULL;
 }
 
 static void release_done(void *arg)
@@ -281,7 +283,7 @@ static void release_done(void *arg)
 	if (x->error.code)
 		log_line(LOG_ERROR, "export %s was not ended cleanly, its pages are lost: %s", x->conf.name, x->error.text);
 	table_free(x->table);
-	backing_close(x->backing);
+	backing_close(x->backing); /* where no thread was to be had */
 	x->table = NULL;
 	x->backing = NULL;
 	x->dirty = false;

@@ -23,7 +23,7 @@ tests_server_test_exportname_CFLAGS = $(server_test_cflags)
 tests_server_test_exportname_LDADD = $(server_test_libs)
 tests_server_test_exports_SOURCES = tests/server/test-exports.c
 tests_server_test_exports_CFLAGS = $(server_test_cflags)
-tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=pthread_create,--wrap=table_settle
+tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=backing_close,--wrap=pthread_create,--wrap=table_settle
 tests_server_test_exports_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)

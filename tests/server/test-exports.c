@@ -324,6 +324,32 @@ static void test_release_after_unsettled_death(void **state)
 	end(x);
 }
 
+static pthread_t loops_thread;
+static unsigned closed_on_loop;
+
+void __real_backing_close(struct backing *b);
+void __wrap_backing_close(struct backing *b);
+void __wrap_backing_close(struct backing *b)
+{
+	closed_on_loop += b && pthread_equal(pthread_self(), loops_thread);
+	__real_backing_close(b);
+}
+
+/* To close the file is to give its lock back, and a server that is away may not answer that: not on the thread that serves everybody. */
+static void test_release_closes_elsewhere(void **state)
+{
+	struct export *x;
+
+	(void)state;
+	loops_thread = pthread_self();
+	begin();
+	x = activate(NULL);
+	closed_on_loop = 0;
+	release(x);
+	assert_int_equal(closed_on_loop, 0);
+	end(x);
+}
+
 static void test_release_keeps_pages(void **state)
 {
 	struct table_totals n;
@@ -490,7 +516,7 @@ int main(void)
 		cmocka_unit_test(test_no_thread),
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
-		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
+		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
