@@ -68,6 +68,7 @@ server_shell_tests = \
 	tests/server/test-docs.sh \
 	tests/server/test-kept-sessions.sh \
 	tests/server/test-drained-without-daemon.sh \
+	tests/server/test-drained-without-daemon-nbdkit.sh \
 	tests/server/test-kill-under-writes.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
@@ -79,6 +80,8 @@ server_shell_tests = \
 	tests/server/test-sealed.sh \
 	tests/server/test-sealed-counts.sh \
 	tests/server/test-serve.sh \
+	tests/server/test-serves-without-daemon.sh \
+	tests/server/test-serves-without-daemon-nbdkit.sh \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
