@@ -146,6 +146,7 @@ static void on_released(void *arg, struct export *x)
 {
 	struct daemon *d = arg;
 
+	holds_export_released(&d->sessions, x);
 	if (x->again && !d->stopping && !x->removed) {
 		export_activate(x, x->provision, x->force);
 		return;

@@ -4,6 +4,7 @@ server_unit_tests = \
 	tests/server/test-exportname \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
+	tests/server/test-holds \
 	tests/server/test-job \
 	tests/server/test-jsontext \
 	tests/server/test-lease \
@@ -28,6 +29,9 @@ tests_server_test_exports_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
 tests_server_test_fdmsg_LDADD = $(server_test_libs)
+tests_server_test_holds_SOURCES = tests/server/test-holds.c
+tests_server_test_holds_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_holds_LDADD = $(server_test_libs)
 tests_server_test_job_SOURCES = tests/server/test-job.c
 tests_server_test_job_CFLAGS = $(server_test_cflags)
 tests_server_test_job_LDADD = $(server_test_libs)
