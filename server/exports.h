@@ -57,6 +57,7 @@ struct export {
 	char alarm[640];	/* of the last re-check; "": none */
 	char file_lost[640];	/* why its file is not to be had any more (reopen.c); "": it is */
 	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
+	int64_t settle_told_ms;	 /* of EXPORT_SETTLING: when it is to be said that it lasts; 0: it has been */
 	bool again;		/* activate again once released, with: */
 	enum provision provision;
 	bool force;

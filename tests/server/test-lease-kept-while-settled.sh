@@ -24,6 +24,7 @@ wait_until 30 cut
 client_is a me || fail "the lease is gone with the session"
 wait_until 60 client_is a null
 export_is a settling || fail "what was to be stuck is not: $(ctl status)"
+[ "$(grep -c 'export a: what its dead worker left at .* has not ended after 10 s' "$log")" = 1 ] || fail "the administrator is not told"
 thaw
 wait_until 60 export_is a ready
 client_is a me || fail "the client lost its export while it could not come back"
