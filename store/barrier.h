@@ -22,10 +22,10 @@
 #include "common/errbuf.h"
 #include "store/backend.h"
 
-/* A description of fd's file that is to be the worker's own; the caller's.  -1 where none is needed, or none can be had: the worker gets
- * fd itself then, and in the latter case backend_barrier() refuses.
+/* A description of fd's file that is to be the worker's own goes to *out, the caller's; -1 where none is needed, and the worker gets fd itself.
+ * Returns 0; -1 with *e: EAGAIN when too many files are open.
  */
-int barrier_worker_fd(const struct backend *b, int fd);
+int barrier_worker_fd(const struct backend *b, int fd, const char *path, int *out, struct errbuf *e);
 
 /* Has somebody such a description of fd's file?  A worker goes on when its daemon is killed, and then that is all that tells of it: the daemon's lock
  * is gone.  Also what a dead one left at the backend.  1 yes; 0 no, or the worker has the daemon's description and with it the lock; -1 with errno.
@@ -35,7 +35,7 @@ int barrier_worker_there(const struct backend *b, int fd);
 /* Waits until nothing that a worker which is dead by now submitted to this file can still land, neither a write in the file nor a read in memory.  May
  * block as long as the backend does: call it from a helper thread.  fd: the daemon's own.  *worker_fd: what barrier_worker_fd()
  * gave, of which no other process may have a copy but that worker; it is closed, and a new one put there for the next.  path: for messages.
- * Returns 0; -1 with *e: ENOTSUP where no barrier is known: the caller then starts a new generation.
+ * After an error it can be asked again.  Returns 0; -1 with *e: ENOTSUP where no barrier is known: the caller then starts a new generation.
  */
 int backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
 
