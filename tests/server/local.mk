@@ -79,6 +79,7 @@ server_shell_tests = \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
+	tests/server/test-resume-not-answered.sh \
 	tests/server/test-scrub-control.sh \
 	tests/server/test-scrub.sh \
 	tests/server/test-sealed-swap.sh \
