@@ -2,7 +2,8 @@
 /* Waiting for orphans: reads and writes that a worker, dead by now, left at the backend.  A write may land, a read may come to lie in memory that
  * others use, long after the process is gone.
  *
- *   ext4, xfs   fallocate mode 0 over the allocated first page waits for all direct I/O on the inode, reads too (inode_dio_wait)
+ *   ext4, xfs   fallocate mode 0 over the allocated first page waits for all direct I/O on the inode, reads too (inode_dio_wait).  On a
+ *               full xfs it fails after that (ENOSPC, EDQUOT), which is no failure of the wait
  *   NFS         a read through the page cache waits for all direct I/O on the inode (nfs_start_io_read), on 3 and 4.x.  fallocate does so too on
  *               4.2, but a server that is full, or copies on write, may refuse it
  *   btrfs,      the worker has an open description of its own, with a lock on it (lock.h) that goes when the kernel drops the description's

@@ -74,6 +74,7 @@ server_shell_tests = \
 	tests/server/test-drained-without-daemon.sh \
 	tests/server/test-drained-without-daemon-nbdkit.sh \
 	tests/server/test-kill-under-writes.sh \
+	tests/server/test-full-disk-worker-dies.sh \
 	tests/server/test-lease-kept-while-settled.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
