@@ -69,6 +69,4 @@
 
 #define BROKER_NO_URING 9 /* exit status of a worker that needs io_uring where there is none: another kind of worker is to be tried */
 
-#define BROKER_TEXT_MAX 2048 /* bytes of a text inside a message: an error, a log line */
-
 #endif

@@ -4,6 +4,7 @@
 #include "common/fdmsg.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -84,11 +85,14 @@ ssize_t fdmsg_recv(int sock, char *text, int fds[FDMSG_FDS], size_t *nfds, struc
 		return err_errno(e, "receiving a message");
 	*nfds = take_fds(&msg, fds);
 	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		bool no_room = *nfds < FDMSG_FDS && !(msg.msg_flags & MSG_TRUNC);
+
 		for (size_t i = 0; i < *nfds; i++)
 			close(fds[i]);
 		*nfds = 0;
-		return err_set(e, EMSGSIZE, "a message was longer than %d bytes or had more than %d descriptors",
-			       FDMSG_MAX, FDMSG_FDS);
+		if (!no_room)
+			return err_set(e, EMSGSIZE, "a message was longer than %d bytes or had more than %d descriptors",
+				       FDMSG_MAX, FDMSG_FDS);
 	}
 	text[r] = '\0';
 	return r;

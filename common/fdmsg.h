@@ -20,7 +20,8 @@ int fdmsg_send(int sock, const char *text, size_t len, const int fds[], size_t n
 
 /* Receives a message into text (FDMSG_MAX + 1 bytes; a NUL is put behind it) and its descriptors (close-on-exec, the
  * caller's from then on) into fds, their number into *nfds.
- * Returns the length; 0 when the other end has closed; -1 with *e: EAGAIN when there is none on a non-blocking socket,
+ * Where this process has no room for its descriptors (RLIMIT_NOFILE) the message comes without any: a request that it answers must not be
+ * left waiting.  Returns the length; 0 when the other end has closed; -1 with *e: EAGAIN when there is none on a non-blocking socket,
  * EMSGSIZE when the message or its descriptors were too many (the descriptors are closed, the message is gone).
  */
 ssize_t fdmsg_recv(int sock, char *text, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e);

@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -207,6 +208,9 @@ static int swap_after_fork(void)
 	/* Again, now that pool and lists are there: what is reported is what a worker at rest holds. */
 	if (lock_memory(&locked_kib, &e) < 0 || broker.ready(broker.self, locked_kib, &e) < 0)
 		goto failed;
+	/* nbdkit 1.32 asks, in the foreground, for SIGTERM at its parent's death, whether or not it was told --exit-with-parent. */
+	if (params.broker_fd >= 0)
+		prctl(PR_SET_PDEATHSIG, 0);
 	/* nbdkit's own way to end answers what is under way with errors, which a swapping client does not survive; under the daemon it
 	 * is cut instead, as by SIGKILL, and ridden through.
 	 */

@@ -22,7 +22,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
-#define ACTIVATIONS_MAX 2 /* at once: each fills a disk's queue */
+#define BACKEND_JOBS_MAX (4 * CONF_EXPORTS_MAX) /* of an export that is to go and one that comes: a scrub and another job each */
 #define QUICK_JOBS_MAX 16
 #define RECHECK_SECONDS 60.
 
@@ -146,6 +146,7 @@ static void on_released(void *arg, struct export *x)
 {
 	struct daemon *d = arg;
 
+	holds_export_released(&d->sessions, x);
 	if (x->again && !d->stopping && !x->removed) {
 		export_activate(x, x->provision, x->force);
 		return;
@@ -309,10 +310,10 @@ static int setup(struct daemon *d, struct errbuf *e)
 	d->control = control_create(d->loop, s->control, ops_request, d, e);
 	d->pool = poolmem_create(s->pool, s->allow & ALLOW_MEMLOCK, e);
 	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK, .pool = d->pool };
-	d->exports.slow = job_runner_create(d->loop, ACTIVATIONS_MAX, e);
+	d->exports.backends = job_runner_create(d->loop, BACKEND_JOBS_MAX, e);
+	d->exports.checks = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
-	d->exports.scrubs = job_runner_create(d->loop, 2 * CONF_EXPORTS_MAX, e);
-	return d->control && d->pool && d->exports.slow && d->exports.quick && d->exports.scrubs ? 0 : -1;
+	return d->control && d->pool && d->exports.backends && d->exports.checks && d->exports.quick ? 0 : -1;
 }
 
 static void begin(struct daemon *d)
@@ -344,9 +345,9 @@ static bool teardown(struct daemon *d)
 		return false;
 	while (d->exports.first)
 		exports_remove(&d->exports, d->exports.first);
-	job_runner_free(d->exports.slow);
+	job_runner_free(d->exports.backends);
+	job_runner_free(d->exports.checks);
 	job_runner_free(d->exports.quick);
-	job_runner_free(d->exports.scrubs);
 	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);

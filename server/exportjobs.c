@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define BUSY_TRIES 20 /* a tenth of a second apart */
+#define ALLOCATIONS_MAX 2 /* at once: each fills a disk's queue */
 
 /* Starts a job, or calls its completion with the error when it cannot be. */
 static void start(struct export *x, struct job_runner *r, const struct job_ops *ops)
@@ -29,6 +30,23 @@ static void start(struct export *x, struct job_runner *r, const struct job_ops *
 		ops->done(x);
 }
 
+/* Waits until few enough others write their pages.  False: interrupted. */
+static bool may_allocate(struct export *x)
+{
+	const struct timespec pause = { .tv_nsec = 100 * 1000 * 1000 };
+	unsigned others = atomic_load(&x->set->allocating);
+
+	while (!x->allocates && !atomic_load(&x->interrupt)) {
+		if (others < ALLOCATIONS_MAX) {
+			x->allocates = atomic_compare_exchange_weak(&x->set->allocating, &others, others + 1);
+		} else {
+			nanosleep(&pause, NULL);
+			others = atomic_load(&x->set->allocating);
+		}
+	}
+	return !atomic_load(&x->interrupt);
+}
+
 static bool on_progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct export *x = arg;
@@ -36,7 +54,7 @@ static bool on_progress(void *arg, uint64_t done, uint64_t total)
 	atomic_store(&x->done, done);
 	atomic_store(&x->total, total);
 	job_poke(x->job);
-	return !atomic_load(&x->interrupt);
+	return done < total ? may_allocate(x) : !atomic_load(&x->interrupt);
 }
 
 /* The lock of a process that has ended goes with the last of its I/O, and where it had a ring that is a while after it was reaped. */
@@ -69,6 +87,7 @@ static void activate_run(struct job *job, void *arg)
 		.progress = on_progress,
 		.progress_arg = x,
 	};
+	bool failed;
 
 	x->job = job;
 	if (atomic_load(&x->interrupt)) {
@@ -80,7 +99,11 @@ static void activate_run(struct job *job, void *arg)
 		err_prefix(&x->error, "%s: seal = aes-256-gcm", x->conf.file);
 		return;
 	}
-	if (activate_when_free(x, &opt) < 0)
+	failed = activate_when_free(x, &opt) < 0;
+	if (x->allocates)
+		atomic_fetch_sub(&x->set->allocating, 1);
+	x->allocates = false;
+	if (failed)
 		return;
 	if (backing_begin(x->new_backing, &x->new_table, &x->error) < 0) {
 		backing_close(x->new_backing);
@@ -140,7 +163,7 @@ void export_activate(struct export *x, enum provision provision, bool force)
 	x->force = force;
 	x->again = false;
 	memset(&x->why, 0, sizeof(x->why));
-	start(x, x->set->slow, &activate_ops);
+	start(x, x->set->backends, &activate_ops);
 }
 
 /* Waits for what the dead worker left at the backend.  An error that may pass is held like a write's (contract 9): it says nothing of the
@@ -247,6 +270,8 @@ static void release_run(struct job *job, void *arg)
 		wait_for_orphans(x);
 	if (backing_end(x->backing, x->table, &x->error) == 0)
 		x->error.code = 0;
+	backing_close(x->backing); /* which gives the lock back, and that a server may be asked for */
+	x->backing = NULL;
 }
 
 static void release_done(void *arg)
@@ -258,7 +283,7 @@ static void release_done(void *arg)
 	if (x->error.code)
 		log_line(LOG_ERROR, "export %s was not ended cleanly, its pages are lost: %s", x->conf.name, x->error.text);
 	table_free(x->table);
-	backing_close(x->backing);
+	backing_close(x->backing); /* where no thread was to be had */
 	x->table = NULL;
 	x->backing = NULL;
 	x->dirty = false;
@@ -276,7 +301,7 @@ static void start_or_wait(struct export *x)
 	if (x->waiting)
 		export_scrub_pause(x);
 	else
-		start(x, x->set->quick, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
 }
 
 void export_settle(struct export *x)
@@ -355,7 +380,7 @@ void export_recheck(struct export *x)
 		return;
 	x->looking = true;
 	export_borrow(x);
-	start(x, x->set->quick, &recheck_ops);
+	start(x, x->set->checks, &recheck_ops);
 }
 
 static void count_run(struct job *job, void *arg)

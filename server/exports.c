@@ -37,8 +37,7 @@ void exports_remove(struct exports *s, struct export *x)
 	for (p = &s->first; *p != x; p = &(*p)->next)
 		;
 	*p = x->next;
-	/* Its reserve is nobody's any more while a dead worker's I/O may still land there. */
-	if (x->reserve >= 0 && !x->orphans)
+	if (x->reserve >= 0)
 		poolmem_give(s->pool, x->reserve);
 	free(x);
 }
@@ -69,7 +68,7 @@ void exports_unblock(struct exports *s)
 
 bool exports_idle(const struct exports *s)
 {
-	return job_runner_idle(s->slow) && job_runner_idle(s->quick) && job_runner_idle(s->scrubs);
+	return job_runner_idle(s->backends) && job_runner_idle(s->checks) && job_runner_idle(s->quick);
 }
 
 void exports_interrupt(struct exports *s)

@@ -57,6 +57,7 @@ struct export {
 	char alarm[640];	/* of the last re-check; "": none */
 	char file_lost[640];	/* why its file is not to be had any more (reopen.c); "": it is */
 	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
+	int64_t settle_told_ms;	 /* of EXPORT_SETTLING: when it is to be said that it lasts; 0: it has been */
 	bool again;		/* activate again once released, with: */
 	enum provision provision;
 	bool force;
@@ -65,6 +66,7 @@ struct export {
 	bool looking;	   /* a re-check or a count */
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
 	bool unstarted;	   /* it is to be settled, and there was no thread for that yet */
+	bool allocates;	   /* it is one of those that may; helper thread */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
 	bool reopening;	   /* its file is being opened anew, a job of its own */
@@ -97,9 +99,13 @@ struct exports_ops {
 
 struct exports {
 	struct export *first;
-	struct job_runner *slow;  /* activations: may take hours */
-	struct job_runner *quick; /* everything else, but: */
-	struct job_runner *scrubs; /* and files opened anew: as many at once as there can be, none may wait for another's end */
+	/* What waits for backends: as many jobs at once as there can be, for one whose server is away keeps its thread until that is back, and no
+	 * export may wait for another's.
+	 */
+	struct job_runner *backends;
+	struct job_runner *checks; /* re-checks: they too may wait for a backend, but nobody waits for them */
+	struct job_runner *quick;  /* walks over page tables, which wait for nothing */
+	_Atomic unsigned allocating; /* exports */
 	const struct exports_ops *ops;
 	void *arg;
 	bool allow_unlocked;

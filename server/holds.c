@@ -4,6 +4,7 @@
 #include "server/holds.h"
 
 #include "server/engine/sessmem.h"
+#include "server/log.h"
 #include "server/sessions.h"
 #include "store/page.h"
 
@@ -14,7 +15,7 @@
 /* Of a session that is over. */
 struct hold {
 	struct hold *next;
-	int reserve; /* its export's, by which it is known: it may have been removed since */
+	int reserve; /* its export's, by which it is known: it may have been removed since; -1: it has been released */
 	bool for_good; /* nobody knows when its I/O has ended */
 	unsigned n;
 	struct {
@@ -76,6 +77,10 @@ void holds_session_over(struct sessions *s, struct session *i)
 	if (!h)
 		abort();
 	find(i, h);
+	if (h->n == 0) {
+		free(h);
+		return;
+	}
 	h->next = s->holds;
 	s->holds = h;
 }
@@ -84,7 +89,7 @@ void holds_session_over(struct sessions *s, struct session *i)
 static bool settled(const struct sessions *s, struct hold *h)
 {
 	for (const struct export *x = s->exports->first; x; x = x->next) {
-		if (x->reserve != h->reserve)
+		if (h->reserve < 0 || x->reserve != h->reserve)
 			continue;
 		if (x->dirty || (x->state != EXPORT_READY && x->state != EXPORT_DOWN))
 			return false;
@@ -105,6 +110,27 @@ void holds_let_go(struct sessions *s)
 		set(s, h, false);
 		free(h);
 	}
+}
+
+void holds_export_released(struct sessions *s, struct export *x)
+{
+	unsigned pages = 0;
+
+	if (!x->orphans)
+		return;
+	for (struct hold *h = s->holds; h; h = h->next) {
+		if (h->reserve < 0 || h->reserve != x->reserve)
+			continue;
+		h->for_good = true;
+		h->reserve = -1;
+		for (unsigned k = 0; k < h->n; k++)
+			pages += h->range[k].pages;
+	}
+	if (x->reserve >= 0)
+		log_line(LOG_WARN, "export %s: %u pages of the pool and its own buffers are given to nobody until nbdswapd is restarted, for a dead"
+			 " worker's I/O may still be on its way to them", x->conf.name, pages);
+	x->reserve = -1;
+	x->orphans = false;
 }
 
 void holds_free(struct sessions *s)

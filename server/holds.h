@@ -21,6 +21,11 @@ void holds_session_resumed(struct session *i);
 /* Lets go of what is held for sessions that are over, where the export has been settled. */
 void holds_let_go(struct sessions *s);
 
+/* The export has been released, and is not the one any more that a later barrier would wait for: what could not be waited for until now stays held
+ * for good, and its place in the pool is nobody's.
+ */
+void holds_export_released(struct sessions *s, struct export *x);
+
 /* Forgets them all, with the pool: the daemon ends. */
 void holds_free(struct sessions *s);
 

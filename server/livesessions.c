@@ -273,6 +273,7 @@ void livesessions_tick(struct sessions *s)
 		else if (i->place == SESSION_RESUMING && now >= i->resume_until_ms)
 			lose(s, i, "the worker does not go on with it");
 	}
+	livesessions_resume(s); /* whose turn came by that */
 	tell_complete(s);
 	see_whether_all_are_back(s);
 }

@@ -47,7 +47,8 @@ static int take_apart(const json_t *msg, int sock, struct asked *out, struct err
 	if (!text || !out->peer)
 		return err_set(e, EINVAL, "open needs export and peer");
 	if (out->live && (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_STREAM))
-		return err_set(e, EINVAL, "open: a live session needs its client's socket");
+		return err_set(e, EINVAL, "open: a live session needs its client's socket; if it did not come, too many files are open here"
+			       " (LimitNOFILE)");
 	if (export_request_parse(text, &out->name, e) < 0)
 		return -1;
 	/* Only TCP tells how far a session has come (server/engine/tcpaccount.h). */

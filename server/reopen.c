@@ -48,7 +48,7 @@ int export_reopen(struct export *x, struct errbuf *e)
 			       x->reopening ? "being opened anew already" : export_state_name(x));
 	if (x->file_lost[0])
 		return err_set(e, ESTALE, "%s", x->file_lost);
-	if (job_start(x->set->scrubs, &reopen_ops, x, e) < 0) {
+	if (job_start(x->set->backends, &reopen_ops, x, e) < 0) {
 		e->code = EAGAIN;
 		return -1;
 	}

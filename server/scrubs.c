@@ -99,7 +99,7 @@ static void go_on(struct export *x)
 	atomic_store(&s->control.cancel, false);
 	s->working = true;
 	export_borrow(x);
-	if (job_start(x->set->scrubs, &scrub_job_ops, x, &s->job_error) < 0)
+	if (job_start(x->set->backends, &scrub_job_ops, x, &s->job_error) < 0)
 		scrub_job_done(x);
 }
 

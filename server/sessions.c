@@ -212,6 +212,9 @@ static bool has_unfinished(struct table *t)
 
 void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 {
+	struct lease_clock now;
+
+	lease_clock_now(&now);
 	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
@@ -226,8 +229,10 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 		/* Not before the next worker is started, but before it gets the export: one backend that hangs must not
 		 * keep all other exports away.  When stopping, the release that follows does the same.
 		 */
-		else if (x->state == EXPORT_READY && unsettled && !s->closing)
+		else if (x->state == EXPORT_READY && unsettled && !s->closing) {
+			x->settle_told_ms = now.ms + SESSIONS_SETTLE_TELL_MS;
 			export_settle(x);
+		}
 	}
 }
 
@@ -260,6 +265,15 @@ void sessions_release(struct sessions *s, struct export *x)
 	worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "forget", "export", x->conf.name), NULL, 0);
 }
 
+static void tell_if_it_lasts(struct export *x, int64_t now_ms)
+{
+	if (!x->settle_told_ms || now_ms < x->settle_told_ms)
+		return;
+	x->settle_told_ms = 0;
+	log_line(LOG_WARN, "export %s: what its dead worker left at %s has not ended after %d s; until it has, its clients wait (is the storage"
+		 " there?)", x->conf.name, x->active_file, SESSIONS_SETTLE_TELL_MS / 1000);
+}
+
 void sessions_tick(struct sessions *s)
 {
 	struct lease_clock now;
@@ -277,6 +291,7 @@ void sessions_tick(struct sessions *s)
 			sessions_release(s, x);
 		} else if (x->state == EXPORT_SETTLING) {
 			export_settle_again(x);
+			tell_if_it_lasts(x, now.ms);
 		}
 	}
 }

@@ -15,6 +15,9 @@
 /* A worker is given so long to close an export. */
 #define SESSIONS_FORGET_MS 5000
 
+/* Settling that lasts so long is worth a word: its sessions wait. */
+#define SESSIONS_SETTLE_TELL_MS 10000
+
 struct sessions {
 	struct exports *exports;
 	struct worker *worker;

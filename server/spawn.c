@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -170,6 +171,8 @@ static void run_child(struct child *c, const sigset_t *mask, uint64_t priority)
 	for (int i = 0; i < c->count; i++)
 		if (dup2(c->from[i], FIRST_FD + i) < 0)
 			say_and_die("descriptors: the program");
+	/* What the daemon inherited itself has no close-on-exec; a kernel before 5.9 leaves it to the worker. */
+	close_range((unsigned)above, ~0U, CLOSE_RANGE_CLOEXEC);
 	put_number(c->listen_pid + strlen(c->listen_pid), (long)getpid());
 	execve(c->argv[0], c->argv, c->envp);
 	say_and_die(c->argv[0]);

@@ -7,12 +7,16 @@
 #include "server/log.h"
 #include "server/waits.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 void upgrade_request(struct daemon *d, uint64_t client, const json_t *req)
 {
 	struct worker *w = &d->worker;
 	size_t cut = sessions_cut_by_end(&d->sessions);
+	const char *program = worker_program(w->conf);
 
 	if (d->stopping) {
 		control_refuse(d->control, client, "the daemon is stopping");
@@ -28,6 +32,11 @@ void upgrade_request(struct daemon *d, uint64_t client, const json_t *req)
 		snprintf(text, sizeof(text), "%zu sessions would be cut, for they cannot outlive their worker (%s): clients attached by nbdswap"
 			 " ride through that, others lose their swap; detach them first, or upgrade --force", cut, engine_name(w->engine));
 		control_answer(d->control, client, json_pack("{s:b, s:b, s:s}", "ok", 0, "busy", 1, "error", text));
+		return;
+	}
+	/* What it does once it runs is not known, but without it the sessions would wait for nothing. */
+	if (access(program, X_OK) < 0) {
+		control_refuse(d->control, client, "%s cannot be run (%s), so the worker stays as it is", program, strerror(errno));
 		return;
 	}
 	log_line(LOG_NOTE, "the worker is replaced, as asked for");

@@ -286,6 +286,11 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 	}
 }
 
+const char *worker_program(const struct conf_server *conf)
+{
+	return conf->engine == ENGINE_NATIVE ? conf->native : conf->nbdkit;
+}
+
 const char *engine_name(enum conf_engine engine)
 {
 	return engine == ENGINE_NATIVE ? "native" : "nbdkit";

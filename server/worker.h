@@ -60,6 +60,9 @@ void worker_set(struct worker *w, const struct conf_server *conf, const int *lis
 
 void worker_event(struct worker *w, enum worker_event ev);
 
+/* What the next start executes first. */
+const char *worker_program(const struct conf_server *conf);
+
 const char *engine_name(enum conf_engine engine); /* "native" */
 
 /* Sends a message (consumed) with descriptors.  A worker that cannot take it is killed: it does not read its socket. */

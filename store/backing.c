@@ -7,6 +7,7 @@
 #include "store/backing.h"
 
 #include "store/backing_priv.h"
+#include "store/barrier.h"
 #include "store/lock.h"
 #include "store/open.h"
 #include "store/page.h"
@@ -50,6 +51,16 @@ static int take_lock(struct backing *b, uint64_t wanted_size, struct errbuf *e)
 	return backing_refresh(b, e);
 }
 
+/* A worker that has a description of its own has not the lock, which ended with its daemon: it must be gone too. */
+static int refuse_worker(const struct backing *b, struct errbuf *e)
+{
+	int there = barrier_worker_there(&b->backend, b->fd);
+
+	if (there < 0)
+		return err_errno(e, "%s: whether a worker still has it cannot be told", b->name);
+	return there ? refuse_held(b->fd, b->name, b->size, "is still in the hands of a worker; end it first", e) : 0;
+}
+
 /* The device was not to be had for writing; to read its trailer it is. */
 static int refuse_busy_device(int dirfd, const char *path, struct errbuf *e)
 {
@@ -91,7 +102,7 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 
 	if (opt->size)
 		trailer_layout(&layout, opt->size);
-	if (take_lock(b, layout.file_size, e) < 0 || backend_find(b->fd, b->name, &b->backend, e) < 0)
+	if (take_lock(b, layout.file_size, e) < 0 || backend_find(b->fd, b->name, &b->backend, e) < 0 || refuse_worker(b, e) < 0)
 		return -1;
 	/* A file that is to be filled from nothing gets its flags before its first byte. */
 	if (b->size == 0 && opt->size && opt->provision != PROVISION_NEVER && provide_nocow(b, e) < 0)

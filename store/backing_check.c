@@ -8,6 +8,7 @@
 
 #include "common/size.h"
 #include "store/backing_priv.h"
+#include "store/barrier.h"
 #include "store/checks.h"
 #include "store/lock.h"
 #include "store/open.h"
@@ -159,6 +160,8 @@ int backing_check(const char *path, struct report *report, struct errbuf *e)
 		report_add(report, VERDICT_FAIL, "trailer", "%s", unread.text);
 	backing_check_content(&b, report);
 	held = lock_held(b.fd);
+	if (held == 0)
+		held = barrier_worker_there(&b.backend, b.fd);
 	if (held > 0 && b.has_trailer && b.trailer.state == TRAILER_IN_USE) {
 		char who[160];
 

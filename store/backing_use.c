@@ -134,7 +134,10 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 
 	if (!table)
 		return -1;
-	if (load_table(b, table, e ? e : &mine) < 0 || backing_seal_stamp(b, e) < 0)
+	if (!e)
+		e = &mine;
+	if (load_table(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
+	    barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0)
 		goto failed;
 	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
 	t->state = TRAILER_IN_USE;
@@ -142,7 +145,6 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	trailer_own(t);
 	if (trailer_write_both(b->fd, b->name, t, e) < 0)
 		goto failed;
-	b->worker_fd = barrier_worker_fd(&b->backend, b->fd);
 	*out = table;
 	return 0;
 failed:

@@ -20,24 +20,54 @@ static bool has_own_description(const struct backend *b)
 	return b->kind == BACKEND_BTRFS || b->kind == BACKEND_BLOCKDEV;
 }
 
-int barrier_worker_fd(const struct backend *b, int fd)
+static int open_own(int fd, const char *path, struct errbuf *e)
 {
-	CLEANUP_CLOSE int own = has_own_description(b) ? reopen_same(fd) : -1;
+	int own = reopen_same(fd);
 
-	if (own < 0 || lock_presence(own) < 0)
+	if (own >= 0)
+		return own;
+	err_errno(e, "%s: cannot open it a second time, for its worker", path);
+	if (e->code == EMFILE || e->code == ENFILE)
+		e->code = EAGAIN; /* it says nothing of the file */
+	return -1;
+}
+
+int barrier_worker_fd(const struct backend *b, int fd, const char *path, int *out, struct errbuf *e)
+{
+	CLEANUP_CLOSE int own = -1;
+
+	*out = -1;
+	if (!has_own_description(b))
+		return 0;
+	own = open_own(fd, path, e);
+	if (own < 0)
 		return -1;
-	return steal_fd(&own);
+	if (lock_presence(own) < 0)
+		return err_errno(e, "%s: cannot lock it for its worker", path);
+	*out = steal_fd(&own);
+	return 0;
+}
+
+int barrier_worker_there(const struct backend *b, int fd)
+{
+	return has_own_description(b) ? lock_is_present(fd) : 0;
 }
 
 static int by_description(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
 {
+	int next;
+
 	if (*worker_fd < 0)
 		return err_set(e, ENOTSUP, "%s: on %s the writes of a dead worker can be waited for only where it had a description of its"
-			       " own, and none could be opened", path, b->name);
-	close(steal_fd(worker_fd));
-	if (lock_await_absence(fd) < 0)
+			       " own", path, b->name);
+	/* First of all: without the next one there would be nothing to wait for when that worker dies. */
+	next = open_own(fd, path, e);
+	if (next < 0)
+		return -1;
+	close(*worker_fd);
+	*worker_fd = next;
+	if (lock_await_absence(fd) < 0 || lock_presence(next) < 0)
 		return err_errno(e, "%s: cannot wait for outstanding writes", path);
-	*worker_fd = barrier_worker_fd(b, fd);
 	return 0;
 }
 
@@ -51,11 +81,14 @@ static int by_buffered_read(int fd, const char *path, struct errbuf *e)
 	return 0;
 }
 
-static int by_fallocate(int fd, const char *path, struct errbuf *e)
+static int by_fallocate(const struct backend *b, int fd, const char *path, struct errbuf *e)
 {
-	if (sys_fallocate(POINT_BARRIER_ALLOCATE, fd, 0, 0, PAGE_BYTES) < 0)
-		return err_errno(e, "%s: cannot wait for outstanding writes", path);
-	return 0;
+	if (sys_fallocate(POINT_BARRIER_ALLOCATE, fd, 0, 0, PAGE_BYTES) == 0)
+		return 0;
+	/* Where nothing is free XFS refuses to set blocks aside that it would not need in the end; but it has waited before it comes to that. */
+	if (b->kind == BACKEND_XFS && (errno == ENOSPC || errno == EDQUOT))
+		return 0;
+	return err_errno(e, "%s: cannot wait for outstanding writes", path);
 }
 
 #define CIFS_LOOK_MS 20
@@ -88,7 +121,7 @@ int backend_barrier(const struct backend *b, int fd, int *worker_fd, const char 
 	switch (b->kind) {
 	case BACKEND_EXT4:
 	case BACKEND_XFS:
-		return by_fallocate(fd, path, e);
+		return by_fallocate(b, fd, path, e);
 	case BACKEND_NFS:
 		return by_buffered_read(fd, path, e);
 	case BACKEND_TMPFS:

@@ -2,7 +2,8 @@
 /* Waiting for orphans: reads and writes that a worker, dead by now, left at the backend.  A write may land, a read may come to lie in memory that
  * others use, long after the process is gone.
  *
- *   ext4, xfs   fallocate mode 0 over the allocated first page waits for all direct I/O on the inode, reads too (inode_dio_wait)
+ *   ext4, xfs   fallocate mode 0 over the allocated first page waits for all direct I/O on the inode, reads too (inode_dio_wait).  On a
+ *               full xfs it fails after that (ENOSPC, EDQUOT), which is no failure of the wait
  *   NFS         a read through the page cache waits for all direct I/O on the inode (nfs_start_io_read), on 3 and 4.x.  fallocate does so too on
  *               4.2, but a server that is full, or copies on write, may refuse it
  *   btrfs,      the worker has an open description of its own, with a lock on it (lock.h) that goes when the kernel drops the description's
@@ -22,15 +23,20 @@
 #include "common/errbuf.h"
 #include "store/backend.h"
 
-/* A description of fd's file that is to be the worker's own; the caller's.  -1 where none is needed, or none can be had: the worker gets
- * fd itself then, and in the latter case backend_barrier() refuses.
+/* A description of fd's file that is to be the worker's own goes to *out, the caller's; -1 where none is needed, and the worker gets fd itself.
+ * Returns 0; -1 with *e: EAGAIN when too many files are open.
  */
-int barrier_worker_fd(const struct backend *b, int fd);
+int barrier_worker_fd(const struct backend *b, int fd, const char *path, int *out, struct errbuf *e);
+
+/* Has somebody such a description of fd's file?  A worker goes on when its daemon is killed, and then that is all that tells of it: the daemon's lock
+ * is gone.  Also what a dead one left at the backend.  1 yes; 0 no, or the worker has the daemon's description and with it the lock; -1 with errno.
+ */
+int barrier_worker_there(const struct backend *b, int fd);
 
 /* Waits until nothing that a worker which is dead by now submitted to this file can still land, neither a write in the file nor a read in memory.  May
  * block as long as the backend does: call it from a helper thread.  fd: the daemon's own.  *worker_fd: what barrier_worker_fd()
  * gave, of which no other process may have a copy but that worker; it is closed, and a new one put there for the next.  path: for messages.
- * Returns 0; -1 with *e: ENOTSUP where no barrier is known: the caller then starts a new generation.
+ * After an error it can be asked again.  Returns 0; -1 with *e: ENOTSUP where no barrier is known: the caller then starts a new generation.
  */
 int backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
 

@@ -42,9 +42,14 @@ void lock_release(int fd)
 
 #define PRESENCE_BYTE (INT64_MAX - 1)
 
+static struct flock presence(short type)
+{
+	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = PRESENCE_BYTE, .l_len = 1 };
+}
+
 static int lock_presence_byte(enum sys_point point, int fd, int command, short type)
 {
-	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = PRESENCE_BYTE, .l_len = 1 };
+	struct flock fl = presence(type);
 	int r;
 
 	do
@@ -56,6 +61,15 @@ static int lock_presence_byte(enum sys_point point, int fd, int command, short t
 int lock_presence(int fd)
 {
 	return lock_presence_byte(POINT_LOCK_TAKE, fd, F_OFD_SETLK, F_RDLCK);
+}
+
+int lock_is_present(int fd)
+{
+	struct flock fl = presence(F_WRLCK);
+
+	if (sys_fcntl_lock(POINT_LOCK_LOOK, fd, F_OFD_GETLK, &fl) < 0)
+		return -1;
+	return fl.l_type != F_UNLCK;
 }
 
 int lock_await_absence(int fd)

@@ -26,6 +26,9 @@ void lock_release(int fd);
  */
 int lock_presence(int fd);
 
+/* Is a description other than fd's present?  Takes nothing.  1 yes, 0 no, -1 with errno. */
+int lock_is_present(int fd);
+
 /* Waits until no description but fd's own is present.  Only where locks are the local kernel's.  0; -1 with errno. */
 int lock_await_absence(int fd);
 

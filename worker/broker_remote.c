@@ -152,6 +152,9 @@ static int take_grant(struct remote *r, const json_t *message, const int fds[], 
 	json_int_t reserve = json_integer_value(json_object_get(message, "reserve"));
 	enum backend_kind kind;
 
+	if (nfds == 0) /* common/fdmsg.h */
+		return err_set(e, EMFILE, "nbdswapd granted an export, but its descriptors did not come: too many files are open; raise the"
+			       " limit (LimitNOFILE)");
 	if (nfds < 2 || nfds > 3 || !name || !backend || backend_kind_of(backend, &kind) < 0 || export_name_check(name, NULL) < 0 ||
 	    reserve < 0 || reserve > INT32_MAX) {
 		close_all(fds, nfds);
@@ -280,7 +283,7 @@ static int take_session(struct remote *r, const json_t *message, const int fds[]
 
 	if (!c->resume || nfds < 2) {
 		close_all(fds, nfds);
-		return c->resume ? err_set(e, EPROTO, "nbdswapd hands down a session without its socket and memory") :
+		return c->resume ? err_set(e, EPROTO, "its socket and memory did not come; are too many files open (LimitNOFILE)?") :
 				   err_set(e, EOPNOTSUPP, "this kind of worker cannot go on with another's sessions");
 	}
 	if (take_grant(r, message, fds + 2, nfds - 2, &g, e) < 0) {

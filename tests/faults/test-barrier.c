@@ -72,6 +72,7 @@ static void a_full_server(void **state)
 		assert_int_equal(fault_configure(rules, &e), 0);
 		assert_int_equal(pass(BACKEND_NFS, fd), 0);
 		assert_int_equal(pass(BACKEND_EXT4, fd), -1);
+		assert_int_equal(pass(BACKEND_XFS, fd), i == 0 ? -1 : 0); /* which has waited by then */
 	}
 	assert_int_equal(fault_configure("barrier:errno=EIO", &e), 0);
 	assert_int_equal(pass(BACKEND_NFS, fd), -1);
@@ -113,7 +114,7 @@ static void last_reference(void **state)
 		int orphan;
 
 		assert_int_equal(pipe(w.done), 0);
-		w.worker_fd = barrier_worker_fd(&w.b, w.fd);
+		assert_int_equal(barrier_worker_fd(&w.b, w.fd, "f", &w.worker_fd, &e), 0);
 		assert_true(w.worker_fd >= 0);
 		orphan = dup(w.worker_fd);
 		assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, &w), 0);
@@ -140,6 +141,50 @@ static void last_reference(void **state)
 	}
 }
 
+/* No room for the next worker's description, or no lock: said as what passes, and what was to be waited for still is. */
+static void asked_again(void **state)
+{
+	static const char *const rules[] = { "open:errno=EMFILE", "barrier:errno=ENOMEM", "lock.take:errno=ENOMEM" };
+	static const int codes[] = { EAGAIN, ENOMEM, ENOMEM };
+	struct waiter w = { .b = backend(BACKEND_BLOCKDEV), .fd = file() };
+	pthread_t thread;
+	int orphan;
+
+	(void)state;
+	assert_int_equal(pipe(w.done), 0);
+	assert_int_equal(fault_configure(rules[0], &e), 0);
+	assert_int_equal(barrier_worker_fd(&w.b, w.fd, "f", &w.worker_fd, &e), -1);
+	assert_int_equal(e.code, EAGAIN);
+	assert_int_equal(fault_configure(NULL, &e), 0);
+	assert_int_equal(barrier_worker_fd(&w.b, w.fd, "f", &w.worker_fd, &e), 0);
+	orphan = dup(w.worker_fd);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(fault_configure(rules[i], &e), 0);
+		assert_int_equal(backend_barrier(&w.b, w.fd, &w.worker_fd, "f", &e), -1);
+		assert_int_equal(e.code, codes[i]);
+		assert_true(w.worker_fd >= 0);
+		assert_int_equal(fault_configure(NULL, &e), 0);
+	}
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, &w), 0);
+	assert_false(ended(&w, 300));
+	close(orphan);
+	assert_true(ended(&w, 30000));
+	pthread_join(thread, NULL);
+	assert_int_equal(w.result, 0);
+
+	assert_int_equal(fault_configure(rules[2], &e), 0);
+	assert_int_equal(backend_barrier(&w.b, w.fd, &w.worker_fd, "f", &e), -1);
+	assert_int_equal(e.code, codes[2]);
+	assert_int_equal(fault_configure(NULL, &e), 0);
+	assert_int_equal(backend_barrier(&w.b, w.fd, &w.worker_fd, "f", &e), 0);
+	assert_int_equal(barrier_worker_there(&w.b, w.fd), 1); /* the next worker's */
+	close(w.worker_fd);
+	assert_int_equal(barrier_worker_there(&w.b, w.fd), 0);
+	close(w.fd);
+	close(w.done[0]);
+	close(w.done[1]);
+}
+
 /* An extra description is only where it is of use. */
 static void others_have_none(void **state)
 {
@@ -149,8 +194,10 @@ static void others_have_none(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		struct backend b = backend(kinds[i]);
+		int own = 9;
 
-		assert_int_equal(barrier_worker_fd(&b, fd), -1);
+		assert_int_equal(barrier_worker_fd(&b, fd, "f", &own, &e), 0);
+		assert_int_equal(own, -1);
 	}
 	close(fd);
 }
@@ -161,6 +208,7 @@ int main(void)
 		cmocka_unit_test(none_is_said),
 		cmocka_unit_test(a_full_server),
 		cmocka_unit_test(last_reference),
+		cmocka_unit_test(asked_again),
 		cmocka_unit_test(others_have_none),
 	};
 

@@ -362,9 +362,9 @@ static void bury(void)
 		backing_close(x->new_backing);
 		exports_remove(&d->exports, x);
 	}
-	job_runner_free(d->exports.slow);
+	job_runner_free(d->exports.backends);
+	job_runner_free(d->exports.checks);
 	job_runner_free(d->exports.quick);
-	job_runner_free(d->exports.scrubs);
 	holds_free(&d->sessions);
 	poolmem_free(d->pool);
 	json_decref(d->worker.warnings);

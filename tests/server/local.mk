@@ -4,6 +4,7 @@ server_unit_tests = \
 	tests/server/test-exportname \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
+	tests/server/test-holds \
 	tests/server/test-job \
 	tests/server/test-jsontext \
 	tests/server/test-lease \
@@ -23,11 +24,14 @@ tests_server_test_exportname_CFLAGS = $(server_test_cflags)
 tests_server_test_exportname_LDADD = $(server_test_libs)
 tests_server_test_exports_SOURCES = tests/server/test-exports.c
 tests_server_test_exports_CFLAGS = $(server_test_cflags)
-tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=pthread_create,--wrap=table_settle
+tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=backing_close,--wrap=pthread_create,--wrap=table_settle
 tests_server_test_exports_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
 tests_server_test_fdmsg_LDADD = $(server_test_libs)
+tests_server_test_holds_SOURCES = tests/server/test-holds.c
+tests_server_test_holds_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_holds_LDADD = $(server_test_libs)
 tests_server_test_job_SOURCES = tests/server/test-job.c
 tests_server_test_job_CFLAGS = $(server_test_cflags)
 tests_server_test_job_LDADD = $(server_test_libs)
@@ -70,20 +74,27 @@ server_shell_tests = \
 	tests/server/test-kept-places.sh \
 	tests/server/test-kept-sessions.sh \
 	tests/server/test-drained-without-daemon.sh \
+	tests/server/test-drained-without-daemon-nbdkit.sh \
 	tests/server/test-kill-under-writes.sh \
+	tests/server/test-full-disk-worker-dies.sh \
+	tests/server/test-lease-kept-while-settled.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-reload.sh \
+	tests/server/test-resume-not-answered.sh \
 	tests/server/test-scrub-control.sh \
 	tests/server/test-scrub.sh \
 	tests/server/test-sealed-swap.sh \
 	tests/server/test-sealed.sh \
 	tests/server/test-sealed-counts.sh \
 	tests/server/test-serve.sh \
+	tests/server/test-serves-without-daemon.sh \
+	tests/server/test-serves-without-daemon-nbdkit.sh \
 	tests/server/test-stale-handle.sh \
 	tests/server/test-take-over-slow.sh \
 	tests/server/test-take-over.sh \
+	tests/server/test-stuck-backends.sh \
 	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-too-many-connections.sh \

@@ -105,9 +105,9 @@ static void begin(void)
 	unlink(path);
 	barriers = barrier_error = 0;
 	set = (struct exports){ .ops = &ops, .arg = ev_loop_new(EVFLAG_AUTO), .allow_unlocked = true };
-	set.slow = job_runner_create(set.arg, 1, &e);
+	set.backends = job_runner_create(set.arg, 4, &e);
+	set.checks = job_runner_create(set.arg, 4, &e);
 	set.quick = job_runner_create(set.arg, 4, &e);
-	set.scrubs = job_runner_create(set.arg, 4, &e);
 	scrubs_ended = 0;
 }
 
@@ -115,9 +115,9 @@ static void end(struct export *x)
 {
 	assert_true(exports_idle(&set));
 	exports_remove(&set, x);
-	job_runner_free(set.slow);
+	job_runner_free(set.backends);
+	job_runner_free(set.checks);
 	job_runner_free(set.quick);
-	job_runner_free(set.scrubs);
 	ev_loop_destroy(set.arg);
 }
 
@@ -324,6 +324,32 @@ static void test_release_after_unsettled_death(void **state)
 	end(x);
 }
 
+static pthread_t loops_thread;
+static unsigned closed_on_loop;
+
+void __real_backing_close(struct backing *b);
+void __wrap_backing_close(struct backing *b);
+void __wrap_backing_close(struct backing *b)
+{
+	closed_on_loop += b && pthread_equal(pthread_self(), loops_thread);
+	__real_backing_close(b);
+}
+
+/* To close the file is to give its lock back, and a server that is away may not answer that: not on the thread that serves everybody. */
+static void test_release_closes_elsewhere(void **state)
+{
+	struct export *x;
+
+	(void)state;
+	loops_thread = pthread_self();
+	begin();
+	x = activate(NULL);
+	closed_on_loop = 0;
+	release(x);
+	assert_int_equal(closed_on_loop, 0);
+	end(x);
+}
+
 static void test_release_keeps_pages(void **state)
 {
 	struct table_totals n;
@@ -490,7 +516,7 @@ int main(void)
 		cmocka_unit_test(test_no_thread),
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
-		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_keeps_pages),
+		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),

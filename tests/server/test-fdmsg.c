@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -125,10 +126,43 @@ static void test_too_much_received(void **state)
 	close(s[1]);
 }
 
+/* Where there is no room for the descriptors the words come all the same, or who asked would wait for ever. */
+static void test_no_room(void **state)
+{
+	struct rlimit old, limit;
+	int s[2], fds[FDMSG_FDS], before, first;
+	struct errbuf e;
+	size_t n;
+
+	(void)state;
+	make_pair(s);
+	first = dup(STDIN_FILENO); /* the lowest that is free */
+	close(first);
+	before = open_fds();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	limit = old;
+	for (rlim_t room = 0; room < 3; room++) {
+		limit.rlim_cur = (rlim_t)first + room;
+		send_raw(s[0], 10, 3);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		n = 9;
+		assert_int_equal(fdmsg_recv(s[1], text, fds, &n, &e), 10);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		assert_int_equal(n, 0);
+		assert_int_equal(open_fds(), before);
+	}
+	send_raw(s[0], 10, 3);
+	assert_int_equal(fdmsg_recv(s[1], text, fds, &n, &e), 10);
+	assert_int_equal(n, 3);
+	close(s[0]);
+	close(s[1]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_limits), cmocka_unit_test(test_too_much_received),
+		cmocka_unit_test(test_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

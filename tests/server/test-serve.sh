@@ -8,8 +8,15 @@ requires_backing
 requires jq --version
 requires nbdcopy --version
 
+# What the daemon has inherited is not for its worker.
+exec {stray}>"$tmp/stray"
+has_stray() { readlink "/proc/$1/fd/"* | grep -qx "$tmp/stray"; }
+
 make_conf '[export ws1]' 'description = the first' '[export ws2]' 'size = 2M'
 start_server
+exec {stray}>&-
+has_stray "$server_pid" || fail "the daemon has not inherited what it was to inherit"
+if has_stray "$(worker_pid)"; then fail "the worker has what the daemon has inherited"; fi
 wait_until 60 export_is ws1 ready
 wait_until 60 export_is ws2 ready
 

@@ -38,6 +38,16 @@ same_session 2
 [ "$(field .exports[0].state)" = ready ] || fail "settled for nothing: $(field .exports[0].state)"
 must_match "$(readlink "/proc/$pid/exe")" "^$program\$"
 
+# No program at all: the worker stays.
+mv "$program" "$program.away"
+rc=0
+out=$(ctl upgrade --wait 2>&1) || rc=$?
+[ "$rc" = 1 ] || fail "upgrade to no program: $rc: $out"
+must_match "$out" 'nbdswap-engine cannot be run \(No such file or directory\), so the worker stays as it is'
+mv "$program.away" "$program"
+[ "$(worker_pid)" = "$pid" ] || fail "not the worker that was there"
+[ "$(field '.sessions[0].state')" = served ] || fail "the session: $(field .sessions)"
+
 # A program that does not run: said, and sessions wait for one that does.
 first=$pid
 printf '#!/bin/sh\nexit 1\n' >"$tmp/broken"

@@ -81,6 +81,7 @@ STORE_SHELL_TESTS = \
 	tests/store/test-activate-interrupted.sh \
 	tests/store/test-activate-places.sh \
 	tests/store/test-activate-race.sh \
+	tests/store/test-worker-keeps-the-file.sh \
 	tests/store/test-activate-refusals.sh \
 	tests/store/test-io-shape.sh
 

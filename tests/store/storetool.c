@@ -6,6 +6,7 @@
  *     options  size=BYTES provision=never|create|rewrite|renew dir=DIR force stop=BYTES kill=BYTES
  *              (stop: progress returns false from there on; kill: SIGKILL to itself)
  *     steps    begin  end  crash  hold (until stdin ends)  recheck
+ *              worker (a process that has what a worker gets of the file, until it is killed)
  *              write=PAGE+COUNT:BYTE  read=PAGE+COUNT  discard=PAGE+COUNT  random=COUNT
  *
  * Prints a line for each; exits 1 when the library refused, with its message.
@@ -167,6 +168,23 @@ static void hold(void)
 		;
 }
 
+static void worker(void)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		int fd = backing_worker_fd(backing);
+
+		close_range(0, (unsigned)fd - 1, 0);
+		close_range((unsigned)fd + 1, ~0U, 0);
+		for (;;)
+			pause();
+	}
+	printf("worker %d\n", (int)pid);
+}
+
 static bool option(struct backing_options *opt, const char *a)
 {
 	static const char *const names[] = { "never", "create", "rewrite", "renew" };
@@ -203,6 +221,8 @@ static void step(const char *a)
 	} else if (strcmp(a, "crash") == 0) {
 		fflush(stdout);
 		_exit(0);
+	} else if (strcmp(a, "worker") == 0) {
+		worker();
 	} else if (strcmp(a, "hold") == 0) {
 		hold();
 	} else if (strcmp(a, "recheck") == 0) {

@@ -242,7 +242,8 @@ int main(int argc, char **argv)
 
 	if (argc == 7 && system(argv[6]) != 0)
 		die(argv[6]);
-	worker_fd = barrier_worker_fd(&b, fd);
+	if (barrier_worker_fd(&b, fd, path, &worker_fd, &e) < 0)
+		die(e.text);
 	pid = begin(worker_fd < 0 ? fd : worker_fd, by_ring, is_write);
 	start = now_ms();
 	reap(pid);
