@@ -400,8 +400,7 @@ static bool take_header(struct live *s)
 	return true;
 }
 
-/* All of the request is there. */
-static void execute(struct live *s, uint32_t slot)
+void live_execute(struct live *s, uint32_t slot)
 {
 	const struct sess_request *r = &s->mem->request[slot];
 
@@ -433,39 +432,8 @@ static bool take_payload(struct live *s)
 	}
 	slot = (uint32_t)s->payload_slot;
 	s->payload_slot = -1;
-	execute(s, slot);
+	live_execute(s, slot);
 	return true;
-}
-
-/* Requests that the predecessor had not answered: those that change pages, or the others.  False: there are more, and no task for them now. */
-static bool redo(struct live *s, bool changes)
-{
-	for (uint32_t *i = &s->redo[changes]; *i < SESSMEM_REQUESTS && !s->ending; ++*i) {
-		if (!s->again[*i] || (changes && !s->owed[*i]))
-			continue;
-		if (!task_available(s->x))
-			return false;
-		s->again[*i] = false;
-		execute(s, *i);
-	}
-	return true;
-}
-
-/* Nothing else begins on an export before all has been done again that changes pages, on all its sessions: a page whose write had arrived
- * is nobody's any more, so another session could read it and write it anew, and have that undone when the first write is done again.
- */
-static bool must_wait_for_redo(struct live *s)
-{
-	int64_t now;
-
-	if (!store_awaits(s->x->store)) {
-		s->waits_since_ms = 0;
-		return false;
-	}
-	now = mover_now_ms();
-	if (!s->waits_since_ms)
-		s->waits_since_ms = now;
-	return now - s->waits_since_ms < AWAIT_MS;
 }
 
 /* Of many requests that came at once the first are submitted while the others are parsed, or the disk would wait for all of them: each time as many
@@ -506,7 +474,7 @@ void live_work(struct live *s)
 	}
 	send_replies(s);
 	set_starved(s, false);
-	if (!redo(s, true) || must_wait_for_redo(s) || !redo(s, false))
+	if (!resume_redo(s, true) || resume_must_wait(s) || !resume_redo(s, false))
 		set_starved(s, true);
 	else
 		parse(s);

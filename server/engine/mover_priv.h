@@ -166,6 +166,8 @@ void live_polled(struct live *s);
 void live_touch(struct live *s);
 /* Looks after it: as live_touch() asked for. */
 void live_work(struct live *s);
+/* All of the request in this slot is there: it goes to the store, or is answered at once. */
+void live_execute(struct live *s, uint32_t slot);
 /* The request in this slot is dealt with: its reply goes into the queue.  error: NBD's. */
 void live_answer(struct live *s, uint32_t slot, uint32_t error);
 /* No request of it begins from now on.  why: as in mover_options.ended. */
@@ -203,6 +205,15 @@ void task_cancel(struct live *s);
 
 /* Takes over what the predecessor has left: slots, buffers, positions.  -1 with *e: the memory says what cannot be; nothing is claimed then. */
 int resume(struct live *s, const struct tcp_account *account, bool blame, struct errbuf *e);
+/* Executes requests that the predecessor had not answered: those that change pages, or the others.  False: there are more, and no task for
+ * them now.
+ */
+bool resume_redo(struct live *s, bool changes);
+/* Nothing else begins on an export before all has been done again that changes pages, on all its sessions: a page whose write had arrived
+ * is nobody's any more, so another session could read it and write it anew, and have that undone when the first write is done again.  At
+ * most AWAIT_MS.
+ */
+bool resume_must_wait(struct live *s);
 
 /* ---- commands.c ---- */
 

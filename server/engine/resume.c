@@ -207,3 +207,30 @@ int resume(struct live *s, const struct tcp_account *account, bool blame, struct
 			store_await(s->x->store, 1);
 	return 0;
 }
+
+bool resume_redo(struct live *s, bool changes)
+{
+	for (uint32_t *i = &s->redo[changes]; *i < SESSMEM_REQUESTS && !s->ending; ++*i) {
+		if (!s->again[*i] || (changes && !s->owed[*i]))
+			continue;
+		if (!task_available(s->x))
+			return false;
+		s->again[*i] = false;
+		live_execute(s, *i);
+	}
+	return true;
+}
+
+bool resume_must_wait(struct live *s)
+{
+	int64_t now;
+
+	if (!store_awaits(s->x->store)) {
+		s->waits_since_ms = 0;
+		return false;
+	}
+	now = mover_now_ms();
+	if (!s->waits_since_ms)
+		s->waits_since_ms = now;
+	return now - s->waits_since_ms < AWAIT_MS;
+}

@@ -99,3 +99,8 @@ void ring_submit(struct ring *r)
 	if (code < 0 && code != -EAGAIN && code != -ENOMEM && code != -EINTR && code != -EBUSY)
 		abort();
 }
+
+unsigned ring_queued(const struct ring *r)
+{
+	return io_uring_sq_ready(&r->u);
+}

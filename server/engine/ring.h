@@ -34,9 +34,6 @@ struct io_uring_sqe *ring_entry(struct ring *r);
 
 /* What is queued goes to the kernel now; what it has no memory for now stays queued.  Aborts on errors that only a fault of ours could make. */
 void ring_submit(struct ring *r);
-static inline unsigned ring_queued(const struct ring *r)
-{
-	return io_uring_sq_ready(&r->u);
-}
+unsigned ring_queued(const struct ring *r);
 
 #endif

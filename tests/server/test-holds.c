@@ -31,7 +31,7 @@ static struct export *begin(void)
 	struct errbuf e;
 	struct export *x;
 
-	exports = (struct exports){ .pool = poolmem_create(4 << 20, &e) };
+	exports = (struct exports){ .pool = poolmem_create(4 << 20, true, &e) };
 	assert_non_null(exports.pool);
 	head = mmap(NULL, sizeof(*head), PROT_READ, MAP_SHARED, poolmem_fd(exports.pool), 0);
 	assert_ptr_not_equal(head, MAP_FAILED);

@@ -32,7 +32,8 @@ same_session() {
 replace "$fake"
 out=$(ctl upgrade --wait) || fail "upgrade: $?"
 must_match "$out" '^worker [0-9]+ \(native\) serves; 1 sessions went on after [0-9]+ ms, 0 were cut$'
-[ "$(tail -n 3 "$FAKE_DIR/asked" | cut -d ' ' -f 1 | tr '\n' ' ')" = 'drain started resume ' ] || fail "order: $(cat "$FAKE_DIR/asked")"
+wait_until 30 asked '^complete ws1'
+[ "$(tail -n 4 "$FAKE_DIR/asked" | cut -d ' ' -f 1 | tr '\n' ' ')" = 'drain started resume complete ' ] || fail "order: $(cat "$FAKE_DIR/asked")"
 same_session 2
 [ "$(field .worker.restarts)" = 0 ] || fail "it counts as a death"
 [ "$(field .exports[0].state)" = ready ] || fail "settled for nothing: $(field .exports[0].state)"
