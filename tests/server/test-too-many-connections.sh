@@ -36,7 +36,10 @@ done
 told() { grep -q 'has 2 connections in use and takes no more' "$log"; }
 wait_until 30 told
 for i in 1 2; do
-    printf 'read -P 5 0 64k\nquit\n' >&"${fds[i]}"
+    # One line at a time: a second one that it has in its own buffer already may not wake it.
+    printf 'read -P 5 0 64k\n' >&"${fds[i]}"
+    wait_until 60 grep -q 'read 65536/65536' "$tmp/out.$i"
+    printf 'quit\n' >&"${fds[i]}"
     fd=${fds[i]}
     exec {fd}>&-
     wait "${first[$i]}" || fail "a connection in use was disturbed: $(cat "$tmp/out.$i")"
