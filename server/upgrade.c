@@ -29,8 +29,8 @@ void upgrade_request(struct daemon *d, uint64_t client, const json_t *req)
 	if (cut > 0 && !json_is_true(json_object_get(req, "force"))) {
 		char text[320];
 
-		snprintf(text, sizeof(text), "%zu sessions would be cut, for they cannot outlive their worker (%s): clients attached by nbdswap"
-			 " ride through that, others lose their swap; detach them first, or upgrade --force", cut, engine_name(w->engine));
+		snprintf(text, sizeof(text), "%zu sessions would be cut, for they cannot outlive their worker (%s): their clients lose"
+			 " their swap; detach them first, or upgrade --force", cut, engine_name(w->engine));
 		control_answer(d->control, client, json_pack("{s:b, s:b, s:s}", "ok", 0, "busy", 1, "error", text));
 		return;
 	}

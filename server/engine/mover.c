@@ -4,8 +4,8 @@
  * It sleeps in the ring's own wait.  libev has no part in it: timers, signals and control are on another thread, so that neither its
  * bookkeeping nor any allocation of it is on a page's way.  To wait in epoll for the ring's eventfd made no difference that was seen (1.7 us
  * of CPU less for a write at depth 1, 2.8 more for a read, of 33: noise); for the ring's own descriptor, with DEFER_TASKRUN, such a wait
- * was seen not to be woken at all (Linux 6.18).  All that one turn brings is submitted at once, with the wait: the disk is then told of
- * several requests by one doorbell, which in a virtual machine is a third of what a write costs.  To spin for a while before sleeping
+ * was seen not to be woken at all (Linux 6.18).  What one turn brings is submitted with the wait, unless it is so much that its first part goes
+ * ahead (live.c): the disk is told of several requests by one doorbell, which in a virtual machine is a third of what a write costs.  To spin for a while before sleeping
  * made depth 1 slower on two cores.
  */
 #include "config.h"

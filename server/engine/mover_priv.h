@@ -210,8 +210,8 @@ int resume(struct live *s, const struct tcp_account *account, bool blame, struct
  */
 bool resume_redo(struct live *s, bool changes);
 /* Nothing else begins on an export before all has been done again that changes pages, on all its sessions: a page whose write had arrived
- * is nobody's any more, so another session could read it and write it anew, and have that undone when the first write is done again.  At
- * most AWAIT_MS.
+ * is nobody's any more, so another session could read it and write it anew, and have that undone when the first write is done again.  Once all
+ * have begun, at most AWAIT_MS: a write may be held for long.
  */
 bool resume_must_wait(struct live *s);
 

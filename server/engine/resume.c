@@ -221,6 +221,20 @@ bool resume_redo(struct live *s, bool changes)
 	return true;
 }
 
+/* Is there anything to be done again that has not even come to the store, where it would keep others in order? */
+static bool has_not_begun(const struct mover_export *x)
+{
+	const struct mover *m = x->m;
+
+	for (unsigned i = 0; i < m->o.sessions; i++) {
+		const struct live *s = &m->session[i];
+
+		if (s->x == x && !s->ending && s->redo[true] < SESSMEM_REQUESTS)
+			return true;
+	}
+	return false;
+}
+
 bool resume_must_wait(struct live *s)
 {
 	int64_t now;
@@ -232,5 +246,5 @@ bool resume_must_wait(struct live *s)
 	now = mover_now_ms();
 	if (!s->waits_since_ms)
 		s->waits_since_ms = now;
-	return now - s->waits_since_ms < AWAIT_MS;
+	return now - s->waits_since_ms < AWAIT_MS || has_not_begun(s->x);
 }

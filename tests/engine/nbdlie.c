@@ -76,7 +76,7 @@ static bool tells(enum lie what)
 	if (lie != what || told || requests < TRUTHS)
 		return false;
 	/* It may be written over before it is read, or be what may be found yet: so again and again. */
-	if (lie == STALE || lie == LOST || lie == UNDONE || lie == KEPT)
+	if (lie == STALE || lie == ZEROS || lie == LOST || lie == UNDONE || lie == KEPT)
 		return requests % 8 == 0;
 	return told = true;
 }
