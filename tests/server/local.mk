@@ -98,6 +98,7 @@ server_shell_tests = \
 	tests/server/test-stuck-export.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-too-many-connections.sh \
+	tests/server/test-worker-locked.sh \
 	tests/server/test-worker-priority.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-upgrade-load.sh \
