@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS 16
+#define THREADS 64 /* more than are late at once: what comes later must not have to wait here */
 
 struct submitter {
 	pthread_t thread[THREADS];

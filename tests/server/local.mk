@@ -106,7 +106,7 @@ server_shell_tests = \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
 EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/server.sh
-LONG_TESTS += tests/server/test-take-over-slow.sh
+LONG_TESTS += tests/server/test-take-over-slow.sh tests/server/test-take-over-slow-nbdkit.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
 # on nbdkit as well.
@@ -115,6 +115,7 @@ server_nbdkit_tests = \
 	tests/server/test-one-client-nbdkit.sh \
 	tests/server/test-sealed-nbdkit.sh \
 	tests/server/test-serve-nbdkit.sh \
-	tests/server/test-stale-handle-nbdkit.sh
+	tests/server/test-stale-handle-nbdkit.sh \
+	tests/server/test-take-over-slow-nbdkit.sh
 TESTS += $(server_nbdkit_tests)
 EXTRA_DIST += $(server_nbdkit_tests)

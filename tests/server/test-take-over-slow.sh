@@ -1,15 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A client whose writes hang at the backend takes over its own slot with a second connection, while its requests are at the backend, wait
-# behind these, or lie in the old socket still: nothing of the old connection lands over what the new one wrote. The slow
-# backend is the plugin's with faults; for the engine it takes a guest (tests/vm/test-orphan-races.sh).
+# behind these, or lie in the old socket still: nothing of the old connection lands over what the new one wrote.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
-export ENGINE=nbdkit
 requires_worker
 requires_backing
 requires jq --version
-[ -e "$builddir/.libs/nbdkit-swapfault-plugin.so" ] || fail "the plugin with faults was not built"
 
 if [ -n "${NBDSWAP_LONG:-}" ]; then
     # The client's patience 2 s, the backend's delay 7 s, 10,000 times, in 20 slots at once.
@@ -19,7 +16,7 @@ else
 fi
 export NBDSWAP_FAULTS="rw.write:delay=$delay,trigger=$tmp/slow;rw.write:errno=ETIMEDOUT,trigger=$tmp/away"
 make_conf '[export a]' "size = $size"
-sed -i s,nbdkit-swap-plugin,nbdkit-swapfault-plugin, "$conf"
+faulty_worker
 start_server
 wait_until 600 export_is a ready
 
