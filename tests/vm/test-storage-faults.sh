@@ -47,6 +47,13 @@ model() {
 on_server() {
     vm_run server 60 "set -e; cd /srv/data; $1" >&2 || fail "guest server: $1"
 }
+# show_server: what it waits for, where something took too long.
+show_server() {
+    swap_status server --json | jq -c '.worker, (.exports[] | {name, state, counters})' || true
+    vm_run server 60 'for p in $(pgrep "nbdswap|nbdmodel"); do for t in /proc/$p/task/*; do
+            echo "$p $(cat $t/comm): $(cat $t/wchan)"; cat $t/stack 2>/dev/null | head -n 6
+        done; done; dmesg | tail -n 20' || true
+}
 # named EXPORT REGEX: the log has it.
 named() {
     grep -qE "$1.*($2)" "$tmp/nbdswapd.log"
@@ -109,6 +116,11 @@ on_server 'exportfs -ua'
 wait_until 60 swap_count_reaches server rolled held 1
 on_server 'exportfs -ra'
 # shellcheck disable=SC2154 # set by vm_spawn
+for ((n = 0; n < 240; n++)); do # a tenth of which was enough wherever it was seen
+    kill -0 "$mixing" 2>/dev/null || break
+    sleep 1
+done
+! kill -0 "$mixing" 2>/dev/null || show_server
 wait "$mixing" || fail "not exported for a while: $(cat "$tmp/mix.log")"
 must_match "$(cat "$tmp/mix.log")" ' write_errors=0 read_errors=0 .* wrong=0 ' "what a client saw of it"
 wait_until 30 named rolled 'goes on after'
