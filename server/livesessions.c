@@ -274,8 +274,7 @@ void livesessions_tick(struct sessions *s)
 			lose(s, i, "the worker does not go on with it");
 	}
 	livesessions_resume(s); /* whose turn came by that */
-	tell_complete(s);
-	see_whether_all_are_back(s);
+	see_whether_all_are_back(s); /* also while there is no worker */
 }
 
 void livesessions_end_all(struct sessions *s)

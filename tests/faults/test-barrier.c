@@ -102,6 +102,19 @@ static bool ended(const struct waiter *w, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
+/* The barrier does not return before orphan, the last that refers to the dead worker's description, is closed. */
+static void waits_for(struct waiter *w, int orphan)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, w), 0);
+	assert_false(ended(w, 300));
+	close(orphan);
+	assert_true(ended(w, 30000));
+	pthread_join(thread, NULL);
+	assert_int_equal(w->result, 0);
+}
+
 /* The worker is gone and something of it still refers to its description, as a direct I/O under way does. */
 static void last_reference(void **state)
 {
@@ -110,30 +123,19 @@ static void last_reference(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		struct waiter w = { .b = backend(kinds[i]), .fd = file() };
-		pthread_t thread;
 		int orphan;
 
 		assert_int_equal(pipe(w.done), 0);
 		assert_int_equal(barrier_worker_fd(&w.b, w.fd, "f", &w.worker_fd, &e), 0);
 		assert_true(w.worker_fd >= 0);
 		orphan = dup(w.worker_fd);
-		assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, &w), 0);
-		assert_false(ended(&w, 300));
-		close(orphan);
-		assert_true(ended(&w, 30000));
-		pthread_join(thread, NULL);
-		assert_int_equal(w.result, 0);
+		waits_for(&w, orphan);
 
 		/* And the next worker's. */
 		assert_true(w.worker_fd >= 0);
 		orphan = dup(w.worker_fd);
 		assert_int_equal(read(w.done[0], &(char){ 0 }, 1), 1);
-		assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, &w), 0);
-		assert_false(ended(&w, 300));
-		close(orphan);
-		assert_true(ended(&w, 30000));
-		pthread_join(thread, NULL);
-		assert_int_equal(w.result, 0);
+		waits_for(&w, orphan);
 		close(w.worker_fd);
 		close(w.fd);
 		close(w.done[0]);
@@ -147,7 +149,6 @@ static void asked_again(void **state)
 	static const char *const rules[] = { "open:errno=EMFILE", "barrier:errno=ENOMEM", "lock.take:errno=ENOMEM" };
 	static const int codes[] = { EAGAIN, ENOMEM, ENOMEM };
 	struct waiter w = { .b = backend(BACKEND_BLOCKDEV), .fd = file() };
-	pthread_t thread;
 	int orphan;
 
 	(void)state;
@@ -165,12 +166,7 @@ static void asked_again(void **state)
 		assert_true(w.worker_fd >= 0);
 		assert_int_equal(fault_configure(NULL, &e), 0);
 	}
-	assert_int_equal(pthread_create(&thread, NULL, wait_for_worker, &w), 0);
-	assert_false(ended(&w, 300));
-	close(orphan);
-	assert_true(ended(&w, 30000));
-	pthread_join(thread, NULL);
-	assert_int_equal(w.result, 0);
+	waits_for(&w, orphan);
 
 	assert_int_equal(fault_configure(rules[2], &e), 0);
 	assert_int_equal(backend_barrier(&w.b, w.fd, &w.worker_fd, "f", &e), -1);

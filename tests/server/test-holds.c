@@ -99,16 +99,24 @@ static void until_a_later_barrier(void **state)
 	end();
 }
 
-/* Released and removed before anybody looked: the place of the export goes to nobody, and its pages stay held. */
-static void removed_at_once(void **state)
+/* begin(), then a barrier that failed, and the end of the export. */
+static struct export *release(void)
 {
 	struct export *x = begin();
-	struct errbuf e;
 
-	(void)state;
 	x->orphans = true;
 	x->state = EXPORT_DOWN;
 	holds_export_released(&sessions, x);
+	return x;
+}
+
+/* Released and removed before anybody looked: the place of the export goes to nobody, and its pages stay held. */
+static void removed_at_once(void **state)
+{
+	struct export *x = release();
+	struct errbuf e;
+
+	(void)state;
 	exports_remove(&exports, x);
 	assert_true(held());
 	assert_int_equal(poolmem_take(exports.pool, &e), 1);
@@ -118,13 +126,10 @@ static void removed_at_once(void **state)
 /* Activated again, perhaps on another file: what that one's barrier waits for is not this. */
 static void activated_again(void **state)
 {
-	struct export *x = begin();
+	struct export *x = release();
 	struct errbuf e;
 
 	(void)state;
-	x->orphans = true;
-	x->state = EXPORT_DOWN;
-	holds_export_released(&sessions, x);
 	x->reserve = poolmem_take(exports.pool, &e);
 	assert_int_equal(x->reserve, 1);
 	x->state = EXPORT_READY;
