@@ -201,6 +201,14 @@ static int pass_barrier(struct export *x, struct errbuf *e)
 	}
 }
 
+/* Could a page that somebody else wrote be handed out? */
+static bool is_unchecked(const struct export *x)
+{
+	const struct table_spec *spec = table_spec(x->table);
+
+	return spec->check == CHECK_NONE && spec->seal == PAGE_SEAL_NONE;
+}
+
 /* No write of a dead worker may land later than this. Where that cannot be known, no page's content is known either. */
 static void wait_for_orphans(struct export *x)
 {
@@ -211,8 +219,8 @@ static void wait_for_orphans(struct export *x)
 		return;
 	if (backing_lost(x->backing, x->table, &failed) < 0)
 		e = failed;
-	snprintf(x->note, sizeof(x->note), "its worker died and writes that it left behind cannot be waited for (%.400s), so"
-		 " EVERY PAGE IS LOST until it is written or discarded", e.text);
+	snprintf(x->note, sizeof(x->note), "its worker died and writes that it left behind cannot be waited for (%.400s)%s",
+		 e.text, is_unchecked(x) ? "" : ", so EVERY PAGE IS LOST until it is written or discarded");
 }
 
 static void settle_run(struct job *job, void *arg)
@@ -246,9 +254,13 @@ static void settle_done(void *arg)
 	}
 	x->unstarted = false;
 	if (x->reopened == REOPEN_LOST)
-		export_file_lost(x);
+		export_lose(x, EXPORT_FILE_LOST, x->reopen_error.text);
 	x->dirty = false;
 	x->state = EXPORT_READY;
+	if (x->orphans && is_unchecked(x)) {
+		export_lose(x, "without checks (check = none) a page that was written anew could not be told from one that comes late", x->note);
+		x->note[0] = '\0';
+	}
 	if (!x->note[0] && x->settled.kept_new + x->settled.kept_old > 0)
 		log_line(LOG_NOTE, "export %s: its worker died with %" PRIu64 " pages in flight: %" PRIu64 " have arrived, %" PRIu64
 			 " are what they were before", x->conf.name, x->settled.kept_new + x->settled.kept_old, x->settled.kept_new,

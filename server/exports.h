@@ -55,7 +55,7 @@ struct export {
 	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */
-	char file_lost[640];	/* why its file is not to be had any more (reopen.c); "": it is */
+	char file_lost[640];	/* why it, or its file, is not to be had any more (export_lose); "": it is */
 	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
 	int64_t settle_told_ms;	 /* of EXPORT_SETTLING: when it is to be said that it lasts; 0: it has been */
 	bool again;		/* activate again once released, with: */
@@ -144,8 +144,9 @@ void export_settle(struct export *x);
 /* Once a second: settling that could not begin, for want of a thread, is tried again. */
 void export_settle_again(struct export *x);
 
-/* x->reopened says REOPEN_LOST: nobody gets the export until it is activated again. */
-void export_file_lost(struct export *x);
+/* Nobody gets the export until it is activated again. what: what became of it, why: the reason, for whoever asks. */
+void export_lose(struct export *x, const char *what, const char *why);
+#define EXPORT_FILE_LOST "its file was lost while it was in use"
 
 /* Begins to open the file of a ready export anew, for its handle is stale; ops->reopened follows.  0, or -1 with *e: EAGAIN not now, else
  * never.

@@ -19,11 +19,11 @@ static void reopen_run(struct job *job, void *arg)
 	x->reopened = backing_reopen(x->backing, table_retry_time(x->table), &x->reopen_error);
 }
 
-void export_file_lost(struct export *x)
+void export_lose(struct export *x, const char *what, const char *why)
 {
 	if (x->file_lost[0])
 		return;
-	snprintf(x->file_lost, sizeof(x->file_lost), "its file was lost while it was in use: %.560s", x->reopen_error.text);
+	snprintf(x->file_lost, sizeof(x->file_lost), "%s: %.440s", what, why);
 	log_line(LOG_ERROR, "EXPORT %s IS LOST, every request is answered with an error: %s", x->conf.name, x->file_lost);
 }
 
@@ -34,7 +34,7 @@ static void reopen_done(void *arg)
 	x->reopening = false;
 	/* Of what passes the worker tells, not too often. */
 	if (x->reopened == REOPEN_LOST)
-		export_file_lost(x);
+		export_lose(x, EXPORT_FILE_LOST, x->reopen_error.text);
 	x->set->ops->reopened(x->set->arg, x);
 	export_give_back(x);
 }

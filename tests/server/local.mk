@@ -81,6 +81,7 @@ server_shell_tests = \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
 	tests/server/test-one-client.sh \
+	tests/server/test-orphans-for-good.sh \
 	tests/server/test-reload.sh \
 	tests/server/test-resume-not-answered.sh \
 	tests/server/test-scrub-control.sh \
