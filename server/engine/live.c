@@ -204,6 +204,9 @@ static void send_replies(struct live *s)
 				live_touch(s); /* there is room again */
 		} else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
 			wait_for_room(s); /* in the socket, or of the kernel's own memory */
+		} else if (errno != EINTR && s->leaving) {
+			s->sent = sessmem_tx_end(s->mem); /* it does not wait for replies */
+			drop_sent(s);
 		} else if (errno != EINTR) {
 			live_end(s, "its connection was lost");
 		}
@@ -241,7 +244,7 @@ static void receive(struct live *s)
 	struct io_uring_sqe *sqe;
 	unsigned n = 0;
 
-	if (s->receiving || s->ending || room == 0)
+	if (s->receiving || s->ending || s->gone || room == 0)
 		return;
 	direct = direct_bytes(s);
 	if (direct) {
@@ -292,8 +295,11 @@ void live_received(struct live *s, int result)
 		live_maybe_ended(s);
 		return;
 	}
-	if (result == 0)
-		live_end(s, parsed(s) == s->received || s->leaving ? NULL : "its client closed the connection within a request");
+	if (s->leaving && (result == 0 || (result < 0 && !is_passing(result)))) {
+		s->gone = true; /* what it asked for before it disconnected is still done */
+		live_touch(s);
+	} else if (result == 0)
+		live_end(s, parsed(s) == s->received ? NULL : "its client closed the connection within a request");
 	else if (result < 0 && !is_passing(result))
 		live_end(s, "its connection was lost");
 	else

@@ -85,7 +85,8 @@ struct live {
 	uint64_t turn;	   /* it waits for buffers, since the one before was given out; 0: it does not */
 	bool turn_reads;   /* it is a read that waits */
 	bool dirty;	   /* in the list of those to be looked after */
-	bool leaving;	   /* has asked to disconnect: what it asked for before is answered */
+	bool leaving;	   /* has asked to disconnect: what it asked for before is done, and answered as long as it listens */
+	bool gone;	   /* and its connection has ended */
 	bool ending, told;
 	struct rw_session ended;
 	const char *why;

@@ -52,6 +52,7 @@ ENGINE_MOVER_TESTS = \
 	tests/engine/test-mover-exports \
 	tests/engine/test-ring-full \
 	tests/engine/test-mover-kills \
+	tests/engine/test-disconnect \
 	tests/engine/test-redo-first
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
@@ -76,6 +77,9 @@ tests_engine_stuckdisk_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LI
 tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received -Wl,--wrap=sendmsg
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_disconnect_SOURCES = tests/engine/test-disconnect.c $(engine_moverworld)
+tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_disconnect_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
 tests_engine_test_redo_first_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

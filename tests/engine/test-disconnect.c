@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a client asked for before it disconnected is done, also what still waits for a page when its connection has ended; what a client asked for that
+ * went without a word is not waited for.
+ */
+#include "config.h"
+
+#include "tests/engine/moverworld.h"
+
+#include "common/nbdproto.h"
+#include "store/page.h"
+
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGES = 16, PAGE = 3, A_WHILE_MS = 500 /* in which a session that does not wait would have ended: nothing is asserted of it */ };
+
+static void wake(struct rw *rw)
+{
+	(void)rw;
+}
+
+/* Somebody else's write of the page is at the backend. */
+static void begin_write(struct world *w, struct rw *rw, unsigned char *data)
+{
+	memset(data, 0, PAGE_BYTES);
+	data[1] = 0x77;
+	rw_init(rw, w->one[0].store, RW_WRITE, PAGE * PAGE_BYTES, PAGE_BYTES, data, wake);
+	assert_int_equal(rw_begin(rw), RW_IO);
+}
+
+static void end_write(struct rw *rw)
+{
+	assert_int_equal(pwrite(rw->fd, rw->iov[0].iov_base, PAGE_BYTES, rw->position), PAGE_BYTES);
+	assert_int_equal(rw_complete(rw, PAGE_BYTES), RW_DONE);
+}
+
+static bool ends_within(struct visitor *v, int ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000L;
+	}
+	if (sem_timedwait(&v->ended, &t) < 0)
+		return false;
+	sem_post(&v->ended); /* for visitor_leave() */
+	return true;
+}
+
+/* Returns whether the visitor's own write is there at the end. */
+static bool written(bool disconnects)
+{
+	unsigned char data[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES))), now[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+	struct visitor v;
+	struct world w;
+	struct rw rw;
+	bool ended;
+
+	world_make(&w);
+	world_add(&w, 0, scratch_file((uint64_t)PAGES * PAGE_BYTES), PAGES, false);
+	visitor_come(&w, &v, 0);
+	begin_write(&w, &rw, data);
+	visitor_write(&v, PAGE, 0);
+	visitor_ask(&v, NBD_CMD_READ, PAGE_BYTES, 1);
+	assert_true(visitor_replies(&v, PAGE_BYTES, 1)); /* so the write has come too, and waits */
+	if (disconnects)
+		visitor_ask(&v, NBD_CMD_DISC, 0, 1);
+	shutdown(v.pair.peers, SHUT_RDWR);
+	ended = ends_within(&v, disconnects ? A_WHILE_MS : 60000);
+	if (!disconnects)
+		assert_true(ended);
+	end_write(&rw);
+	visitor_leave(&w, &v);
+	assert_int_equal(store_rw(w.one[0].store, NULL, RW_READ, PAGE * PAGE_BYTES, PAGE_BYTES, now, NULL), 0);
+	world_take_away(&w, 0);
+	world_end(&w);
+	return now[1] != 0x77;
+}
+
+static void what_was_asked_for_before_is_done(void **state)
+{
+	(void)state;
+	assert_true(written(true));
+}
+
+static void who_is_gone_is_not_waited_for(void **state)
+{
+	(void)state;
+	assert_false(written(false));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_asked_for_before_is_done),
+		cmocka_unit_test(who_is_gone_is_not_waited_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
