@@ -80,8 +80,7 @@ tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(
 tests_engine_test_disconnect_SOURCES = tests/engine/test-disconnect.c $(engine_moverworld)
 tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_disconnect_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
-tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c tests/engine/tcppair.c tests/engine/tcppair.h \
-	tests/store/support.c tests/store/support.h
+tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c $(engine_moverworld)
 tests_engine_test_redo_first_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_redo_first_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)

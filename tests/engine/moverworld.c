@@ -68,10 +68,8 @@ void world_end(struct world *w)
 	close(w->pool);
 }
 
-void visitor_come(struct world *w, struct visitor *v, uint32_t i)
+void visitor_connect(struct visitor *v)
 {
-	struct tcp_account account;
-	char preamble[2];
 	struct errbuf e;
 
 	assert_int_equal(tcp_pair(&(struct tcp_kind){ .name = "IPv4" }, &v->pair), 0);
@@ -80,9 +78,18 @@ void visitor_come(struct world *w, struct visitor *v, uint32_t i)
 	v->memory = sessmem_make(&e);
 	v->m = sessmem_map(v->memory, true, &e);
 	assert_non_null(v->m);
+	sem_init(&v->ended, 0, 0);
+}
+
+void visitor_come(struct world *w, struct visitor *v, uint32_t i)
+{
+	struct tcp_account account;
+	char preamble[2];
+	struct errbuf e;
+
+	visitor_connect(v);
 	assert_int_equal(tcp_account(v->pair.ours, &account, &e), 0);
 	sessmem_begin(v->m, account.received, account.queued, "GO", 2);
-	sem_init(&v->ended, 0, 0);
 	v->live = mover_add_session(w->mover, &(struct mover_session_options){ .export = w->one[i].x, .sock = v->pair.ours, .memory = v->m,
 									       .owner = &v->ended }, &e);
 	assert_non_null(v->live);

@@ -39,6 +39,8 @@ struct visitor {
 	sem_t ended;
 };
 
+/* A connection and a session's memory, not begun; the session is the caller's to make, with &v->ended as its owner. */
+void visitor_connect(struct visitor *v);
 /* A session on export i, over TCP; its preamble has been read. */
 void visitor_come(struct world *w, struct visitor *v, uint32_t i);
 void visitor_leave(struct world *w, struct visitor *v);

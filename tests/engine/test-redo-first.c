@@ -4,21 +4,12 @@
  */
 #include "config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/engine/moverworld.h"
 
 #include "common/nbdproto.h"
-#include "server/engine/mover.h"
 #include "store/page.h"
-#include "tests/engine/tcppair.h"
-#include "tests/store/support.h"
 
 #include <endian.h>
-#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,111 +17,32 @@
 #include <unistd.h>
 
 #define PAGES 256u
-#define COMMON 256u
 #define FIRST 64u /* page that the first write begins at */
 #define MOST 64u  /* pages of a request: two bites of the store */
 
 #define PATIENCE_MS 60000
 #define A_WHILE_MS 500 /* in which a session that does not wait would have answered: nothing is asserted of it */
 
-struct connection {
-	int ours, client;
-	int memory;
-	struct sess_mem *mem;
-	struct live *live;
-};
-
-static struct table *table;
-static struct store *store;
-static struct buffers *buffers;
-static struct buffers_share *share;
-static struct buffers_head *head;
-static struct mover *mover;
-static struct mover_export *export;
-static int file, pool_fd;
-static struct connection first, second;
-static _Atomic unsigned over;
-
-static void ended(void *arg, void *owner, const char *why)
-{
-	(void)arg;
-	(void)owner;
-	(void)why;
-	over++;
-}
-
-static void connect_one(struct connection *c)
-{
-	struct tcp_pair pair;
-	struct errbuf e;
-
-	assert_int_equal(tcp_pair(&(struct tcp_kind){ .name = "IPv4" }, &pair), 0);
-	*c = (struct connection){ .ours = pair.ours, .client = pair.peers, .memory = sessmem_make(&e) };
-	c->mem = sessmem_map(c->memory, true, &e);
-	assert_non_null(c->mem);
-}
-
-static void disconnect(struct connection *c)
-{
-	if (c->live)
-		mover_forget_session(mover, c->live);
-	sessmem_unmap(c->mem);
-	close(c->memory);
-	close(c->ours);
-	close(c->client);
-}
+static struct world w;
+static struct visitor first, second;
 
 static int make(void **state)
 {
-	struct errbuf e;
-
 	(void)state;
-	over = 0;
-	file = scratch_file(PAGES * PAGE_BYTES);
-	table = unit_table(PAGES, PAGE_FRESH);
-	store = store_create(&(struct store_options){ .name = "unit", .fd = file, .table = table, .kind = BACKEND_EXT4 }, &e);
-	assert_non_null(store);
-	pool_fd = memfd_create("pool", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(pool_fd, (off_t)buffers_bytes(COMMON, 1)), 0);
-	head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, pool_fd, 0);
-	assert_true(head != MAP_FAILED);
-	buffers = buffers_create(pool_fd, COMMON, true, &e);
-	assert_non_null(buffers);
-	share = buffers_join(buffers, 0, &e);
-	assert_non_null(share);
-	mover = mover_create(&(struct mover_options){ .buffers = buffers, .sessions = 4, .exports = 4, .ended = ended }, &e);
-	if (!mover && (e.code == ENOSYS || e.code == EPERM)) {
-		print_message("no io_uring here\n");
-		skip();
-	}
-	assert_non_null(mover);
-	export = mover_add_export(mover, &(struct mover_export_options){ .fd = file, .store = store, .share = share, .direct = true }, &e);
-	assert_non_null(export);
-	connect_one(&first);
-	connect_one(&second);
+	world_make(&w);
+	world_add(&w, 0, scratch_file(PAGES * PAGE_BYTES), PAGES, false);
+	visitor_connect(&first);
+	visitor_connect(&second);
 	return 0;
 }
 
 static int unmake(void **state)
 {
-	unsigned live = !!first.live + !!second.live;
-
 	(void)state;
-	shutdown(first.client, SHUT_RDWR);
-	shutdown(second.client, SHUT_RDWR);
-	while (over < live)
-		usleep(1000);
-	disconnect(&first);
-	disconnect(&second);
-	mover_remove_export(mover, export);
-	mover_free(mover);
-	buffers_leave(share);
-	buffers_free(buffers);
-	munmap(head, sizeof(*head));
-	store_free(store);
-	table_free(table);
-	close(file);
-	close(pool_fd);
+	visitor_leave(&w, &first);
+	visitor_leave(&w, &second);
+	world_take_away(&w, 0);
+	world_end(&w);
 	return 0;
 }
 
@@ -183,75 +95,80 @@ static void fill(unsigned version, uint32_t pages)
 		data[i] = (unsigned char)(version + i % 251);
 }
 
-static void send_write(const struct connection *c, uint32_t page, uint32_t pages, unsigned version)
+static void send_write(const struct visitor *c, uint32_t page, uint32_t pages, unsigned version)
 {
 	struct nbd_request h = request(NBD_CMD_WRITE, page, pages);
 
 	fill(version, pages);
-	send_all(c->client, &h, sizeof(h));
-	send_all(c->client, data, pages * PAGE_BYTES);
+	send_all(c->pair.peers, &h, sizeof(h));
+	send_all(c->pair.peers, data, pages * PAGE_BYTES);
 }
 
-static void expect_reply(const struct connection *c, uint32_t page)
+static void expect_reply(const struct visitor *c, uint32_t page)
 {
 	struct nbd_simple_reply r;
 
-	receive_all(c->client, &r, sizeof(r));
+	receive_all(c->pair.peers, &r, sizeof(r));
 	assert_int_equal(be32toh(r.magic), NBD_SIMPLE_REPLY_MAGIC);
 	assert_int_equal(r.error, 0);
 	assert_int_equal(r.cookie, page);
 }
 
-static unsigned version_of(const struct connection *c, uint32_t page)
+static unsigned version_of(const struct visitor *c, uint32_t page)
 {
 	struct nbd_request h = request(NBD_CMD_READ, page, 1);
 
-	send_all(c->client, &h, sizeof(h));
+	send_all(c->pair.peers, &h, sizeof(h));
 	expect_reply(c, page);
-	receive_all(c->client, data, PAGE_BYTES);
+	receive_all(c->pair.peers, data, PAGE_BYTES);
 	return data[0];
 }
 
 /* ---- what a dead worker left ---- */
 
 /* A session with one write received, at the backend when its worker died: the pages arrived, its client has not been told. */
-static void leave_write(struct connection *c, uint32_t page, uint32_t pages, unsigned version)
+static void leave_write(struct visitor *c, uint32_t page, uint32_t pages, unsigned version)
 {
-	struct sess_request *r = &c->mem->request[0];
+	struct buffers_head *head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, w.pool, 0);
+	struct buffers_share *share = w.one[0].share;
+	struct sess_request *r = &c->m->request[0];
 	struct nbd_request h;
 
-	sessmem_begin(c->mem, 0, 0, "", 0);
+	assert_true(head != MAP_FAILED);
+
+	sessmem_begin(c->m, 0, 0, "", 0);
 	for (unsigned i = 0; i < SESSMEM_REQUESTS; i++)
-		c->mem->request[i].buffer = SESSMEM_NO_BUFFER;
+		c->m->request[i].buffer = SESSMEM_NO_BUFFER;
 	send_write(c, page, pages, version);
-	receive_all(c->ours, &h, sizeof(h));
+	receive_all(c->pair.ours, &h, sizeof(h));
 	r->buffer = 0;
-	receive_all(c->ours, (unsigned char *)buffers_at(share, r->buffer), pages * PAGE_BYTES);
+	receive_all(c->pair.ours, (unsigned char *)buffers_at(share, r->buffer), pages * PAGE_BYTES);
 	buffers_hold(head, r->buffer, pages, true);
+	munmap(head, sizeof(*head));
 	r->command = NBD_CMD_WRITE;
 	r->cookie = h.cookie;
 	r->offset = (uint64_t)page * PAGE_BYTES;
 	r->length = pages * PAGE_BYTES;
 	r->use = 1;
-	c->mem->parsed = sizeof(h) + r->length;
-	assert_int_equal(store_rw(store, NULL, RW_WRITE, r->offset, r->length, buffers_at(share, r->buffer), NULL), 0);
+	c->m->parsed = sizeof(h) + r->length;
+	assert_int_equal(store_rw(w.one[0].store, NULL, RW_WRITE, r->offset, r->length, buffers_at(share, r->buffer), NULL), 0);
 }
 
-static void leave_nothing(struct connection *c)
+static void leave_nothing(struct visitor *c)
 {
-	sessmem_begin(c->mem, 0, 0, "", 0);
+	sessmem_begin(c->m, 0, 0, "", 0);
 	for (unsigned i = 0; i < SESSMEM_REQUESTS; i++)
-		c->mem->request[i].buffer = SESSMEM_NO_BUFFER;
+		c->m->request[i].buffer = SESSMEM_NO_BUFFER;
 }
 
-static void go_on(struct connection *c)
+static void go_on(struct visitor *c)
 {
 	struct tcp_account account;
 	struct errbuf e;
 
-	assert_int_equal(tcp_account(c->ours, &account, &e), 0);
-	c->live = mover_add_session(mover, &(struct mover_session_options){ .export = export, .sock = c->ours, .memory = c->mem,
-									    .owner = c, .account = &account }, &e);
+	assert_int_equal(tcp_account(c->pair.ours, &account, &e), 0);
+	c->live = mover_add_session(w.mover, &(struct mover_session_options){ .export = w.one[0].x, .sock = c->pair.ours, .memory = c->m,
+									    .owner = &c->ended, .account = &account }, &e);
 	assert_non_null(c->live);
 }
 
@@ -261,14 +178,14 @@ static void later_write_stays(uint32_t pages, uint32_t page)
 
 	leave_write(&first, FIRST, pages, 1);
 	leave_nothing(&second);
-	store_await(store, 1); /* sessions of the predecessor's are being handed down */
+	store_await(w.one[0].store, 1); /* sessions of the predecessor's are being handed down */
 	go_on(&second);
 	send_write(&second, page, 1, 2);
-	answer.fd = second.client;
+	answer.fd = second.pair.peers;
 	poll(&answer, 1, A_WHILE_MS);
 	go_on(&first);
-	store_await(store, -1);
-	mover_look_again(mover);
+	store_await(w.one[0].store, -1);
+	mover_look_again(w.mover);
 	expect_reply(&first, FIRST);
 	expect_reply(&second, page);
 	assert_int_equal(version_of(&second, page), 2);
