@@ -26,9 +26,11 @@
 #include "tests/vm/wire.h"
 
 #define MAX_PORTS 16
+#define HUP_MS 10000
 
 struct port {
 	int fd;
+	int64_t hup_since; /* ms, 0 while somebody is connected */
 	bool have_header; /* a request that came while another ran, to be served next */
 	struct wire_header header;
 	char command[WIRE_MAX + 1];
@@ -46,15 +48,40 @@ nap(void)
 	nanosleep(&t, NULL);
 }
 
-/* The port's state: POLLHUP means that nobody is connected on the host's side. */
-static short
-port_wait(short events, int timeout_ms)
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* Whether nobody is connected on the host's side, by what a poll of the port said. The kernel hears of who comes and goes on
+ * another queue than it gets data on, and deals with it in a work item: a new request may be here, and its command may even
+ * have ended, while the port still says that the last host has gone. So it must say that for a while. */
+static bool
+host_has_gone(short revents)
+{
+	if (!(revents & POLLHUP)) {
+		port.hup_since = 0;
+		return false;
+	}
+	if (!port.hup_since)
+		port.hup_since = now_ms();
+	if (now_ms() - port.hup_since >= HUP_MS)
+		return true;
+	nap();
+	return false;
+}
+
+/* Waits up to a second for the port; false when nobody is there on the host's side. */
+static bool
+port_wait(short events)
 {
 	struct pollfd p = {.fd = port.fd, .events = events};
 
-	if (poll(&p, 1, timeout_ms) < 0)
-		return 0;
-	return p.revents;
+	return poll(&p, 1, 1000) < 0 || !host_has_gone(p.revents);
 }
 
 /* Reads exactly n bytes; -1 when the host has gone. */
@@ -67,6 +94,7 @@ port_read(void *buf, size_t n)
 		ssize_t r = read(port.fd, p, n);
 
 		if (r > 0) {
+			port.hup_since = 0;
 			p += r;
 			n -= (size_t)r;
 			continue;
@@ -75,7 +103,7 @@ port_read(void *buf, size_t n)
 			continue;
 		if (r < 0 && errno != EAGAIN)
 			return -1;
-		if (port_wait(POLLIN, 1000) & POLLHUP)
+		if (!port_wait(POLLIN))
 			return -1;
 	}
 	return 0;
@@ -98,7 +126,7 @@ port_write(const void *buf, size_t n)
 			continue;
 		if (r < 0 && errno != EAGAIN)
 			return -1;
-		if (port_wait(POLLOUT, 1000) & POLLHUP)
+		if (!port_wait(POLLOUT))
 			return -1;
 	}
 	return 0;
@@ -237,7 +265,7 @@ run_command(const struct wire_header *h)
 			forward(&out[0], h->id, WIRE_OUT);
 		if (p[2].revents)
 			forward(&err[0], h->id, WIRE_ERR);
-		if ((p[3].revents & POLLHUP) ||
+		if (host_has_gone(p[3].revents) ||
 		    ((p[3].revents & POLLIN) && !message_meanwhile(pid, h->id))) {
 			kill(-pid, SIGKILL);
 			break;

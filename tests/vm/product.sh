@@ -63,7 +63,7 @@ swap_serve_end() {
 
 # What a client has that attach could leave behind.
 _swap_traces() {
-    vm_run "$1" 30 "
+    vm_run "$1" 120 "
         tail -n +2 /proc/swaps
         ls /sys/block/nbd*/pid 2>/dev/null
         find /run /dev/shm ! -type d | sort
@@ -72,10 +72,10 @@ _swap_traces() {
 
 # swap_attach NAME URI: with the reserve of memory that attach recommends.
 swap_attach() {
-    vm_run "$1" 20 'sysctl -qw vm.min_free_kbytes=16384'
+    vm_run "$1" 120 'sysctl -qw vm.min_free_kbytes=16384'
     _swap_before=$(_swap_traces "$1")
     vm_run "$1" 120 "$nbdswap attach $2" 2>"$tmp/attach.log" || fail "guest $1: $2 does not attach"
-    must_match "$(vm_run "$1" 20 'cat /proc/swaps')" '^/dev/nbd[0-9]+ ' "/proc/swaps after attach"
+    must_match "$(vm_run "$1" 120 'cat /proc/swaps')" '^/dev/nbd[0-9]+ ' "/proc/swaps after attach"
 }
 
 # swap_work NAME MIB PROCESSES ROUNDS SECONDS: the memory test, which must have swapped out and in again.

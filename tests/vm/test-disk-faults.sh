@@ -33,7 +33,7 @@ model() {
 }
 # lost: how many pages of the export the server lists.
 lost() {
-    vm_run server 30 "$nbdswapctl lost --socket /run/nbdswapd.sock --json model" | jq .pages
+    vm_run server 120 "$nbdswapctl lost --socket /run/nbdswapd.sock --json model" | jq .pages
 }
 
 model write

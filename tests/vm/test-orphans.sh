@@ -15,7 +15,7 @@ vm_net server client
 vm_start server mem=512 disks="data:400"
 vm_wait server
 dm_create server data slow
-disk=$(vm_run server 20 'dmsetup deps -o devname slow | sed "s|.*(\(.*\)).*|/dev/\1|"')
+disk=$(vm_run server 120 'dmsetup deps -o devname slow | sed "s|.*(\(.*\)).*|/dev/\1|"')
 say "guest is up"
 
 # delay READ-MS WRITE-MS: of the whole disk from now on.
@@ -64,7 +64,7 @@ make_file() {
 
 # forget FILE: what the guest has of it in memory, but for the beginning.
 forget() {
-    vm_run server 20 "echo 3 >/proc/sys/vm/drop_caches; head -c 1 $1 >/dev/null" >&2
+    vm_run server 120 "echo 3 >/proc/sys/vm/drop_caches; head -c 1 $1 >/dev/null" >&2
 }
 
 # local_orphans FILE LOOK [COPY]: a process that is in a system call of a local file system is not reaped before its end.
@@ -115,7 +115,7 @@ for mount in nfs nfs3 smb; do
     hows=('pwrite barrier')
     [ $mount = nfs3 ] || hows+=('uring none')
     [ -z "${NBDSWAP_LONG:-}" ] || hows=('uring barrier' 'pwrite barrier' 'uring none' 'pwrite none')
-    vm_run server 20 "head -c 1 /mnt/$mount/$mount >/dev/null" # so that the inode is known
+    vm_run server 120 "head -c 1 /mnt/$mount/$mount >/dev/null" # so that the inode is known
     for how in "${hows[@]}"; do
         try 1 "/mnt/$mount/$mount ${how% *} write $file ${how##* } '$freeze'"
     done

@@ -168,7 +168,7 @@ wait_until 120 named truncated 'had 8[0-9]* bytes when it was activated'
 swap_serve_end
 named truncated 'not ended cleanly.*its trailer is not written' || fail "truncated: ended as if nothing had been"
 on_server '[ $(stat -c %s truncated) = 8388608 ]'
-! vm_run server 30 "$nbdswapctl check /mnt/nfs/truncated" >"$tmp/out" 2>&1 || fail "truncated: fit for use: $(cat "$tmp/out")"
+! vm_run server 120 "$nbdswapctl check /mnt/nfs/truncated" >"$tmp/out" 2>&1 || fail "truncated: fit for use: $(cat "$tmp/out")"
 for guest in client server; do
     vm_dmesg_clean $guest
     vm_stop $guest

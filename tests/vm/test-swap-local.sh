@@ -21,13 +21,13 @@ swap_status server
 
 swap_attach client "nbd://$(vm_ip server)/ws1"
 say "attached"
-before=$(vm_run server 20 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
-uuid=$(vm_run client 20 'swaplabel /dev/nbd0')
+before=$(vm_run server 120 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
+uuid=$(vm_run client 120 'swaplabel /dev/nbd0')
 swap_work client 192 3 1 600
 say "worked"
-status=$(vm_run client 20 "$nbdswap status --json")
+status=$(vm_run client 120 "$nbdswap status --json")
 must_match "$status" '"ws1|/ws1"'
-after=$(vm_run server 20 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
+after=$(vm_run server 120 'stat -c "%b %s" /srv/swap/ws1; filefrag -s /srv/swap/ws1')
 [ "$before" = "$after" ] || fail "the backing file changed under writes: $before, then $after"
 swap_detach client
 say "detached"
@@ -35,7 +35,7 @@ say "detached"
 swap_serve_end
 swap_serve server
 swap_attach client "nbd://$(vm_ip server)/ws1"
-[ "$(vm_run client 20 'swaplabel /dev/nbd0')" = "$uuid" ] || fail "the swap area was made anew after a clean restart"
+[ "$(vm_run client 120 'swaplabel /dev/nbd0')" = "$uuid" ] || fail "the swap area was made anew after a clean restart"
 swap_detach client
 swap_serve_end
 say "once more after a restart"

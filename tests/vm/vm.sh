@@ -77,7 +77,7 @@ vm_jumbo() {
     for from in "$1" "$2"; do
         to=$1$2
         to=${to/$from/}
-        vm_run "$from" 20 "ip link set mtu 9000 dev \$(ip -o -4 addr | awk '/peer $(vm_ip "$to")\// { print \$2 }')" ||
+        vm_run "$from" 120 "ip link set mtu 9000 dev \$(ip -o -4 addr | awk '/peer $(vm_ip "$to")\// { print \$2 }')" ||
             fail "guest $from: no large packets to $to"
     done
 }
@@ -144,10 +144,20 @@ vm_run() {
     local rc=0
     "$vmctl" "$vm_dir/$1" "$2" run "$3" || rc=$?
     case $rc in
-    124) echo "guest $1: not done in $2 s: $3" >&2 ;;
+    124)
+        echo "guest $1: not done in $2 s: $3" >&2
+        _vm_show "$1" >&2
+        ;;
     125) echo "guest $1 cannot be reached" >&2 ;;
     esac
     return $rc
+}
+
+# _vm_show NAME: what a guest is at in which something took too long; nothing when it answers no longer at all.
+_vm_show() {
+    echo "--- guest $1, asked on another port:"
+    VMCTL_PORT=1 "$vmctl" "$vm_dir/$1" 30 run 'cat /proc/uptime /proc/loadavg; head -n 5 /proc/meminfo
+        ps -e -o pid,ppid,stat,wchan:24,args | awk "\$2 != 2 || /D/ || /kworker/"; dmesg | tail -n 15'
 }
 
 vm_wait() {
@@ -162,7 +172,7 @@ vm_put() {
     local file
     file=$(mktemp "$vm_dir/put.XXXXXX")
     cat >"$file"
-    VMCTL_STDIN=$file vm_run "$1" 30 "umask 077; cat >'$2' && chmod $3 '$2'" || fail "guest $1: cannot write $2"
+    VMCTL_STDIN=$file vm_run "$1" 120 "umask 077; cat >'$2' && chmod $3 '$2'" || fail "guest $1: cannot write $2"
     rm -f "$file"
 }
 
@@ -175,7 +185,7 @@ vm_spawn() {
 
 vm_stop() {
     vm_alive "$1" || return 0
-    "$vmctl" "$vm_dir/$1" 20 poweroff || echo "guest $1 did not switch off, it is killed" >&2
+    "$vmctl" "$vm_dir/$1" 60 poweroff || echo "guest $1 did not switch off, it is killed" >&2
     vm_kill "$1"
 }
 

@@ -6,7 +6,8 @@
  *					USR1 and USR2 are passed on to it. After SECONDS it is killed: exit code 124.
  *	vmctl DIR SECONDS poweroff	sync and switch the guest off
  *
- * DIR holds the sockets ctl0, ctl1, ... of the guest's ports; one that nobody uses is taken. A guest that is
+ * DIR holds the sockets ctl0, ctl1, ... of the guest's ports; one that nobody uses is taken, from VMCTL_PORT on if
+ * that is set. A guest that is
  * still booting answers when its agent is there. Exit code 125: the guest cannot be reached (any more).
  */
 #include "config.h"
@@ -61,12 +62,15 @@ die(int code, const char *fmt, ...)
 	exit(code);
 }
 
-/* Takes a free port: the lock lasts as long as this process. */
+/* Takes a free port, the first one's number or a later one's: the lock lasts as long as this process. */
 static int
 take_port(const char *dir)
 {
+	const char *env = getenv("VMCTL_PORT");
+	const int first = env ? atoi(env) : 0;
+
 	for (;;) {
-		for (int n = 0;; n++) {
+		for (int n = first;; n++) {
 			struct sockaddr_un addr = {.sun_family = AF_UNIX};
 			char lock[sizeof addr.sun_path + 8];
 
@@ -74,7 +78,7 @@ take_port(const char *dir)
 			    (int)sizeof addr.sun_path)
 				die(CODE_UNREACHABLE, "%s: path too long for a socket", dir);
 			if (access(addr.sun_path, F_OK) < 0) {
-				if (n == 0)
+				if (n == first)
 					die(CODE_UNREACHABLE, "no guest: %s: %s", addr.sun_path,
 					    strerror(errno));
 				break;
@@ -134,8 +138,10 @@ receive(int fd, uint32_t id, void *data, size_t n)
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
 		double left = end_time - now();
 
-		if (left <= 0)
+		if (left <= 0) {
+			send_message(fd, id, WIRE_SIGNAL, 0, SIGKILL);
 			die(CODE_TIMEOUT, "time limit reached");
+		}
 		if (signal_to_pass) {
 			uint32_t sig = (uint32_t)signal_to_pass;
 
