@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The native worker, started by nbdswapd:
  *
- *   nbdswap-engine broker=FD pool-fd=FD pool=BYTES connections=N [allow=WORD,...]
+ *   nbdswap-engine interface=1 broker=FD pool-fd=FD pool=BYTES connections=N [allow=WORD,...]
  *
  * with the listening sockets as descriptors from 3 on and LISTEN_FDS in the environment.
  */
@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,21 @@ static bool set(struct engine_options *o, const char *arg)
 #undef IS
 }
 
+/* Before anything else is believed that the daemon says. */
+static bool same_interface(int argc, char **argv)
+{
+	unsigned long long v;
+
+	if (argc < 2 || strncmp(argv[1], "interface=", strlen("interface=")) != 0 || !number(strchr(argv[1], '=') + 1, UINT_MAX, &v)) {
+		fprintf(stderr, "nbdswap-engine: nbdswapd starts it; see nbdswapd(8)\n");
+		return false;
+	}
+	if (v != ENGINE_INTERFACE)
+		fprintf(stderr, "nbdswap-engine: the running nbdswapd is of another version (its interface is %llu, this program's %d); put the"
+				" program back that it was started with, or detach the clients and restart nbdswapd\n", v, ENGINE_INTERFACE);
+	return v == ENGINE_INTERFACE;
+}
+
 int main(int argc, char **argv)
 {
 	struct engine_options o = { .broker = -1, .pool_fd = -1 };
@@ -66,7 +82,9 @@ int main(int argc, char **argv)
 	unsigned long long n;
 	struct errbuf e;
 
-	for (int i = 1; i < argc; i++)
+	if (!same_interface(argc, argv))
+		return EX_USAGE_;
+	for (int i = 2; i < argc; i++)
 		if (!set(&o, argv[i])) {
 			fprintf(stderr, "nbdswap-engine: \"%s\" is no parameter of it; nbdswapd starts it, see nbdswapd(8)\n", argv[i]);
 			return EX_USAGE_;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "config.h"
 
-#include "common/allow.h"
 #include "server/spawn.h"
+
+#include "common/allow.h"
+#include "server/engine/engine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +28,7 @@ enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 struct child {
 	char *argv[12];
 	char *envp[ENV_MAX];
+	char interface[24];
 	char threads[16], broker[32], pool_fd[32], pool[48], connections[48], allow[64], listen_fds[32];
 	char listen_pid[32]; /* its digits are put in by the child */
 	int from[CONF_LISTEN_MAX + 2]; /* descriptors to be passed, in order */
@@ -74,10 +77,12 @@ static size_t native_arguments(struct child *c, const struct spawn *s)
 {
 	size_t a = 0;
 
+	snprintf(c->interface, sizeof(c->interface), "interface=%d", ENGINE_INTERFACE);
 	snprintf(c->pool_fd, sizeof(c->pool_fd), "pool-fd=%zu", FIRST_FD + s->nlisten + 1);
 	snprintf(c->pool, sizeof(c->pool), "pool=%" PRIu64, s->pool_bytes);
 	snprintf(c->connections, sizeof(c->connections), "connections=%" PRIu64, s->conf->connections);
 	c->argv[a++] = (char *)s->conf->native;
+	c->argv[a++] = c->interface;
 	c->argv[a++] = c->broker;
 	c->argv[a++] = c->pool_fd;
 	c->argv[a++] = c->pool;

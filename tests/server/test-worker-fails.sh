@@ -24,6 +24,20 @@ for which in nbdkit native; do
     wait_server || fail "it did not stop in order"
 done
 
+# A program of another version than the daemon, as a package brings it while the daemon runs: it says so and touches nothing.
+cat >"$tmp/other-version" <<EOF
+#!/bin/bash
+args=("\$@")
+exec "$builddir/server/nbdswap-engine" "\${args[@]/#interface=*/interface=4711}"
+EOF
+chmod 755 "$tmp/other-version"
+try_worker native "$tmp/other-version"
+wait_until 60 tried
+must_match "$(field .worker.last_exit)" 'exited with status 2'
+must_match "$(cat "$log")" 'nbdswapd is of another version \(its interface is 4711, this program.s 1\); put the program back'
+kill -TERM "$server_pid"
+wait_server || fail "it did not stop in order"
+
 # One that runs but is no worker: it never says ready, and a stop does not wait for it.
 printf '#!/bin/sh\nexec sleep 300\n' >"$tmp/sleeper"
 chmod 755 "$tmp/sleeper"
