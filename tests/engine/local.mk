@@ -82,6 +82,7 @@ tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_disconnect_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c $(engine_moverworld)
 tests_engine_test_redo_first_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_redo_first_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resume_redo,--wrap=mover_now_ms
 tests_engine_test_redo_first_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_mover_kills_SOURCES = tests/engine/test-mover-kills.c $(engine_held)
 tests_engine_test_mover_kills_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -7,10 +7,12 @@
 #include "tests/engine/moverworld.h"
 
 #include "common/nbdproto.h"
+#include "server/engine/mover_priv.h"
 #include "store/page.h"
 
 #include <endian.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -21,10 +23,29 @@
 #define MOST 64u  /* pages of a request: two bites of the store */
 
 #define PATIENCE_MS 60000
-#define A_WHILE_MS 500 /* in which a session that does not wait would have answered: nothing is asserted of it */
+#define A_WHILE_MS 500 /* in which a session that does not wait would have answered; that one answers in it is not asserted */
 
 static struct world w;
 static struct visitor first, second;
+
+/* ---- as if all tasks were taken, and as if time had passed ---- */
+
+static _Atomic bool no_tasks; /* for what the first session is to do again */
+static _Atomic int64_t ahead_ms;
+
+bool __real_resume_redo(struct live *s, bool changes);
+bool __wrap_resume_redo(struct live *s, bool changes);
+bool __wrap_resume_redo(struct live *s, bool changes)
+{
+	return !(no_tasks && s->mem == first.m) && __real_resume_redo(s, changes);
+}
+
+int64_t __real_mover_now_ms(void);
+int64_t __wrap_mover_now_ms(void);
+int64_t __wrap_mover_now_ms(void)
+{
+	return __real_mover_now_ms() + ahead_ms;
+}
 
 static int make(void **state)
 {
@@ -205,11 +226,38 @@ static void later_write_stays_on_a_large_one(void **state)
 	later_write_stays(MOST, FIRST + MOST - 1);
 }
 
+/* For a write that is at the backend others wait only so long, for the store keeps what is later behind it; for one that has not begun, as long
+ * as it takes.
+ */
+static void one_that_has_not_begun_is_waited_for(void **state)
+{
+	struct pollfd answer = { .events = POLLIN };
+
+	(void)state;
+	leave_write(&first, FIRST, 1, 1);
+	leave_nothing(&second);
+	no_tasks = true;
+	go_on(&first);
+	go_on(&second);
+	send_write(&second, FIRST, 1, 2);
+	answer.fd = second.pair.peers;
+	assert_int_equal(poll(&answer, 1, A_WHILE_MS), 0);
+	ahead_ms = 2 * AWAIT_MS;
+	mover_look_again(w.mover);
+	assert_int_equal(poll(&answer, 1, A_WHILE_MS), 0);
+	no_tasks = false;
+	mover_look_again(w.mover);
+	expect_reply(&first, FIRST);
+	expect_reply(&second, FIRST);
+	assert_int_equal(version_of(&second, FIRST), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(later_write_stays_on_a_page, make, unmake),
 		cmocka_unit_test_setup_teardown(later_write_stays_on_a_large_one, make, unmake),
+		cmocka_unit_test_setup_teardown(one_that_has_not_begun_is_waited_for, make, unmake),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
