@@ -10,7 +10,9 @@ libclient_la_SOURCES = \
 	client/command.h \
 	client/detach.c \
 	client/detach_one.c client/detach_one.h \
+	client/exportask.c client/exportask.h \
 	client/exportprobe.c client/exportprobe.h \
+	client/exportsame.c client/exportsame.h \
 	client/findings.c client/findings.h \
 	client/latency.c client/latency.h \
 	client/link.c client/link.h \
@@ -18,6 +20,7 @@ libclient_la_SOURCES = \
 	client/nbdclient.c client/nbdclient.h \
 	client/nbddev.c client/nbddev.h \
 	client/nbdnl.c client/nbdnl.h \
+	client/negotiate.c client/negotiate.h \
 	client/preflight_machine.c client/preflight_machine.h \
 	client/preflight_server.c client/preflight_server.h \
 	client/procswaps.c client/procswaps.h \

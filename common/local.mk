@@ -8,11 +8,13 @@ libcommon_la_SOURCES = \
 	common/exitcodes.h \
 	common/exportname.c common/exportname.h \
 	common/fdmsg.c common/fdmsg.h \
+	common/generation.c common/generation.h \
 	common/lease.c common/lease.h \
 	common/memlock.c common/memlock.h \
 	common/nbdproto.h \
 	common/noswap.c common/noswap.h \
 	common/options.c common/options.h \
+	common/printable.c common/printable.h \
 	common/procself.c common/procself.h \
 	common/progress.c common/progress.h \
 	common/signature.c common/signature.h \

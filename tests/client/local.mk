@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 CLIENT_UNIT_TESTS = \
+	tests/client/unit-exportsame \
 	tests/client/unit-files \
+	tests/client/unit-negotiate \
+	tests/client/unit-negotiate-fails \
 	tests/client/unit-pieces \
 	tests/client/unit-tables \
 	tests/client/unit-uri
 check_PROGRAMS += $(CLIENT_UNIT_TESTS)
+client_serverwords = tests/client/serverwords.c tests/client/serverwords.h tests/engine/talk.c tests/engine/talk.h
+tests_client_unit_exportsame_SOURCES = tests/client/unit-exportsame.c tests/client/unit.h
 tests_client_unit_files_SOURCES = tests/client/unit-files.c tests/client/unit.h
+tests_client_unit_negotiate_SOURCES = tests/client/unit-negotiate.c tests/client/unit.h $(client_serverwords)
+tests_client_unit_negotiate_fails_SOURCES = tests/client/unit-negotiate-fails.c tests/client/unit.h $(client_serverwords)
 tests_client_unit_pieces_SOURCES = tests/client/unit-pieces.c tests/client/unit.h
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
+tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_client_unit_negotiate_LDADD = libclient.la libengine.la libcommon.la $(CMOCKA_LIBS)
+tests_client_unit_negotiate_fails_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_pieces_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_tables_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_uri_LDADD = libclient.la $(CMOCKA_LIBS)
