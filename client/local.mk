@@ -24,6 +24,7 @@ libclient_la_SOURCES = \
 	client/preflight_machine.c client/preflight_machine.h \
 	client/preflight_server.c client/preflight_server.h \
 	client/procswaps.c client/procswaps.h \
+	client/reach.c client/reach.h \
 	client/roundtrip.c client/roundtrip.h \
 	client/run.c client/run.h \
 	client/say.c client/say.h \

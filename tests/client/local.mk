@@ -5,6 +5,7 @@ CLIENT_UNIT_TESTS = \
 	tests/client/unit-negotiate \
 	tests/client/unit-negotiate-fails \
 	tests/client/unit-pieces \
+	tests/client/unit-reach \
 	tests/client/unit-tables \
 	tests/client/unit-uri
 check_PROGRAMS += $(CLIENT_UNIT_TESTS)
@@ -14,6 +15,8 @@ tests_client_unit_files_SOURCES = tests/client/unit-files.c tests/client/unit.h
 tests_client_unit_negotiate_SOURCES = tests/client/unit-negotiate.c tests/client/unit.h $(client_serverwords)
 tests_client_unit_negotiate_fails_SOURCES = tests/client/unit-negotiate-fails.c tests/client/unit.h $(client_serverwords)
 tests_client_unit_pieces_SOURCES = tests/client/unit-pieces.c tests/client/unit.h
+tests_client_unit_reach_SOURCES = tests/client/unit-reach.c tests/client/unit.h tests/client/fakeserver.c tests/client/fakeserver.h \
+	$(client_serverwords)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
@@ -21,18 +24,25 @@ tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_LDADD = libclient.la libengine.la libcommon.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_fails_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_pieces_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_client_unit_reach_LDADD = libclient.la $(CMOCKA_LIBS) -lpthread
 tests_client_unit_tables_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_uri_LDADD = libclient.la $(CMOCKA_LIBS)
 TESTS += $(CLIENT_UNIT_TESTS)
 
+check_PROGRAMS += tests/client/reachtool
+tests_client_reachtool_SOURCES = tests/client/reachtool.c tests/countmalloc.h
+tests_client_reachtool_LDADD = libclient.la
 CLIENT_TESTS = \
 	tests/client/test-check-round-trips.sh \
 	tests/client/test-help-and-man-agree.sh \
 	tests/client/test-preflight-refuses.sh \
+	tests/client/test-reach-nbdswapd.sh \
+	tests/client/test-reach-nbdswapd-nbdkit.sh \
+	tests/client/test-reach-other-servers.sh \
 	tests/client/test-swaptab-is-validated.sh \
 	tests/client/test-usage-errors.sh
 TESTS += $(CLIENT_TESTS)
-EXTRA_DIST += $(CLIENT_TESTS) tests/client/nbd.sh
+EXTRA_DIST += $(CLIENT_TESTS) tests/client/nbd.sh tests/client/reach.sh
 
 # In a guest, after the harness itself (tests/vm).
 VM_TESTS += tests/client/test-attach-in-a-guest.sh
