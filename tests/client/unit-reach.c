@@ -175,8 +175,10 @@ static void test_silent_server(void **state)
 
 static void test_trickling_server(void **state)
 {
+	static const char info[4000] = "\x7f\x7f"; /* long enough for far more than the deadline */
+
 	say_greeting(&fakes[0].says, FIXED);
-	say_reply(&fakes[0].says, NBD_REP_INFO, "\x7f\x7f", 4000); /* long enough for far more than the deadline */
+	say_reply(&fakes[0].says, NBD_REP_INFO, info, sizeof(info));
 	fakes[0].says.count = 18 + 20 + 2;
 	fake_start(&fakes[0], AF_INET, FAKE_TRICKLES);
 	must_fail(try(1, 500), ETIMEDOUT, "it broke off in its ");

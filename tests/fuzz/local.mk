@@ -8,6 +8,7 @@ FUZZ_TARGETS = \
 	fuzz-control \
 	fuzz-exportname \
 	fuzz-negotiate \
+	fuzz-reply \
 	fuzz-swaptab \
 	fuzz-table \
 	fuzz-trailer \
@@ -24,15 +25,17 @@ fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIB
 
 # Of the client and the plugin, what reads from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
-	client/nbddev.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c worker/broker_remote.c \
+	client/exportsame.c client/nbddev.c client/negotiate.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c worker/broker_remote.c \
 	server/engine/buffers.c server/engine/live.c server/engine/negotiate.c server/engine/resume.c server/engine/sessmem.c
 fuzz_daemon = tests/fuzz/fakedaemon.c tests/fuzz/fakefiles.c tests/fuzz/fakeparts.c
 fuzz_table = tests/fuzz/tableworld.c
 fuzz_talk = tests/engine/talk.c
+fuzz_serverwords = tests/client/serverwords.c
 fuzz_session = tests/fuzz/sessionworld.c
 fuzz_shared = tests/fuzz/fuzz.c $(fuzz_daemon) $(fuzz_session) $(fuzz_table)
 fuzz_objects = $(fuzz_tested:%.c=tests/fuzz/obj/%.o)
-fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(fuzz_talk:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
+fuzz_own_objects = $(fuzz_shared:%.c=tests/fuzz/obj/%.o) $(fuzz_talk:%.c=tests/fuzz/obj/%.o) \
+	$(fuzz_serverwords:%.c=tests/fuzz/obj/%.o) $(FUZZ_TARGETS:%=tests/fuzz/obj/tests/fuzz/%.o)
 fuzz_programs = $(FUZZ_TARGETS:%=tests/fuzz/%)
 
 tests/fuzz/obj/%.o: %.c config.h
@@ -44,6 +47,7 @@ $(fuzz_programs): tests/fuzz/%: tests/fuzz/obj/tests/fuzz/%.o tests/fuzz/obj/tes
 	$(AM_V_CCLD)$(CLANG) -fsanitize=fuzzer,$(fuzz_sanitize) $(fuzz_ldflags) -o $@ $(filter %.o,$^) tests/fuzz/libtested.a $(fuzz_libs)
 tests/fuzz/fuzz-control: $(fuzz_daemon:%.c=tests/fuzz/obj/%.o)
 tests/fuzz/fuzz-negotiate: $(fuzz_talk:%.c=tests/fuzz/obj/%.o)
+tests/fuzz/fuzz-reply: $(fuzz_talk:%.c=tests/fuzz/obj/%.o) $(fuzz_serverwords:%.c=tests/fuzz/obj/%.o)
 tests/fuzz/fuzz-table: $(fuzz_table:%.c=tests/fuzz/obj/%.o)
 tests/fuzz/fuzz-transmission: $(fuzz_session:%.c=tests/fuzz/obj/%.o)
 tests/fuzz/fuzz-transmission: fuzz_ldflags = -Wl,--wrap=sendmsg,--wrap=shutdown
