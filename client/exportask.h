@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The name under which this machine asks for an export: NAME?gen=G&lease=L&client=ID&slot=I/N, each parameter where it is known.  The server takes
- * it apart (common/exportname.h).
+/* The name under which this machine asks for an export: NAME?gen=G&lease=L&client=ID&slot=I/N, each parameter
+ * where it is known.  The server takes it apart (common/exportname.h).
  */
 #ifndef NBDSWAP_CLIENT_EXPORTASK_H
 #define NBDSWAP_CLIENT_EXPORTASK_H
@@ -12,13 +12,14 @@
 #include <stddef.h>
 
 #define EXPORT_ASK_MAX \
-	(EXPORT_NAME_MAX + sizeof("?") + GENERATION_TEXT + sizeof("&client=") + CLIENT_ID_MAX + sizeof("&slot=63/64"))
+	(EXPORT_NAME_MAX + sizeof("?") + GENERATION_TEXT + sizeof("&client=") + CLIENT_ID_MAX + \
+	 sizeof("&slot=63/64"))
 
 struct export_ask {
 	const char *name;
 	const struct generation *generation; /* NULL: whatever is there, as at attach */
-	const char *client; /* "" or NULL: none; then no slot either */
-	unsigned slot, slots; /* slots 0: not said */
+	const char *client;		     /* "" or NULL: none; then no slot either */
+	unsigned slot, slots;		     /* slots 0: not said */
 };
 
 /* Forms it; allocates nothing.  0, or -1 with *e (EINVAL, ENAMETOOLONG) when a part of it cannot be right. */

@@ -45,11 +45,13 @@ static void add(struct list *l, const char *fmt, ...)
 		l->used = sizeof(l->text) - 1;
 }
 
-static void compare_generation(struct list *l, const struct nego_export *got, const struct export_expected *want)
+static void compare_generation(struct list *l, const struct nego_export *got,
+			       const struct export_expected *want)
 {
 	char now[GENERATION_TEXT], then[GENERATION_TEXT];
 
-	if (!want->has_generation || (got->generation_told && generation_equal(&got->generation, &want->generation)))
+	if (!want->has_generation ||
+	    (got->generation_told && generation_equal(&got->generation, &want->generation)))
 		return;
 	l->stale = true;
 	generation_format(&want->generation, then);
@@ -61,7 +63,8 @@ static void compare_generation(struct list *l, const struct nego_export *got, co
 	if (got->generation.activation != want->generation.activation)
 		add(l, "its content began anew (%s, and the device has pages of %s)", now, then);
 	else
-		add(l, "another client has had the export since (%s, and the device has pages of %s)", now, then);
+		add(l, "another client has had the export since (%s, and the device has pages of %s)", now,
+		    then);
 }
 
 static void compare_flags(struct list *l, const struct nego_export *got, const struct export_expected *want)
@@ -75,13 +78,15 @@ static void compare_flags(struct list *l, const struct nego_export *got, const s
 			add(l, "it no longer takes %s", used_flags[i].name);
 }
 
-static void compare_requests(struct list *l, const struct nego_export *got, const struct export_expected *want)
+static void compare_requests(struct list *l, const struct nego_export *got,
+			     const struct export_expected *want)
 {
 	if (got->block_min > PAGE)
-		add(l, "it takes no request below %" PRIu32 " bytes, and swap moves pages of %u", got->block_min, PAGE);
+		add(l, "it takes no request below %" PRIu32 " bytes, and swap moves pages of %u",
+		    got->block_min, PAGE);
 	if (got->block_max && got->block_max < want->request_bytes)
-		add(l, "it takes no request above %" PRIu32 " bytes, and the device sends up to %" PRIu32, got->block_max,
-		    want->request_bytes);
+		add(l, "it takes no request above %" PRIu32 " bytes, and the device sends up to %" PRIu32,
+		    got->block_max, want->request_bytes);
 }
 
 int export_same(const struct nego_export *got, const struct export_expected *want, struct errbuf *e)
@@ -99,7 +104,11 @@ int export_same(const struct nego_export *got, const struct export_expected *wan
 		return 0;
 	if (l.stale)
 		return err_set(e, ESTALE,
-			       "gives another export than the device was attached to: %s; bring the right one back, or detach and attach anew",
+			       "gives another export than the device was attached to: %s; bring the right "
+			       "one back, or detach and attach anew",
 			       l.text);
-	return err_set(e, EINVAL, "gives the export in another way than when the device was attached: %s; put its configuration back", l.text);
+	return err_set(e, EINVAL,
+		       "gives the export in another way than when the device was attached: %s; put its "
+		       "configuration back",
+		       l.text);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Is the export that a server gives now the one that a device was attached to?  Before a socket of it goes to the kernel. */
+/* Is the export that a server gives now the one that a device was attached to?  Before a socket of it goes to
+ * the kernel.
+ */
 #ifndef NBDSWAP_CLIENT_EXPORTSAME_H
 #define NBDSWAP_CLIENT_EXPORTSAME_H
 
@@ -18,9 +20,10 @@ struct export_expected {
 	struct generation generation;
 };
 
-/* Flags that the kernel's driver does not use, and what the server offers in addition, make no difference.  Allocates nothing.
- * 0; -1 with *e: everything that differs, in words about the server (as nego_error() has them), and the remedy.  Its code is ESTALE when the pages are not
- * this device's (another size or generation, or none told), else EINVAL: then the server may be mended.
+/* Flags that the kernel's driver does not use, and what the server offers in addition, make no difference.
+ * Allocates nothing.  0; -1 with *e: everything that differs, in words about the server (as nego_error() has
+ * them), and the remedy.  Its code is ESTALE when the pages are not this device's (another size or generation,
+ * or none told), else EINVAL: then the server may be mended.
  */
 int export_same(const struct nego_export *got, const struct export_expected *want, struct errbuf *e);
 

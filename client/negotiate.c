@@ -17,7 +17,8 @@
 _Static_assert(sizeof(struct nbd_option_reply) <= sizeof(((struct nego *)0)->in), "header");
 _Static_assert(sizeof(struct nbd_info_block_size) <= sizeof(((struct nego *)0)->in), "information");
 
-static const uint16_t wanted_infos[] = { NBD_INFO_EXPORT, NBD_INFO_NAME, NBD_INFO_DESCRIPTION, NBD_INFO_BLOCK_SIZE };
+static const uint16_t wanted_infos[] = { NBD_INFO_EXPORT, NBD_INFO_NAME, NBD_INFO_DESCRIPTION,
+					 NBD_INFO_BLOCK_SIZE };
 
 /* ---- the course of it ---- */
 
@@ -47,7 +48,9 @@ int nego_start(struct nego *n, const char *request, struct errbuf *e)
 	if (bytes == 0)
 		return err_set(e, EINVAL, "no export is named to ask the server for");
 	if (bytes > NEGO_NAME_MAX)
-		return err_set(e, ENAMETOOLONG, "export \"%.64s...\": a name of more than %u bytes cannot be asked for", request, NEGO_NAME_MAX);
+		return err_set(e, ENAMETOOLONG,
+			       "export \"%.64s...\": a name of more than %u bytes cannot be asked for",
+			       request, NEGO_NAME_MAX);
 	if (utf8_span(request) != bytes)
 		return err_set(e, EINVAL, "the name of the export to ask for is not UTF-8");
 	n->reply = n->length = n->skip = 0;
@@ -104,7 +107,9 @@ static void put_u32(struct nego *n, uint32_t v)
 static void put_go(struct nego *n)
 {
 	size_t bytes = sizeof(uint32_t) + n->name_bytes + sizeof(uint16_t) + sizeof(wanted_infos);
-	struct nbd_option o = { .magic = htobe64(NBD_OPTION_MAGIC), .option = htobe32(NBD_OPT_GO), .length = htobe32((uint32_t)bytes) };
+	struct nbd_option o = { .magic = htobe64(NBD_OPTION_MAGIC),
+				.option = htobe32(NBD_OPT_GO),
+				.length = htobe32((uint32_t)bytes) };
 
 	put(n, &o, sizeof(o));
 	put_u32(n, (uint32_t)n->name_bytes);
@@ -134,9 +139,12 @@ static void take_version(struct nego *n)
 		return;
 	}
 	if (in_u64(n) == OLDSTYLE_VERSION)
-		err_set(&n->error, EPROTONOSUPPORT, "speaks the oldest form of NBD, which has no export names; have it serve in newstyle");
+		err_set(&n->error, EPROTONOSUPPORT,
+			"speaks the oldest form of NBD, which has no export names; have it serve in "
+			"newstyle");
 	else
-		err_set(&n->error, EPROTO, "speaks no form of NBD that is known here (version 0x%016" PRIx64 ")", in_u64(n));
+		err_set(&n->error, EPROTO,
+			"speaks no form of NBD that is known here (version 0x%016" PRIx64 ")", in_u64(n));
 	fail(n);
 }
 
@@ -147,7 +155,8 @@ static void take_greeting(struct nego *n)
 
 	if (!(flags & NBD_FLAG_FIXED_NEWSTYLE)) {
 		err_set(&n->error, EPROTONOSUPPORT,
-			"speaks a form of NBD (newstyle before it was fixed) that cannot say why it refuses; a server of 2012 or later is needed");
+			"speaks a form of NBD (newstyle before it was fixed) that cannot say why it refuses; "
+			"a server of 2012 or later is needed");
 		fail(n);
 		return;
 	}
@@ -189,7 +198,9 @@ static bool is_power_of_two(uint32_t v)
 	return v && !(v & (v - 1));
 }
 
-/* What makes no sense is not told, as libnbd has it: attach, which asks through libnbd, and a reconnect then see the same server. */
+/* What makes no sense is not told, as libnbd has it: attach, which asks through libnbd, and a reconnect then
+ * see the same server.
+ */
 static void take_block_size(struct nego *n)
 {
 	struct nbd_info_block_size s;
@@ -230,10 +241,12 @@ static void take_info(struct nego *n)
 		printable_copy(n->export.name, sizeof(n->export.name), n->in + sizeof(uint16_t), text);
 		break;
 	case NBD_INFO_DESCRIPTION:
-		printable_copy(n->export.description, sizeof(n->export.description), n->in + sizeof(uint16_t), text);
+		printable_copy(n->export.description, sizeof(n->export.description), n->in + sizeof(uint16_t),
+			       text);
 		/* Only of a whole one: the beginning of a number is another number. */
 		n->export.generation_told = n->length <= sizeof(uint16_t) + NEGO_TEXT_MAX &&
-					    generation_of_description(n->export.description, &n->export.generation);
+					    generation_of_description(n->export.description,
+								      &n->export.generation);
 		break;
 	default: /* of a later kind: the document has clients pass over it */
 		break;
@@ -247,22 +260,31 @@ static const struct refusal {
 	int code;
 	const char *words;
 } refusals[] = {
-	{ NBD_REP_ERR_UNSUP, ENOTSUP, "does not know how to open an export with its options (NBD_OPT_GO); a server of 2017 or later is needed" },
-	{ NBD_REP_ERR_POLICY, EACCES, "does not allow this machine to have the export; its rules must let it in" },
-	{ NBD_REP_ERR_INVALID, ENOTSUP, "finds the request invalid; do its version and this one's fit together?" },
+	{ NBD_REP_ERR_UNSUP, ENOTSUP,
+	  "does not know how to open an export with its options (NBD_OPT_GO); a server of 2017 or later is "
+	  "needed" },
+	{ NBD_REP_ERR_POLICY, EACCES,
+	  "does not allow this machine to have the export; its rules must let it in" },
+	{ NBD_REP_ERR_INVALID, ENOTSUP,
+	  "finds the request invalid; do its version and this one's fit together?" },
 	{ NBD_REP_ERR_PLATFORM, ENOTSUP, "cannot serve the export on its platform" },
-	{ NBD_REP_ERR_TLS_REQD, ENOTSUP, "serves the export over TLS only; give it out without TLS to this machine" },
+	{ NBD_REP_ERR_TLS_REQD, ENOTSUP,
+	  "serves the export over TLS only; give it out without TLS to this machine" },
 	{ NBD_REP_ERR_UNKNOWN, ENOENT, "does not give out the export; its log may say more" },
 	{ NBD_REP_ERR_SHUTDOWN, ESHUTDOWN, "is shutting down; it must be started again" },
-	{ NBD_REP_ERR_BLOCK_SIZE_REQD, ENOTSUP, "does not believe that its block sizes are heeded; lower its minimum to a page or less" },
-	{ NBD_REP_ERR_TOO_BIG, ENOTSUP, "finds the request too large; a shorter name of the export may help" },
+	{ NBD_REP_ERR_BLOCK_SIZE_REQD, ENOTSUP,
+	  "does not believe that its block sizes are heeded; lower its minimum to a page or less" },
+	{ NBD_REP_ERR_TOO_BIG, ENOTSUP,
+	  "finds the request too large; a shorter name of the export may help" },
 	{ NBD_REP_ERR_EXT_HEADER_REQD, ENOTSUP,
-	  "serves the export with extended headers only, which the kernel's driver does not know; have it do without" },
+	  "serves the export with extended headers only, which the kernel's driver does not know; have it do "
+	  "without" },
 };
 
 static void take_refusal(struct nego *n)
 {
-	static const struct refusal other = { .code = ENOTSUP, .words = "refuses the export; its log may say more" };
+	static const struct refusal other = { .code = ENOTSUP,
+					      .words = "refuses the export; its log may say more" };
 	const struct refusal *r = &other;
 	char said[NEGO_TEXT_MAX + 1];
 
@@ -422,6 +444,7 @@ const char *nego_at(const struct nego *n)
 		return "it broke off in its greeting";
 	if (n->filled)
 		return "it does not take the request for the export";
-	return n->phase == NEGO_REPLY && n->have == 0 && n->replies == 0 ? "it did not answer the request for the export" :
-									   "it broke off in its answer to the request for the export";
+	return n->phase == NEGO_REPLY && n->have == 0 && n->replies == 0
+		       ? "it did not answer the request for the export"
+		       : "it broke off in its answer to the request for the export";
 }

@@ -58,7 +58,9 @@ static socklen_t address_bytes(const union reach_address *a)
 
 /* ---- waiting ---- */
 
-/* Until the socket is ready for events, or has failed (which the call that follows tells).  False: the deadline has come. */
+/* Until the socket is ready for events, or has failed (which the call that follows tells).  False: the
+ * deadline has come.
+ */
 static bool wait_ready(int fd, short events, int64_t deadline_ns)
 {
 	struct pollfd p = { .fd = fd, .events = events };
@@ -80,7 +82,8 @@ static int set_option(int fd, int level, int name, const char *text, int value, 
 {
 	if (setsockopt(fd, level, name, &value, sizeof(value)) == 0)
 		return 0;
-	return err_set(e, errno, "the kernel does not set %s = %d on a connection: %s", text, value, why(errno));
+	return err_set(e, errno, "the kernel does not set %s = %d on a connection: %s", text, value,
+		       why(errno));
 }
 
 /* Before connecting: they hold from the first packet on. */
@@ -130,8 +133,8 @@ static int connect_by(int fd, const union reach_address *a, int64_t deadline_ns,
 	if (errno != EINPROGRESS && errno != EINTR)
 		return connect_failed(errno, e);
 	if (!wait_ready(fd, POLLOUT, deadline_ns))
-		return err_set(e, ETIMEDOUT, "no connection within %lld ms; %s", (long long)((now_ns() - began) / MS),
-			       connect_remedy(ETIMEDOUT));
+		return err_set(e, ETIMEDOUT, "no connection within %lld ms; %s",
+			       (long long)((now_ns() - began) / MS), connect_remedy(ETIMEDOUT));
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &n) < 0)
 		code = errno;
 	return code ? connect_failed(code, e) : 0;
@@ -147,11 +150,15 @@ static bool is_momentary(int code)
 static int cut(const struct nego *n, int code, struct errbuf *e)
 {
 	if (code)
-		return err_set(e, code, "the connection broke: %s, and %s; does the server's log say why?", why(code), nego_at(n));
-	return err_set(e, ECONNRESET, "the server ended the connection, and %s; its log may say why", nego_at(n));
+		return err_set(e, code, "the connection broke: %s, and %s; does the server's log say why?",
+			       why(code), nego_at(n));
+	return err_set(e, ECONNRESET, "the server ended the connection, and %s; its log may say why",
+		       nego_at(n));
 }
 
-/* One piece of output or input.  1: there is nothing to do until the socket is ready for *events; 0; -1 with *e. */
+/* One piece of output or input.  1: there is nothing to do until the socket is ready for *events; 0; -1 with
+ * *e.
+ */
 static int exchange(struct nego *n, int fd, short *events, struct errbuf *e)
 {
 	size_t bytes;
@@ -195,8 +202,9 @@ static int negotiate_by(struct nego *n, int fd, int64_t deadline_ns, struct errb
 		int rc;
 
 		if (now_ns() >= deadline_ns)
-			return err_set(e, ETIMEDOUT, "%s within %lld ms; is it an NBD server, and does it live?", nego_at(n),
-				       (long long)((now_ns() - began) / MS));
+			return err_set(e, ETIMEDOUT,
+				       "%s within %lld ms; is it an NBD server, and does it live?",
+				       nego_at(n), (long long)((now_ns() - began) / MS));
 		rc = exchange(n, fd, &events, e);
 		if (rc < 0)
 			return -1;
@@ -216,8 +224,8 @@ static int negotiate_by(struct nego *n, int fd, int64_t deadline_ns, struct errb
 /* How far it came: what is told of several. */
 enum how_far { NOT_CONNECTED, NOT_ANSWERED, REFUSED, ANOTHER };
 
-static int try_address(struct reach *r, const struct reach_wishes *w, const union reach_address *a, int64_t deadline_ns, enum how_far *far,
-		       struct errbuf *e)
+static int try_address(struct reach *r, const struct reach_wishes *w, const union reach_address *a,
+		       int64_t deadline_ns, enum how_far *far, struct errbuf *e)
 {
 	int64_t connect_ns = now_ns() + (int64_t)w->connect_ms * MS;
 	CLEANUP_CLOSE int fd = -1;
@@ -228,8 +236,10 @@ static int try_address(struct reach *r, const struct reach_wishes *w, const unio
 		return -1;
 	fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
-		return err_set(e, errno, "no socket: %s; are there too many open files, or no memory?", why(errno));
-	if (set_options(fd, w, e) < 0 || connect_by(fd, a, w->connect_ms && connect_ns < deadline_ns ? connect_ns : deadline_ns, e) < 0)
+		return err_set(e, errno, "no socket: %s; are there too many open files, or no memory?",
+			       why(errno));
+	if (set_options(fd, w, e) < 0 ||
+	    connect_by(fd, a, w->connect_ms && connect_ns < deadline_ns ? connect_ns : deadline_ns, e) < 0)
 		return -1;
 	*far = NOT_ANSWERED;
 	if (negotiate_by(&r->nego, fd, deadline_ns, e) < 0) {
@@ -242,33 +252,43 @@ static int try_address(struct reach *r, const struct reach_wishes *w, const unio
 		return err_prefix(e, "the server");
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-		return err_set(e, errno, "the socket does not become blocking: %s; this is a fault of nbdswap", why(errno));
+		return err_set(e, errno,
+			       "the socket does not become blocking: %s; this is a fault of nbdswap",
+			       why(errno));
 	return steal_fd(&fd);
 }
 
 static int check(const struct reach_wishes *w, struct errbuf *e)
 {
 	if (w->count < 1 || w->count > REACH_ADDRESSES_MAX)
-		return err_set(e, EINVAL, "%zu addresses of a server; 1 to %d are possible", w->count, REACH_ADDRESSES_MAX);
-	if (w->user_timeout_ms < 1 || w->user_timeout_ms > INT32_MAX || w->keepalive_s < 1 || w->keepalive_s > 32767)
-		return err_set(e, EINVAL, "a dead link must be found: after %u ms (1 or more), probed each %u s (1 to 32767)", w->user_timeout_ms,
-			       w->keepalive_s);
+		return err_set(e, EINVAL, "%zu addresses of a server; 1 to %d are possible", w->count,
+			       REACH_ADDRESSES_MAX);
+	if (w->user_timeout_ms < 1 || w->user_timeout_ms > INT32_MAX || w->keepalive_s < 1 ||
+	    w->keepalive_s > 32767)
+		return err_set(
+			e, EINVAL,
+			"a dead link must be found: after %u ms (1 or more), probed each %u s (1 to 32767)",
+			w->user_timeout_ms, w->keepalive_s);
 	for (size_t i = 0; i < w->count; i++)
 		if (w->addresses[i].any.sa_family != AF_INET && w->addresses[i].any.sa_family != AF_INET6)
-			return err_set(e, EINVAL, "address %zu of the server is of a family (%d) that is neither IPv4 nor IPv6", i + 1,
-				       w->addresses[i].any.sa_family);
+			return err_set(
+				e, EINVAL,
+				"address %zu of the server is of a family (%d) that is neither IPv4 nor IPv6",
+				i + 1, w->addresses[i].any.sa_family);
 	return 0;
 }
 
 /* Adds an address's failure to *e, which has room for each. */
-static void add_failure(struct errbuf *e, const struct errbuf *one, const union reach_address *a, size_t count)
+static void add_failure(struct errbuf *e, const struct errbuf *one, const union reach_address *a,
+			size_t count)
 {
 	size_t used = strlen(e->text), room = sizeof(e->text) - used, share = (sizeof(e->text) - 1) / count;
 	char text[ADDRESS_TEXT];
 	int n;
 
 	address_text(a, text);
-	n = snprintf(e->text + used, room < share ? room : share, "%s%s: %s", used ? "; " : "", text, one->text);
+	n = snprintf(e->text + used, room < share ? room : share, "%s%s: %s", used ? "; " : "", text,
+		     one->text);
 	if (n > 0 && (size_t)n >= share && share > 4)
 		memcpy(e->text + strlen(e->text) - 3, "...", 3);
 }

@@ -11,7 +11,8 @@ static const char activation_key[] = "gen=", lease_key[] = "&lease=";
 
 void generation_format(const struct generation *g, char out[GENERATION_TEXT])
 {
-	snprintf(out, GENERATION_TEXT, "%s%" PRIu64 "%s%" PRIu64, activation_key, g->activation, lease_key, g->lease);
+	snprintf(out, GENERATION_TEXT, "%s%" PRIu64 "%s%" PRIu64, activation_key, g->activation, lease_key,
+		 g->lease);
 }
 
 /* key and a number at *at; *at is behind them. */
@@ -37,7 +38,8 @@ bool generation_parse(const char *text, struct generation *out, const char **end
 {
 	struct generation g;
 
-	if (!keyed_number(&text, activation_key, &g.activation) || !keyed_number(&text, lease_key, &g.lease) || g.activation == 0)
+	if (!keyed_number(&text, activation_key, &g.activation) ||
+	    !keyed_number(&text, lease_key, &g.lease) || g.activation == 0)
 		return false;
 	*out = g;
 	if (end)

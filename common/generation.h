@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The generation of an export: which activation's content, and under which owner.  A client resumes only onto the pair that it had.
+/* The generation of an export: which activation's content, and under which owner.  A client resumes only onto
+ * the pair that it had.
  *
- * In words it is gen=ACTIVATION&lease=LEASE, both decimal: so it stands in the name that a client asks for (NAME?gen=5&lease=2&client=...), and at the
- * end of the description that a server gives of an export to a client that asks for one.
+ * In words it is gen=ACTIVATION&lease=LEASE, both decimal: so it stands in the name that a client asks for
+ * (NAME?gen=5&lease=2&client=...), and at the end of the description that a server gives of an export to a
+ * client that asks for one.
  */
 #ifndef NBDSWAP_GENERATION_H
 #define NBDSWAP_GENERATION_H
@@ -19,8 +21,8 @@ struct generation {
 
 void generation_format(const struct generation *g, char out[GENERATION_TEXT]);
 
-/* Takes the words that text begins with; *end (unless NULL) is behind them.  False, and nothing is changed, when it does not begin with them, or
- * a number has leading zeros, is beyond 64 bits, or the activation is 0.
+/* Takes the words that text begins with; *end (unless NULL) is behind them.  False, and nothing is changed,
+ * when it does not begin with them, or a number has leading zeros, is beyond 64 bits, or the activation is 0.
  */
 bool generation_parse(const char *text, struct generation *out, const char **end);
 

@@ -35,7 +35,7 @@ static void wait_end(struct fake *f, int fd)
 static void say_all(int fd, const void *data, size_t bytes)
 {
 	if (bytes)
-		send(fd, data, bytes, MSG_NOSIGNAL); /* far less than the socket takes; a client that has gone is none of its cares */
+		send(fd, data, bytes, MSG_NOSIGNAL); /* far less than the socket takes */
 }
 
 static void trickle(struct fake *f, int fd)
@@ -115,7 +115,8 @@ static void fill_backlog(struct fake *f)
 	for (size_t i = 0; i < sizeof(f->filling) / sizeof(f->filling[0]); i++) {
 		struct pollfd p = { .events = POLLOUT };
 
-		p.fd = f->filling[i] = socket(f->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		p.fd = f->filling[i] = socket(f->address.any.sa_family,
+					      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		must(p.fd >= 0);
 		must(connect(p.fd, &f->address.any, sizeof(f->address.v4)) == 0 || errno == EINPROGRESS);
 		if (poll(&p, 1, 300) == 0)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* For tests: reach() as the watch calls it, with what it allocates counted, and the socket then used as the kernel would.
+/* For tests: reach() as the watch calls it, with what it allocates counted, and the socket then used as the
+ * kernel would.
  *
  *	reachtool [--generation G/L] [--size BYTES] [--hold] REQUEST MILLISECONDS ADDRESS:PORT...
  *
- * Prints one line: "reached N ..." with what the server told, "failed ERRNO: text", both ending in the number of allocations.  Where it was reached, pages are
- * written and read back on the bare socket ("pages right"); --hold: it is kept until the standard input ends.
+ * Prints one line: "reached N ..." with what the server told, or "failed ERRNO: text"; both end in the number of
+ * allocations.  Where it was reached, pages are written and read back on the bare socket ("pages right");
+ * --hold: it is kept until the standard input ends.
  */
 #include "config.h"
 
@@ -71,8 +73,11 @@ static void fill(unsigned char *page, uint64_t offset)
 
 static void request(int fd, uint16_t type, uint64_t cookie, uint64_t offset, uint32_t length)
 {
-	struct nbd_request r = { .magic = htobe32(NBD_REQUEST_MAGIC), .type = htobe16(type), .cookie = htobe64(cookie),
-				 .offset = htobe64(offset), .length = htobe32(length) };
+	struct nbd_request r = { .magic = htobe32(NBD_REQUEST_MAGIC),
+				 .type = htobe16(type),
+				 .cookie = htobe64(cookie),
+				 .offset = htobe64(offset),
+				 .length = htobe32(length) };
 
 	send_all(fd, &r, sizeof(r));
 }
@@ -161,20 +166,26 @@ static void print_reached(const struct reach *r, unsigned allocations)
 
 	if (x->generation_told)
 		generation_format(&x->generation, generation);
-	printf("reached %zu size %" PRIu64 " flags 0x%x blocks %" PRIu32 "/%" PRIu32 "/%" PRIu32 " name \"%s\" description \"%s\""
-	       " generation %s, allocations %u\n", r->reached, x->size, x->flags, x->block_min, x->block_preferred, x->block_max, x->name,
+	printf("reached %zu size %" PRIu64 " flags 0x%x blocks %" PRIu32 "/%" PRIu32 "/%" PRIu32
+	       " name \"%s\" description \"%s\""
+	       " generation %s, allocations %u\n",
+	       r->reached, x->size, x->flags, x->block_min, x->block_preferred, x->block_max, x->name,
 	       x->description, generation, allocations);
 	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "generation", required_argument, NULL, 'g' }, { "size", required_argument, NULL, 's' },
-						 { "hold", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "generation", required_argument, NULL, 'g' },
+						 { "size", required_argument, NULL, 's' },
+						 { "hold", no_argument, NULL, 'h' },
+						 { NULL, 0, NULL, 0 } };
 	static union reach_address addresses[REACH_ADDRESSES_MAX];
 	static struct export_expected expected;
 	static struct reach r;
-	struct reach_wishes w = { .addresses = addresses, .connect_ms = 5000, .user_timeout_ms = 10000, .keepalive_s = 5 };
+	struct reach_wishes w = {
+		.addresses = addresses, .connect_ms = 5000, .user_timeout_ms = 10000, .keepalive_s = 5
+	};
 	struct timespec ts;
 	struct errbuf e = { .code = 0 };
 	unsigned allocations;
@@ -184,7 +195,8 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (c) {
 		case 'g':
-			if (sscanf(optarg, "%" SCNu64 "/%" SCNu64, &expected.generation.activation, &expected.generation.lease) != 2)
+			if (sscanf(optarg, "%" SCNu64 "/%" SCNu64, &expected.generation.activation,
+				   &expected.generation.lease) != 2)
 				die("a generation is G/L");
 			expected.has_generation = true;
 			break;

@@ -15,12 +15,14 @@ void say_text(struct talk *t, uint16_t info, const char *text);
 void say_ack(struct talk *t);
 
 struct fed {
-	size_t taken; /* bytes of what the server says */
+	size_t taken;		 /* bytes of what the server says */
 	unsigned char out[4096]; /* what the client said */
 	size_t out_bytes;
 };
 
-/* Starts *n for this name and lets it have what the server says in pieces of at most piece bytes, until it is over or there is no more. */
+/* Starts *n for this name and lets it have what the server says in pieces of at most piece bytes, until it is
+ * over or there is no more.
+ */
 enum nego_state feed(struct nego *n, const char *name, const struct talk *t, size_t piece, struct fed *fed);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The watch's way to a server (client/reach) over TCP to nbdswapd: what it tells is understood, nothing is read behind the negotiation, nothing is
-# allocated, and who is refused hears why, where the worker can say it.
+# The watch's way to a server (client/reach) over TCP to nbdswapd: what it tells is understood, nothing is read behind
+# the negotiation, nothing is allocated, and who is refused hears why, where the worker can say it.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
 . "$srcdir/tests/client/reach.sh"
@@ -16,7 +16,8 @@ wait_until 60 export_is ws1 ready
 wait_until 60 export_is ws2 ready
 at=$(field '.listen[0]')
 
-reaches 'reached 0 size 4194304 flags 0x[0-9a-f]+ blocks 4096/4096/262144 name "ws1' --size 4194304 'ws1?client=machine-A&slot=0/1' "$at"
+reaches 'reached 0 size 4194304 flags 0x[0-9a-f]+ blocks 4096/4096/262144 name "ws1' --size 4194304 \
+    'ws1?client=machine-A&slot=0/1' "$at"
 reaches 'size 4194304' ws2 "$at"
 fails 'ESTALE: .*it has 4194304 bytes, and the device 8388608' --size 8388608 'ws1?client=machine-A' "$at"
 
@@ -40,7 +41,8 @@ wait_until 60 free
 
 # A generation that is not this export's, and one that the server does not tell.
 fails "(ENOENT|EACCES): $at: " 'ws1?gen=999999999&lease=1&client=machine-B' "$at"
-fails 'ESTALE: .*(content began anew|does not tell its generation)' --size 4194304 --generation 999999999/1 'ws1?client=machine-B' "$at"
+fails 'ESTALE: .*(content began anew|does not tell its generation)' --size 4194304 --generation 999999999/1 \
+    'ws1?client=machine-B' "$at"
 
 # The server has gone.
 end_process "$server_pid"

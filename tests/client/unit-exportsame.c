@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The name that is asked for, generations in words, and what differs between what a device had and what a server gives. */
+/* The name that is asked for, generations in words, and what differs between what a device had and what a
+ * server gives.
+ */
 #include "config.h"
 
 #include "client/exportask.h"
@@ -8,51 +10,66 @@
 
 #include <errno.h>
 
+static char asked[EXPORT_ASK_MAX];
+
+static int ask(const char *name, const struct generation *g, const char *client, unsigned slot, unsigned slots)
+{
+	const struct export_ask a = { name, g, client, slot, slots };
+	struct errbuf e;
+
+	return export_ask_format(&a, asked, &e);
+}
+
 static void test_ask(void **state)
 {
-	static const struct generation generation = { .activation = UINT64_MAX, .lease = UINT64_MAX };
-	char name[EXPORT_NAME_MAX + 2], client[CLIENT_ID_MAX + 2], out[EXPORT_ASK_MAX];
+	static const struct generation longest = { UINT64_MAX, UINT64_MAX }, usual = { 5, 2 };
+	char name[EXPORT_NAME_MAX + 2] = "", client[CLIENT_ID_MAX + 2] = "";
 	struct export_request parsed;
 	struct errbuf e;
 
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1" }, out, &e), 0);
-	assert_string_equal(out, "ws1");
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .client = "a", .slot = 1, .slots = 2 }, out, &e), 0);
-	assert_string_equal(out, "ws1?client=a&slot=1/2");
-	assert_int_equal(export_request_parse(out, &parsed, &e), 0); /* as the server does */
+	assert_int_equal(ask("ws1", NULL, NULL, 0, 0), 0);
+	assert_string_equal(asked, "ws1");
+	assert_int_equal(ask("ws1", NULL, "a", 1, 2), 0);
+	assert_string_equal(asked, "ws1?client=a&slot=1/2");
+	assert_int_equal(export_request_parse(asked, &parsed, &e), 0); /* as the server does */
 	assert_string_equal(parsed.client, "a");
 	assert_int_equal(parsed.slot, 1);
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .generation = &(struct generation){ 5, 2 }, .client = "a" },
-					   out, &e), 0);
-	assert_string_equal(out, "ws1?gen=5&lease=2&client=a");
+	assert_int_equal(ask("ws1", &usual, "a", 0, 0), 0);
+	assert_string_equal(asked, "ws1?gen=5&lease=2&client=a");
 	/* The longest of everything fits. */
-	memset(name, 'n', sizeof(name));
-	name[EXPORT_NAME_MAX] = '\0';
-	memset(client, 'c', sizeof(client));
-	client[CLIENT_ID_MAX] = '\0';
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = name, .generation = &generation, .client = client, .slot = 63,
-								 .slots = 64 }, out, &e), 0);
-	assert_non_null(strstr(out, "nn?gen=18446744073709551615&lease=18446744073709551615&client=cc"));
-	assert_string_equal(out + strlen(out) - 13, "cc&slot=63/64");
-	assert_true(strlen(out) < NEGO_NAME_MAX);
+	memset(name, 'n', EXPORT_NAME_MAX);
+	memset(client, 'c', CLIENT_ID_MAX);
+	assert_int_equal(ask(name, &longest, client, 63, 64), 0);
+	assert_non_null(strstr(asked, "nn?gen=18446744073709551615&lease=18446744073709551615&client=cc"));
+	assert_string_equal(asked + strlen(asked) - 13, "cc&slot=63/64");
+	assert_true(strlen(asked) < NEGO_NAME_MAX);
 	name[EXPORT_NAME_MAX] = 'n';
-	name[EXPORT_NAME_MAX + 1] = '\0';
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = name }, out, &e), -1);
+	assert_int_equal(ask(name, NULL, NULL, 0, 0), -1);
 	client[CLIENT_ID_MAX] = 'c';
-	client[CLIENT_ID_MAX + 1] = '\0';
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .client = client }, out, &e), -1);
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .client = "a&slot=0/1" }, out, &e), -1);
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .slots = 1 }, out, &e), -1);
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .client = "a", .slot = 1, .slots = 1 }, out, &e), -1);
-	assert_int_equal(export_ask_format(&(struct export_ask){ .name = "ws1", .client = "a", .slots = 65 }, out, &e), -1);
+	assert_int_equal(ask("ws1", NULL, client, 0, 0), -1);
+	assert_int_equal(ask("ws1", NULL, "a&slot=0/1", 0, 0), -1);
+	assert_int_equal(ask("ws1", NULL, NULL, 0, 1), -1);
+	assert_int_equal(ask("ws1", NULL, "a", 1, 1), -1);
+	assert_int_equal(ask("ws1", NULL, "a", 0, 65), -1);
 }
 
 static void test_generation(void **state)
 {
-	static const char *const bad[] = { "", "gen=", "gen=1", "gen=1&lease=", "gen=0&lease=1", "gen=01&lease=1", "gen=1&lease=01",
-					   "gen=18446744073709551616&lease=1", "gen=1&lease=18446744073709551616",
-					   "gen=20000000000000000000&lease=1", "gen=99999999999999999999999&lease=1", "gen=-1&lease=1",
-					   "gen= 1&lease=1", "Gen=1&lease=1", " gen=1&lease=1" };
+	static const char *const bad[] = { "",
+					   "gen=",
+					   "gen=1",
+					   "gen=1&lease=",
+					   "gen=0&lease=1",
+					   "gen=01&lease=1",
+					   "gen=1&lease=01",
+					   "gen=18446744073709551616&lease=1",
+					   "gen=1&lease=18446744073709551616",
+					   "gen=20000000000000000000&lease=1",
+					   "gen=99999999999999999999999&lease=1",
+					   "gen=-1&lease=1",
+					   "gen= 1&lease=1",
+					   "Gen=1&lease=1",
+					   " gen=1&lease=1" };
 	char text[GENERATION_TEXT];
 	struct generation g = { 77, 78 };
 	const char *end;
@@ -74,15 +91,25 @@ static void test_generation(void **state)
 	assert_true(g.activation == 5 && g.lease == 6);
 }
 
-#define ALL                                                                                                                  \
-	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |    \
-	 NBD_FLAG_CAN_MULTI_CONN)
+#define ALL \
+	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | \
+	 NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_CAN_MULTI_CONN)
 
 static const struct nego_export good = {
-	.size = 1 << 20, .flags = ALL, .block_min = 4096, .block_preferred = 4096, .block_max = 128 << 10, .generation_told = true, .generation = { 5, 2 },
+	.size = 1 << 20,
+	.flags = ALL,
+	.block_min = 4096,
+	.block_preferred = 4096,
+	.block_max = 128 << 10,
+	.generation_told = true,
+	.generation = { 5, 2 },
 };
 static const struct export_expected expected = {
-	.size = 1 << 20, .flags = ALL, .request_bytes = 128 << 10, .has_generation = true, .generation = { 5, 2 },
+	.size = 1 << 20,
+	.flags = ALL,
+	.request_bytes = 128 << 10,
+	.has_generation = true,
+	.generation = { 5, 2 },
 };
 
 static void must_differ(const struct nego_export *x, int code, const char *words)
@@ -117,9 +144,10 @@ static void test_same(void **state)
 
 static void test_differences(void **state)
 {
-	static const uint16_t flags[] = { NBD_FLAG_SEND_FLUSH, NBD_FLAG_SEND_FUA, NBD_FLAG_SEND_TRIM, NBD_FLAG_SEND_WRITE_ZEROES,
-					  NBD_FLAG_CAN_MULTI_CONN };
-	static const char *const words[] = { "flushes", "FUA", "discards", "write-zeroes", "several connections" };
+	static const uint16_t flags[] = { NBD_FLAG_SEND_FLUSH, NBD_FLAG_SEND_FUA, NBD_FLAG_SEND_TRIM,
+					  NBD_FLAG_SEND_WRITE_ZEROES, NBD_FLAG_CAN_MULTI_CONN };
+	static const char *const words[] = { "flushes", "FUA", "discards", "write-zeroes",
+					     "several connections" };
 	struct export_expected was_read_only = expected;
 	struct nego_export x;
 	struct errbuf e;
@@ -145,7 +173,11 @@ static void test_differences(void **state)
 	was_read_only.flags |= NBD_FLAG_READ_ONLY;
 	assert_int_equal(export_same(&good, &was_read_only, &e), -1);
 	/* All of it at once has room, with the remedy behind it. */
-	x = (struct nego_export){ .size = UINT64_MAX, .flags = NBD_FLAG_READ_ONLY, .block_min = 1u << 31, .block_max = 1, .generation_told = true,
+	x = (struct nego_export){ .size = UINT64_MAX,
+				  .flags = NBD_FLAG_READ_ONLY,
+				  .block_min = 1u << 31,
+				  .block_max = 1,
+				  .generation_told = true,
 				  .generation = { UINT64_MAX, UINT64_MAX } };
 	must_differ(&x, ESTALE, "it takes no request above 1 bytes");
 	must_differ(&x, ESTALE, "detach and attach anew");

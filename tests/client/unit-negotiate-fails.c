@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The client's side of a negotiation that fails: refusals, servers of other kinds, and servers that break the rules.  Everything at once and byte by
- * byte come to the same end.
+/* The client's side of a negotiation that fails: refusals, servers of other kinds, and servers that break the
+ * rules.  Everything at once and byte by byte come to the same end.
  */
 #include "config.h"
 
@@ -144,7 +144,8 @@ static void test_broken_replies(void **state)
 
 static void test_broken_information(void **state)
 {
-	static const unsigned char export[13] = { 0, NBD_INFO_EXPORT }, sizes[15] = { 0, NBD_INFO_BLOCK_SIZE };
+	static const unsigned char export[13] = { 0, NBD_INFO_EXPORT },
+				   sizes[15] = { 0, NBD_INFO_BLOCK_SIZE };
 
 	for (size_t bytes = 2; bytes <= 13; bytes++) {
 		if (bytes == 12)
@@ -198,18 +199,20 @@ static void test_truncated(void **state)
 	for (said.count = 0; said.count < all; said.count++) {
 		assert_int_equal(feed(&n, "ws1", &said, 100000, &fed), NEGO_GOES_ON);
 		assert_int_equal(fed.taken, said.count);
-		assert_string_equal(nego_at(&n), said.count == 0  ? "it has not said anything" :
-						 said.count < 18  ? "it broke off in its greeting" :
-						 said.count == 18 ? "it did not answer the request for the export" :
-								    "it broke off in its answer to the request for the export");
+		assert_string_equal(nego_at(&n),
+				    said.count == 0   ? "it has not said anything"
+				    : said.count < 18 ? "it broke off in its greeting"
+				    : said.count == 18
+					    ? "it did not answer the request for the export"
+					    : "it broke off in its answer to the request for the export");
 	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),	  cmocka_unit_test(test_long_text_of_a_refusal),
-		cmocka_unit_test(test_other_services),	  cmocka_unit_test(test_broken_replies),
+		cmocka_unit_test(test_refusals),	   cmocka_unit_test(test_long_text_of_a_refusal),
+		cmocka_unit_test(test_other_services),	   cmocka_unit_test(test_broken_replies),
 		cmocka_unit_test(test_broken_information), cmocka_unit_test(test_broken_end),
 		cmocka_unit_test(test_truncated),
 	};

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The client's side of a negotiation that succeeds: what it sends, what it keeps of what the server says, where it stops. */
+/* The client's side of a negotiation that succeeds: what it sends, what it keeps of what the server says,
+ * where it stops.
+ */
 #include "config.h"
 
 #include "tests/client/serverwords.h"
@@ -60,14 +62,17 @@ static void test_everything_is_kept(void **state)
 /* Nothing is wanted while there is output, and at no time more than the part at hand. */
 static void test_request_as_the_document_has_it(void **state)
 {
-	static const uint16_t infos[] = { NBD_INFO_EXPORT, NBD_INFO_NAME, NBD_INFO_DESCRIPTION, NBD_INFO_BLOCK_SIZE };
+	static const uint16_t infos[] = { NBD_INFO_EXPORT, NBD_INFO_NAME, NBD_INFO_DESCRIPTION,
+					  NBD_INFO_BLOCK_SIZE };
 	static const uint16_t offers[] = { FIXED, NBD_FLAG_FIXED_NEWSTYLE, FIXED | 0x80 };
 	static struct talk expected;
 
 	for (size_t i = 0; i < PIECES; i++)
 		for (size_t k = 0; k < 3; k++) {
 			say_greeting(&said, offers[k]);
-			assert_int_equal(feed(&n, "ws1?gen=5&lease=2&client=a&slot=0/1", &said, pieces[i], &fed), NEGO_GOES_ON);
+			assert_int_equal(
+				feed(&n, "ws1?gen=5&lease=2&client=a&slot=0/1", &said, pieces[i], &fed),
+				NEGO_GOES_ON);
 			talk_flags(&expected, offers[k] & FIXED);
 			talk_go(&expected, NBD_OPT_GO, "ws1?gen=5&lease=2&client=a&slot=0/1", infos, 4);
 			assert_int_equal(fed.out_bytes, expected.count);
@@ -94,8 +99,14 @@ static void test_longest_name(void **state)
 
 static void test_unknown_information_is_passed_over(void **state)
 {
-	static const unsigned sizes[] = { 2, 3, 300, sizeof(((struct nego *)0)->in) - 1, sizeof(((struct nego *)0)->in),
-					  sizeof(((struct nego *)0)->in) + 1, 4098, NEGO_DATA_MAX };
+	static const unsigned sizes[] = { 2,
+					  3,
+					  300,
+					  sizeof(((struct nego *)0)->in) - 1,
+					  sizeof(((struct nego *)0)->in),
+					  sizeof(((struct nego *)0)->in) + 1,
+					  4098,
+					  NEGO_DATA_MAX };
 	static unsigned char data[NEGO_DATA_MAX];
 
 	for (size_t i = 0; i < PIECES; i++)
@@ -134,7 +145,9 @@ static void test_texts(void **state)
 
 	say_greeting(&said, FIXED);
 	say_export(&said, 4096, FLAGS);
-	say_text(&said, NBD_INFO_DESCRIPTION, "\x1b[31mred\xc2\x9b" "1m\xff, \xc3\xa4\n gen=1&lease=2 \r\n");
+	say_text(&said, NBD_INFO_DESCRIPTION,
+		 "\x1b[31mred\xc2\x9b"
+		 "1m\xff, \xc3\xa4\n gen=1&lease=2 \r\n");
 	say_text(&said, NBD_INFO_NAME, "\n");
 	say_ack(&said);
 	for (size_t i = 0; i < PIECES; i++) {
@@ -170,7 +183,8 @@ static void test_texts(void **state)
 static void test_block_sizes_that_make_no_sense(void **state)
 {
 	static const uint32_t sizes[][3] = {
-		{ 0, 4096, 65536 }, { 3, 4096, 65536 }, { 4096, 5000, 65536 }, { 4096, 512, 65536 }, { 4096, 4096, 512 },
+		{ 0, 4096, 65536 },   { 3, 4096, 65536 },  { 4096, 5000, 65536 },
+		{ 4096, 512, 65536 }, { 4096, 4096, 512 },
 	};
 
 	for (size_t i = 0; i < 5; i++) {

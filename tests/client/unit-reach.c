@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reaching a server: what is read and left, the socket's options, deadlines against servers that fall silent anywhere, several addresses, and what is
- * said when it fails.
+/* Reaching a server: what is read and left, the socket's options, deadlines against servers that fall silent
+ * anywhere, several addresses, and what is said when it fails.
  */
 #include "config.h"
 
@@ -72,7 +72,8 @@ static void must_fail(int fd, int code, const char *words)
 	if (fd >= 0)
 		fail_msg("it was reached");
 	if (e.code != code || !strstr(e.text, words))
-		fail_msg("%s: %s; and not %s: %s", strerrorname_np(e.code), e.text, strerrorname_np(code), words);
+		fail_msg("%s: %s; and not %s: %s", strerrorname_np(e.code), e.text, strerrorname_np(code),
+			 words);
 }
 
 static void must_name(size_t i)
@@ -95,7 +96,9 @@ static int option(int fd, int level, int name)
 
 static int setup(void **state)
 {
-	wishes = (struct reach_wishes){ .request = "ws1?client=a", .user_timeout_ms = 7000, .keepalive_s = 3 };
+	wishes = (struct reach_wishes){ .request = "ws1?client=a",
+					.user_timeout_ms = 7000,
+					.keepalive_s = 3 };
 	return 0;
 }
 
@@ -120,7 +123,8 @@ static void test_nothing_is_read_behind(void **state)
 	assert_int_equal(r.export.size, SIZE);
 	assert_int_equal(r.export.flags, FLAGS);
 	assert_int_equal(r.export.block_max, 256 << 10);
-	assert_true(r.export.generation_told && r.export.generation.activation == 5 && r.export.generation.lease == 2);
+	assert_true(r.export.generation_told && r.export.generation.activation == 5 &&
+		    r.export.generation.lease == 2);
 
 	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
@@ -213,20 +217,24 @@ static void test_deadline_is_over(void **state)
 static void test_broken_connections(void **state)
 {
 	fake_start(&fakes[0], AF_INET, FAKE_REFUSES);
-	must_fail(try(1, LONG_MS), ECONNREFUSED, "no connection: Connection refused; is the server running, and on this port?");
+	must_fail(try(1, LONG_MS), ECONNREFUSED,
+		  "no connection: Connection refused; is the server running, and on this port?");
 	must_name(0);
 	fake_stop(&fakes[0]);
 	fakes[0].says.count = 0;
 	fake_start(&fakes[0], AF_INET, FAKE_ENDS);
-	must_fail(try(1, LONG_MS), ECONNRESET, "the server ended the connection, and it has not said anything");
+	must_fail(try(1, LONG_MS), ECONNRESET,
+		  "the server ended the connection, and it has not said anything");
 	must_name(0);
 	fake_stop(&fakes[0]);
 	say_greeting(&fakes[0].says, FIXED);
 	fake_start(&fakes[0], AF_INET, FAKE_ENDS);
-	must_fail(try(1, LONG_MS), ECONNRESET, "the server ended the connection, and it did not answer the request for the export");
+	must_fail(try(1, LONG_MS), ECONNRESET,
+		  "the server ended the connection, and it did not answer the request for the export");
 	fake_stop(&fakes[0]);
 	fake_start(&fakes[0], AF_INET, FAKE_RESETS);
-	must_fail(try(1, LONG_MS), ECONNRESET, "the connection broke: Connection reset by peer, and it did not answer");
+	must_fail(try(1, LONG_MS), ECONNRESET,
+		  "the connection broke: Connection reset by peer, and it did not answer");
 	fake_stop(&fakes[0]);
 }
 
@@ -235,7 +243,8 @@ static void test_refusal(void **state)
 	say_refusal(&fakes[0].says, NBD_REP_ERR_UNKNOWN, "export \"ws1\" is in use by client machine-A");
 	fake_start(&fakes[0], AF_INET, FAKE_SPEAKS);
 	must_fail(try(1, LONG_MS), ENOENT,
-		  ": the server: does not give out the export; its log may say more (it says: export \"ws1\" is in use by client machine-A)");
+		  ": the server: does not give out the export; its log may say more (it says: export \"ws1\" "
+		  "is in use by client machine-A)");
 	must_name(0);
 	fake_stop(&fakes[0]);
 }
@@ -309,7 +318,9 @@ static void wait_ended(struct fake *f)
 /* Another export is not the device's, and the right one behind it is. */
 static void test_another_export(void **state)
 {
-	static struct export_expected expected = { .size = SIZE, .flags = FLAGS, .has_generation = true, .generation = { 5, 2 } };
+	static struct export_expected expected = {
+		.size = SIZE, .flags = FLAGS, .has_generation = true, .generation = { 5, 2 }
+	};
 	int fd;
 
 	wishes.expected = &expected;
@@ -321,7 +332,8 @@ static void test_another_export(void **state)
 	say_ack(&fakes[1].says);
 	fakes[0].says.bytes[18 + 20 + 2 + 7] ^= 0x10; /* the size */
 	start_three(FAKE_SPEAKS, FAKE_SPEAKS, FAKE_SPEAKS);
-	must_fail(try(2, LONG_MS), ESTALE, "the server: gives another export than the device was attached to: it has 1048592 bytes");
+	must_fail(try(2, LONG_MS), ESTALE,
+		  "the server: gives another export than the device was attached to: it has 1048592 bytes");
 	assert_non_null(strstr(e.text, "another client has had the export since (gen=5&lease=3"));
 	must_name(0);
 	must_name(1);

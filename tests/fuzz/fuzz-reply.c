@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a server says to a client that negotiates.  The first byte says in which pieces it comes, the rest is the server's stream.  The same stream in single
- * bytes must come to the same end; whether and where a server agrees is found once more, from the whole of the stream; what is agreed must be
- * what was said; texts must be printable; and a comparison must find exactly itself the same.
+/* What a server says to a client that negotiates.  The first byte says in which pieces it comes, the rest is
+ * the server's stream.  The same stream in single bytes must come to the same end; whether and where a server
+ * agrees is found once more, from the whole of the stream; what is agreed must be what was said; texts must
+ * be printable; and a comparison must find exactly itself the same.
  */
 #include "config.h"
 
@@ -32,11 +33,13 @@ static void check_text(const char *text, size_t size)
 	promise(memchr(text, '\0', size), "a text without an end");
 	promise(utf8_span(text) == strlen(text), "a text that is not UTF-8");
 	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-		promise(*p >= ' ' && *p != 0x7f && !(p[0] == 0xc2 && p[1] < 0xa0), "a control character in a text");
+		promise(*p >= ' ' && *p != 0x7f && !(p[0] == 0xc2 && p[1] < 0xa0),
+			"a control character in a text");
 }
 
 /* May information of this kind and length stand here? */
-static bool is_sound(const unsigned char *data, uint32_t bytes, struct nbd_info_export *export, bool *exported)
+static bool is_sound(const unsigned char *data, uint32_t bytes, struct nbd_info_export *export,
+		     bool *exported)
 {
 	if (bytes < 2 || bytes > NEGO_DATA_MAX)
 		return false;
@@ -82,17 +85,22 @@ static bool agrees(const struct talk *t, struct nbd_info_export *export, size_t 
 
 static void check_same(const struct nego_export *x)
 {
-	struct export_expected want = { .size = x->size, .flags = x->flags, .has_generation = x->generation_told, .generation = x->generation };
+	struct export_expected want = { .size = x->size,
+					.flags = x->flags,
+					.has_generation = x->generation_told,
+					.generation = x->generation };
 	struct nego_export other = *x;
 	struct errbuf e = { .code = 0 };
 
-	promise((export_same(x, &want, &e) == 0) == (x->block_min <= 4096), "it differs from itself: %s", e.text);
+	promise((export_same(x, &want, &e) == 0) == (x->block_min <= 4096), "it differs from itself: %s",
+		e.text);
 	want.size++;
 	promise(export_same(x, &want, &e) < 0 && e.code == ESTALE, "another size makes no difference");
 	promise_text(e.text, sizeof(e.text));
 	want.size--;
 	other.generation.lease++;
-	promise(!x->generation_told || (export_same(&other, &want, &e) < 0 && e.code == ESTALE), "another lease makes no difference");
+	promise(!x->generation_told || (export_same(&other, &want, &e) < 0 && e.code == ESTALE),
+		"another lease makes no difference");
 }
 
 static void check_agreed(const struct course *c)
@@ -104,8 +112,12 @@ static void check_agreed(const struct course *c)
 
 	promise(agrees(&stream, &said, &end), "it agreed to what it should not");
 	promise(c->fed.taken == end, "%zu bytes were taken, and not %zu", c->fed.taken, end);
-	promise(x->size == be64toh(said.size) && x->flags == be16toh(said.flags) && x->flags & NBD_FLAG_HAS_FLAGS, "another export than was said");
-	promise(!x->block_min == !x->block_max && x->block_min <= x->block_preferred && x->block_preferred <= x->block_max, "wrong block sizes");
+	promise(x->size == be64toh(said.size) && x->flags == be16toh(said.flags) &&
+			x->flags & NBD_FLAG_HAS_FLAGS,
+		"another export than was said");
+	promise(!x->block_min == !x->block_max && x->block_min <= x->block_preferred &&
+			x->block_preferred <= x->block_max,
+		"wrong block sizes");
 	promise(!x->generation_told || x->generation.activation, "no generation");
 	check_same(x);
 }
@@ -116,10 +128,12 @@ static void check_course(const struct course *c)
 	struct nbd_info_export said;
 	size_t end;
 
-	promise(c->state == NEGO_BEGIN || !agrees(&stream, &said, &end), "it did not agree to what is sound: %s", e->text);
+	promise(c->state == NEGO_BEGIN || !agrees(&stream, &said, &end),
+		"it did not agree to what is sound: %s", e->text);
 	check_text(nego_export(&c->n)->name, sizeof(nego_export(&c->n)->name));
 	check_text(nego_export(&c->n)->description, sizeof(nego_export(&c->n)->description));
-	promise(c->fed.out_bytes == 0 || c->fed.out_bytes == 4 + 16 + 4 + strlen(NAME) + 2 + 4 * 2, "%zu bytes were said", c->fed.out_bytes);
+	promise(c->fed.out_bytes == 0 || c->fed.out_bytes == 4 + 16 + 4 + strlen(NAME) + 2 + 4 * 2,
+		"%zu bytes were said", c->fed.out_bytes);
 	promise(nego_at(&c->n)[0], "it is at nothing");
 	switch (c->state) {
 	case NEGO_GOES_ON:
@@ -138,8 +152,9 @@ static void check_course(const struct course *c)
 
 static bool equal(const struct nego_export *a, const struct nego_export *b)
 {
-	return a->size == b->size && a->flags == b->flags && a->block_min == b->block_min && a->block_preferred == b->block_preferred &&
-	       a->block_max == b->block_max && a->generation_told == b->generation_told && generation_equal(&a->generation, &b->generation) &&
+	return a->size == b->size && a->flags == b->flags && a->block_min == b->block_min &&
+	       a->block_preferred == b->block_preferred && a->block_max == b->block_max &&
+	       a->generation_told == b->generation_told && generation_equal(&a->generation, &b->generation) &&
 	       strcmp(a->name, b->name) == 0 && strcmp(a->description, b->description) == 0;
 }
 
@@ -152,9 +167,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	once.state = feed(&once.n, NAME, &stream, 1 + (size_t)data[0] * 67, &once.fed);
 	singly.state = feed(&singly.n, NAME, &stream, 1, &singly.fed);
 	check_course(&once);
-	promise(once.state == singly.state && once.fed.taken == singly.fed.taken, "in single bytes it ends differently");
-	promise(strcmp(nego_error(&once.n)->text, nego_error(&singly.n)->text) == 0, "in single bytes it fails differently");
-	promise(equal(nego_export(&once.n), nego_export(&singly.n)), "in single bytes something else is agreed");
+	promise(once.state == singly.state && once.fed.taken == singly.fed.taken,
+		"in single bytes it ends differently");
+	promise(strcmp(nego_error(&once.n)->text, nego_error(&singly.n)->text) == 0,
+		"in single bytes it fails differently");
+	promise(equal(nego_export(&once.n), nego_export(&singly.n)),
+		"in single bytes something else is agreed");
 	return 0;
 }
 
