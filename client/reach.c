@@ -4,6 +4,7 @@
 #include "client/reach.h"
 
 #include "common/cleanup.h"
+#include "common/printable.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -185,14 +186,6 @@ static int exchange(struct nego *n, int fd, short *events, struct errbuf *e)
 	return rc < 0;
 }
 
-/* ENOMEM leaves the socket ready, so that poll() would not wait. */
-static void pause_ms(long ms)
-{
-	const struct timespec ts = { .tv_nsec = ms * MS };
-
-	nanosleep(&ts, NULL);
-}
-
 static int negotiate_by(struct nego *n, int fd, int64_t deadline_ns, struct errbuf *e)
 {
 	int64_t began = now_ns();
@@ -209,14 +202,13 @@ static int negotiate_by(struct nego *n, int fd, int64_t deadline_ns, struct errb
 		if (rc < 0)
 			return -1;
 		if (rc > 0 && (errno == ENOMEM || errno == ENOBUFS))
-			pause_ms(10);
+			poll(NULL, 0, 10); /* for the socket it would not wait: that is ready */
 		else if (rc > 0)
 			wait_ready(fd, events, deadline_ns);
 	}
 	if (nego_state(n) == NEGO_BEGIN)
 		return 0;
-	*e = *nego_error(n);
-	return err_prefix(e, "the server");
+	return err_set(e, nego_error(n)->code, "the server %s", nego_error(n)->text);
 }
 
 /* ---- one address, all addresses ---- */
@@ -229,6 +221,7 @@ static int try_address(struct reach *r, const struct reach_wishes *w, const unio
 {
 	int64_t connect_ns = now_ns() + (int64_t)w->connect_ms * MS;
 	CLEANUP_CLOSE int fd = -1;
+	struct errbuf differs;
 	int flags;
 
 	*far = NOT_CONNECTED;
@@ -248,8 +241,8 @@ static int try_address(struct reach *r, const struct reach_wishes *w, const unio
 		return -1;
 	}
 	*far = ANOTHER;
-	if (w->expected && export_same(nego_export(&r->nego), w->expected, e) < 0)
-		return err_prefix(e, "the server");
+	if (w->expected && export_same(nego_export(&r->nego), w->expected, &differs) < 0)
+		return err_set(e, differs.code, "the server %s", differs.text);
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return err_set(e, errno,
@@ -278,19 +271,23 @@ static int check(const struct reach_wishes *w, struct errbuf *e)
 	return 0;
 }
 
-/* Adds an address's failure to *e, which has room for each. */
+/* Adds an address's failure to *e, in which each of count has the same room. */
 static void add_failure(struct errbuf *e, const struct errbuf *one, const union reach_address *a,
 			size_t count)
 {
-	size_t used = strlen(e->text), room = sizeof(e->text) - used, share = (sizeof(e->text) - 1) / count;
+	size_t used = strlen(e->text), share = (sizeof(e->text) - 1) / count, bytes = strlen(one->text);
+	size_t end = used + share; /* of this one */
 	char text[ADDRESS_TEXT];
-	int n;
 
 	address_text(a, text);
-	n = snprintf(e->text + used, room < share ? room : share, "%s%s: %s", used ? "; " : "", text,
-		     one->text);
-	if (n > 0 && (size_t)n >= share && share > 4)
-		memcpy(e->text + strlen(e->text) - 3, "...", 3);
+	snprintf(e->text + used, share, "%s%s: ", used ? "; " : "", text);
+	used += strlen(e->text + used);
+	if (bytes <= end - used) {
+		memcpy(e->text + used, one->text, bytes + 1);
+	} else if (end - used > 3) {
+		printable_copy(e->text + used, end - used - 3 + 1, one->text, bytes); /* whole characters */
+		strcat(e->text + used, "...");
+	}
 }
 
 int reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)

@@ -6,6 +6,7 @@ CLIENT_UNIT_TESTS = \
 	tests/client/unit-negotiate-fails \
 	tests/client/unit-pieces \
 	tests/client/unit-reach \
+	tests/client/unit-reach-several \
 	tests/client/unit-tables \
 	tests/client/unit-uri
 check_PROGRAMS += $(CLIENT_UNIT_TESTS)
@@ -15,8 +16,9 @@ tests_client_unit_files_SOURCES = tests/client/unit-files.c tests/client/unit.h
 tests_client_unit_negotiate_SOURCES = tests/client/unit-negotiate.c tests/client/unit.h $(client_serverwords)
 tests_client_unit_negotiate_fails_SOURCES = tests/client/unit-negotiate-fails.c tests/client/unit.h $(client_serverwords)
 tests_client_unit_pieces_SOURCES = tests/client/unit-pieces.c tests/client/unit.h
-tests_client_unit_reach_SOURCES = tests/client/unit-reach.c tests/client/unit.h tests/client/fakeserver.c tests/client/fakeserver.h \
-	$(client_serverwords)
+client_reaching = tests/client/reaching.c tests/client/reaching.h tests/client/fakeserver.c tests/client/fakeserver.h $(client_serverwords)
+tests_client_unit_reach_SOURCES = tests/client/unit-reach.c tests/client/unit.h $(client_reaching)
+tests_client_unit_reach_several_SOURCES = tests/client/unit-reach-several.c tests/client/unit.h $(client_reaching)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
@@ -24,7 +26,9 @@ tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_LDADD = libclient.la libengine.la libcommon.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_fails_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_pieces_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_client_unit_reach_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv,--wrap=send
 tests_client_unit_reach_LDADD = libclient.la $(CMOCKA_LIBS) -lpthread
+tests_client_unit_reach_several_LDADD = libclient.la $(CMOCKA_LIBS) -lpthread
 tests_client_unit_tables_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_uri_LDADD = libclient.la $(CMOCKA_LIBS)
 TESTS += $(CLIENT_UNIT_TESTS)

@@ -23,7 +23,7 @@ fails 'ESTALE: .*it has 4194304 bytes, and the device 8388608' --size 8388608 'w
 
 # nbdkit tells a client nothing but that it is refused.
 said() { if [ "$(engine)" = native ]; then echo "$1"; fi; }
-fails "ENOENT: $at: the server: does not give out the export.*$(said 'it says: there is no export "none" here')" none "$at"
+fails "ENOENT: $at: the server does not give out the export.*$(said 'it says: there is no export "none" here')" none "$at"
 
 # A second client, while the first has the export; and the first again, in its own slot.
 mkfifo "$tmp/fifo"

@@ -19,7 +19,7 @@ mkdir "$tmp/files"
 truncate -s 4M "$tmp/files/ws1"
 start_tcp_nbdkit files file dir="$tmp/files"
 reaches 'size 4194304 .*name "ws1"' ws1 "127.0.0.1:$files"
-fails "ENOENT: 127.0.0.1:$files: the server: does not give out the export" ws2 "127.0.0.1:$files"
+fails "ENOENT: 127.0.0.1:$files: the server does not give out the export" ws2 "127.0.0.1:$files"
 
 # Generation and lease, as a description tells them and a name asks for them.
 # shellcheck disable=SC2016 # nbdkit's script expands it
@@ -39,7 +39,7 @@ fails 'ESTALE: .*does not tell its generation' --size 67108864 --generation 5/2 
 
 # The first address is dead, the second lives.
 reaches 'reached 1 size 4194304' ws1 127.0.0.1:1 "127.0.0.1:$files"
-fails "127.0.0.1:1: no connection: Connection refused; is the server running.*; 127.0.0.1:$files: the server: does not give" \
+fails "127.0.0.1:1: no connection: Connection refused; is the server running.*; 127.0.0.1:$files: the server does not give" \
     ws2 127.0.0.1:1 "127.0.0.1:$files"
 
 # A server that knows only the oldest form.

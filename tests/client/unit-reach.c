@@ -1,88 +1,74 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reaching a server: what is read and left, the socket's options, deadlines against servers that fall silent
- * anywhere, several addresses, and what is said when it fails.
+/* Reaching one server: what is read and left, the socket's options, moments without memory, deadlines against a server
+ * that falls silent anywhere, and what is said when it fails.
  */
 #include "config.h"
 
-#include "tests/client/fakeserver.h"
-#include "tests/client/serverwords.h"
+#include "tests/client/reaching.h"
 #include "tests/client/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
-#include <time.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define FIXED (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)
-#define FLAGS (NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH)
-#define SIZE (1u << 20)
-#define LONG_MS 60000 /* never waited for */
+/* ---- moments without memory ---- */
 
-static struct fake fakes[3];
-static struct reach r;
-static struct errbuf e;
-static int64_t took_ms;
+/* Of this thread: so many calls fail before one is let through. */
+static __thread int failing, fail_with;
 
-static int64_t now_ms(void)
+ssize_t __real_recv(int fd, void *to, size_t bytes, int flags);
+ssize_t __wrap_recv(int fd, void *to, size_t bytes, int flags);
+ssize_t __real_send(int fd, const void *data, size_t bytes, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t bytes, int flags);
+
+static bool fails(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	if (failing == 0)
+		return false;
+	failing--;
+	errno = fail_with;
+	return true;
 }
 
-static void say_good(struct talk *t)
+ssize_t __wrap_recv(int fd, void *to, size_t bytes, int flags)
 {
-	say_greeting(t, FIXED);
-	say_export(t, SIZE, FLAGS);
-	say_block_size(t, 4096, 4096, 256 << 10);
-	say_text(t, NBD_INFO_DESCRIPTION, "the first gen=5&lease=2");
-	say_ack(t);
+	return fails() ? -1 : __real_recv(fd, to, bytes, flags);
 }
 
-static void say_refusal(struct talk *t, uint32_t reply, const char *text)
+ssize_t __wrap_send(int fd, const void *data, size_t bytes, int flags)
 {
-	say_greeting(t, FIXED);
-	say_reply(t, reply, text, strlen(text));
+	return fails() ? -1 : __real_send(fd, data, bytes, flags);
 }
 
-static struct reach_wishes wishes;
-
-static int try(size_t count, int64_t ms)
+static void test_moments_without_memory(void **state)
 {
-	static union reach_address addresses[3];
-	int64_t began = now_ms();
-	int fd;
+	static const int codes[] = { ENOMEM, ENOBUFS, EINTR };
 
-	for (size_t i = 0; i < count; i++)
-		addresses[i] = fakes[i].address;
-	wishes.addresses = addresses;
-	wishes.count = count;
-	wishes.deadline_ns = (began + ms) * 1000000;
-	e.code = 0;
-	fd = reach(&r, &wishes, &e);
-	took_ms = now_ms() - began;
-	return fd;
-}
+	say_good(&fakes[0].says);
+	fake_start(&fakes[0], AF_INET, FAKE_SPEAKS);
+	for (size_t i = 0; i < 3; i++) {
+		int fd;
 
-static void must_fail(int fd, int code, const char *words)
-{
-	if (fd >= 0)
-		fail_msg("it was reached");
-	if (e.code != code || !strstr(e.text, words))
-		fail_msg("%s: %s; and not %s: %s", strerrorname_np(e.code), e.text, strerrorname_np(code),
-			 words);
-}
-
-static void must_name(size_t i)
-{
-	char text[64];
-
-	snprintf(text, sizeof(text), "127.0.0.1:%u: ", ntohs(fakes[i].address.v4.sin_port));
-	if (!strstr(e.text, text))
-		fail_msg("%s is not named: %s", text, e.text);
+		fail_with = codes[i];
+		failing = 20;
+		fd = try(1, LONG_MS);
+		if (fd < 0)
+			fail_msg("%s", e.text);
+		assert_int_equal(failing, 0);
+		close(fd);
+	}
+	/* One that lasts ends with the deadline, and without a busy wait. */
+	fail_with = ENOMEM;
+	failing = 1000000;
+	must_fail(try(1, 300), ETIMEDOUT, "it has not said anything within ");
+	assert_true(failing > 1000000 - 40);
+	fail_with = EPERM;
+	failing = 1;
+	must_fail(try(1, LONG_MS), EPERM, "the connection broke: Operation not permitted");
+	failing = 0;
+	fake_stop(&fakes[0]);
 }
 
 static int option(int fd, int level, int name)
@@ -92,14 +78,6 @@ static int option(int fd, int level, int name)
 
 	assert_int_equal(getsockopt(fd, level, name, &v, &n), 0);
 	return v;
-}
-
-static int setup(void **state)
-{
-	wishes = (struct reach_wishes){ .request = "ws1?client=a",
-					.user_timeout_ms = 7000,
-					.keepalive_s = 3 };
-	return 0;
 }
 
 /* ---- success ---- */
@@ -155,13 +133,6 @@ static void test_ipv6(void **state)
 }
 
 /* ---- deadlines ---- */
-
-/* Within the deadline and not before it, as far as a loaded machine lets that be told. */
-static void must_take(int64_t ms)
-{
-	if (took_ms < ms - 1 || took_ms > ms + 10000)
-		fail_msg("it took %lld ms, and not %lld", (long long)took_ms, (long long)ms);
-}
 
 static void test_silent_server(void **state)
 {
@@ -243,125 +214,9 @@ static void test_refusal(void **state)
 	say_refusal(&fakes[0].says, NBD_REP_ERR_UNKNOWN, "export \"ws1\" is in use by client machine-A");
 	fake_start(&fakes[0], AF_INET, FAKE_SPEAKS);
 	must_fail(try(1, LONG_MS), ENOENT,
-		  ": the server: does not give out the export; its log may say more (it says: export \"ws1\" "
+		  ": the server does not give out the export; its log may say more (it says: export \"ws1\" "
 		  "is in use by client machine-A)");
 	must_name(0);
-	fake_stop(&fakes[0]);
-}
-
-/* ---- several addresses ---- */
-
-static void start_three(enum fake_manner first, enum fake_manner second, enum fake_manner third)
-{
-	fake_start(&fakes[0], AF_INET, first);
-	fake_start(&fakes[1], AF_INET, second);
-	fake_start(&fakes[2], AF_INET, third);
-}
-
-static void stop_three(void)
-{
-	for (int i = 0; i < 3; i++)
-		fake_stop(&fakes[i]);
-}
-
-static void test_first_ones_dead(void **state)
-{
-	int fd;
-
-	say_good(&fakes[2].says);
-	start_three(FAKE_REFUSES, FAKE_SILENT, FAKE_SPEAKS);
-	fd = try(3, 8000); /* what the first leaves goes to the others */
-	if (fd < 0)
-		fail_msg("%s", e.text);
-	close(fd);
-	assert_int_equal(r.reached, 2);
-	assert_int_equal(r.codes[0], ECONNREFUSED);
-	assert_int_equal(r.codes[1], ETIMEDOUT);
-	must_take(4000);
-	stop_three();
-
-	start_three(FAKE_FULL, FAKE_FULL, FAKE_SPEAKS);
-	wishes.connect_ms = 100;
-	fd = try(3, LONG_MS);
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(r.reached, 2);
-	must_take(200);
-	stop_three();
-}
-
-static void test_most_telling_code(void **state)
-{
-	say_refusal(&fakes[1].says, NBD_REP_ERR_POLICY, "not you");
-	fakes[2].says.count = 0;
-	start_three(FAKE_REFUSES, FAKE_SPEAKS, FAKE_ENDS);
-	must_fail(try(3, LONG_MS), EACCES, "(it says: not you)");
-	for (size_t i = 0; i < 3; i++)
-		must_name(i);
-	assert_int_equal(r.codes[0], ECONNREFUSED);
-	assert_int_equal(r.codes[1], EACCES);
-	assert_int_equal(r.codes[2], ECONNRESET);
-	stop_three();
-}
-
-static void wait_ended(struct fake *f)
-{
-	int64_t end = now_ms() + 30000;
-
-	while (__atomic_load_n(&f->ended, __ATOMIC_ACQUIRE) == 0) {
-		if (now_ms() > end)
-			fail_msg("a connection that is of no use is kept");
-		usleep(1000);
-	}
-}
-
-/* Another export is not the device's, and the right one behind it is. */
-static void test_another_export(void **state)
-{
-	static struct export_expected expected = {
-		.size = SIZE, .flags = FLAGS, .has_generation = true, .generation = { 5, 2 }
-	};
-	int fd;
-
-	wishes.expected = &expected;
-	say_good(&fakes[0].says);
-	say_good(&fakes[2].says);
-	say_greeting(&fakes[1].says, FIXED);
-	say_export(&fakes[1].says, SIZE, FLAGS);
-	say_text(&fakes[1].says, NBD_INFO_DESCRIPTION, "gen=5&lease=3");
-	say_ack(&fakes[1].says);
-	fakes[0].says.bytes[18 + 20 + 2 + 7] ^= 0x10; /* the size */
-	start_three(FAKE_SPEAKS, FAKE_SPEAKS, FAKE_SPEAKS);
-	must_fail(try(2, LONG_MS), ESTALE,
-		  "the server: gives another export than the device was attached to: it has 1048592 bytes");
-	assert_non_null(strstr(e.text, "another client has had the export since (gen=5&lease=3"));
-	must_name(0);
-	must_name(1);
-	wait_ended(&fakes[0]);
-	wait_ended(&fakes[1]);
-	fd = try(3, LONG_MS);
-	assert_true(fd >= 0);
-	assert_int_equal(r.reached, 2);
-	close(fd);
-	stop_three();
-}
-
-/* Each of many is named, in the room that there is. */
-static void test_many_addresses(void **state)
-{
-	static union reach_address many[REACH_ADDRESSES_MAX];
-
-	fake_start(&fakes[0], AF_INET, FAKE_REFUSES);
-	for (int i = 0; i < REACH_ADDRESSES_MAX; i++) {
-		many[i] = fakes[0].address;
-		many[i].v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)i);
-	}
-	wishes.addresses = many;
-	wishes.count = REACH_ADDRESSES_MAX;
-	wishes.deadline_ns = (now_ms() + LONG_MS) * 1000000;
-	must_fail(reach(&r, &wishes, &e), ECONNREFUSED, "127.0.0.1:");
-	assert_non_null(strstr(e.text, "; 127.0.0.16:"));
-	assert_non_null(strstr(e.text, "...; "));
 	fake_stop(&fakes[0]);
 }
 
@@ -388,16 +243,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_nothing_is_read_behind, setup),
 		cmocka_unit_test_setup(test_ipv6, setup),
+		cmocka_unit_test_setup(test_moments_without_memory, setup),
 		cmocka_unit_test_setup(test_silent_server, setup),
 		cmocka_unit_test_setup(test_trickling_server, setup),
 		cmocka_unit_test_setup(test_no_connection, setup),
 		cmocka_unit_test_setup(test_deadline_is_over, setup),
 		cmocka_unit_test_setup(test_broken_connections, setup),
 		cmocka_unit_test_setup(test_refusal, setup),
-		cmocka_unit_test_setup(test_first_ones_dead, setup),
-		cmocka_unit_test_setup(test_most_telling_code, setup),
-		cmocka_unit_test_setup(test_another_export, setup),
-		cmocka_unit_test_setup(test_many_addresses, setup),
 		cmocka_unit_test_setup(test_wishes, setup),
 	};
 
