@@ -80,11 +80,14 @@ void live_free_slot(struct live *s, uint32_t slot)
 	s->m->freed = true;
 }
 
-/* What no task has in hand is given back at once; the rest as the tasks end. */
+/* What nobody has in hand is given back at once; the rest as the tasks end, and the receive: what has come since the last one is still
+ * received, where it was wanted.
+ */
 static void free_idle_slots(struct live *s)
 {
 	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
-		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i])
+		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i] &&
+		    !(s->receiving && s->payload_slot == (int)i))
 			live_free_slot(s, i);
 }
 
@@ -292,6 +295,7 @@ void live_received(struct live *s, int result)
 		s->received += (uint64_t)result;
 	count_direct(s);
 	if (s->ending) {
+		free_idle_slots(s);
 		live_maybe_ended(s);
 		return;
 	}
