@@ -483,6 +483,8 @@ void live_work(struct live *s)
 		return;
 	}
 	send_replies(s);
+	if (s->ending)
+		return; /* nor is it to wait for anything: nobody would look after it again */
 	set_starved(s, false);
 	if (!resume_redo(s, true) || resume_must_wait(s) || !resume_redo(s, false))
 		set_starved(s, true);

@@ -79,7 +79,7 @@ tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received -Wl,--wrap=sendmsg
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_disconnect_SOURCES = tests/engine/test-disconnect.c $(engine_moverworld)
-tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_disconnect_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_late_data_SOURCES = tests/engine/test-late-data.c $(engine_moverworld)
 tests_engine_test_late_data_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
