@@ -119,13 +119,16 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 	return 0;
 }
 
+/* As they were before: the daemon lets go of them when it knows that the session is over.  Given to others before, they would be two sessions'
+ * in its eyes, and be let go of for the one while the other's are still in the hands of this worker, which may be dead by then.
+ */
 static void give_back(struct live *s, uint32_t slots)
 {
 	for (uint32_t i = 0; i < slots; i++) {
 		struct sess_request *r = &s->mem->request[i];
 
 		if (in_use(r) && r->buffer != SESSMEM_NO_BUFFER)
-			buffers_give(s->x->share, r->buffer, data_pages(r));
+			buffers_unclaim(s->x->share, r->buffer, data_pages(r));
 	}
 }
 
