@@ -186,10 +186,10 @@ static void send_resume(struct sessions *s, struct session *i)
 {
 	struct export *x = i->x;
 	int fds[5] = { i->sock, i->memory, backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
-	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
+	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
 				x->conf.name, "size", (json_int_t)backing_data_size(x->backing), "backend",
 				backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing)), "reserve", x->reserve,
-				"peer", json_text(i->peer), "blame", s->resumption.blame);
+				"peer", json_text(i->peer), "blame", s->resumption.blame, "lost", x->file_lost[0] != '\0');
 
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;
