@@ -207,7 +207,7 @@ static void send_replies(struct live *s)
 				live_touch(s); /* there is room again */
 		} else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
 			wait_for_room(s); /* in the socket, or of the kernel's own memory */
-		} else if (errno != EINTR && s->leaving) {
+		} else if (errno != EINTR && (s->leaving || s->gone)) {
 			s->sent = sessmem_tx_end(s->mem); /* it does not wait for replies */
 			drop_sent(s);
 		} else if (errno != EINTR) {
@@ -288,6 +288,33 @@ static bool is_passing(int result)
 	return result == -EINTR || result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS;
 }
 
+static void *received_at(const struct live *s, uint64_t pos)
+{
+	return s->mem->rx + pos % SESSMEM_RX_BYTES;
+}
+
+/* Does what has been received and not been looked at yet, for want of buffers or slots, end with a goodbye? */
+static bool disconnects(const struct live *s)
+{
+	uint64_t pos = parsed(s);
+
+	if (s->payload_slot >= 0) {
+		const struct sess_request *r = &s->mem->request[s->payload_slot];
+
+		pos = r->pos + sizeof(struct nbd_request) + live_payload(r);
+	}
+	while (pos + sizeof(struct nbd_request) <= s->received) {
+		const struct nbd_request *h = received_at(s, pos);
+
+		if (be32toh(h->magic) != NBD_REQUEST_MAGIC)
+			return false;
+		if (be16toh(h->type) == NBD_CMD_DISC && !(be16toh(h->flags) & ~NBD_CMD_FLAG_FUA)) /* another is refused */
+			return true;
+		pos += sizeof(*h) + (be16toh(h->type) == NBD_CMD_WRITE ? be32toh(h->length) : 0);
+	}
+	return false;
+}
+
 void live_received(struct live *s, int result)
 {
 	s->receiving = false;
@@ -299,7 +326,7 @@ void live_received(struct live *s, int result)
 		live_maybe_ended(s);
 		return;
 	}
-	if (s->leaving && (result == 0 || (result < 0 && !is_passing(result)))) {
+	if ((result == 0 || (result < 0 && !is_passing(result))) && (s->leaving || disconnects(s))) {
 		s->gone = true; /* what it asked for before it disconnected is still done */
 		live_touch(s);
 	} else if (result == 0)
@@ -308,11 +335,6 @@ void live_received(struct live *s, int result)
 		live_end(s, "its connection was lost");
 	else
 		live_touch(s);
-}
-
-static void *received_at(const struct live *s, uint64_t pos)
-{
-	return s->mem->rx + pos % SESSMEM_RX_BYTES;
 }
 
 uint32_t live_refusal(const struct live *s, const struct sess_request *r)
