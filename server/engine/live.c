@@ -80,11 +80,14 @@ void live_free_slot(struct live *s, uint32_t slot)
 	s->m->freed = true;
 }
 
-/* What no task has in hand is given back at once; the rest as the tasks end. */
+/* What nobody has in hand is given back at once; the rest as the tasks end, and the receive: what has come since the last one is still
+ * received, where it was wanted.
+ */
 static void free_idle_slots(struct live *s)
 {
 	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
-		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i])
+		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i] &&
+		    !(s->receiving && s->payload_slot == (int)i))
 			live_free_slot(s, i);
 }
 
@@ -204,7 +207,7 @@ static void send_replies(struct live *s)
 				live_touch(s); /* there is room again */
 		} else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
 			wait_for_room(s); /* in the socket, or of the kernel's own memory */
-		} else if (errno != EINTR && s->leaving) {
+		} else if (errno != EINTR && (s->leaving || s->gone)) {
 			s->sent = sessmem_tx_end(s->mem); /* it does not wait for replies */
 			drop_sent(s);
 		} else if (errno != EINTR) {
@@ -285,6 +288,33 @@ static bool is_passing(int result)
 	return result == -EINTR || result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS;
 }
 
+static void *received_at(const struct live *s, uint64_t pos)
+{
+	return s->mem->rx + pos % SESSMEM_RX_BYTES;
+}
+
+/* Does what has been received and not been looked at yet, for want of buffers or slots, end with a goodbye? */
+static bool disconnects(const struct live *s)
+{
+	uint64_t pos = parsed(s);
+
+	if (s->payload_slot >= 0) {
+		const struct sess_request *r = &s->mem->request[s->payload_slot];
+
+		pos = r->pos + sizeof(struct nbd_request) + live_payload(r);
+	}
+	while (pos + sizeof(struct nbd_request) <= s->received) {
+		const struct nbd_request *h = received_at(s, pos);
+
+		if (be32toh(h->magic) != NBD_REQUEST_MAGIC)
+			return false;
+		if (be16toh(h->type) == NBD_CMD_DISC && !(be16toh(h->flags) & ~NBD_CMD_FLAG_FUA)) /* another is refused */
+			return true;
+		pos += sizeof(*h) + (be16toh(h->type) == NBD_CMD_WRITE ? be32toh(h->length) : 0);
+	}
+	return false;
+}
+
 void live_received(struct live *s, int result)
 {
 	s->receiving = false;
@@ -292,10 +322,11 @@ void live_received(struct live *s, int result)
 		s->received += (uint64_t)result;
 	count_direct(s);
 	if (s->ending) {
+		free_idle_slots(s);
 		live_maybe_ended(s);
 		return;
 	}
-	if (s->leaving && (result == 0 || (result < 0 && !is_passing(result)))) {
+	if ((result == 0 || (result < 0 && !is_passing(result))) && (s->leaving || disconnects(s))) {
 		s->gone = true; /* what it asked for before it disconnected is still done */
 		live_touch(s);
 	} else if (result == 0)
@@ -304,11 +335,6 @@ void live_received(struct live *s, int result)
 		live_end(s, "its connection was lost");
 	else
 		live_touch(s);
-}
-
-static void *received_at(const struct live *s, uint64_t pos)
-{
-	return s->mem->rx + pos % SESSMEM_RX_BYTES;
 }
 
 uint32_t live_refusal(const struct live *s, const struct sess_request *r)
@@ -479,6 +505,8 @@ void live_work(struct live *s)
 		return;
 	}
 	send_replies(s);
+	if (s->ending)
+		return; /* nor is it to wait for anything: nobody would look after it again */
 	set_starved(s, false);
 	if (!resume_redo(s, true) || resume_must_wait(s) || !resume_redo(s, false))
 		set_starved(s, true);

@@ -86,7 +86,7 @@ struct live {
 	bool turn_reads;   /* it is a read that waits */
 	bool dirty;	   /* in the list of those to be looked after */
 	bool leaving;	   /* has asked to disconnect: what it asked for before is done, and answered as long as it listens */
-	bool gone;	   /* and its connection has ended */
+	bool gone;	   /* has asked to, which may not have been looked at yet, and its connection has ended */
 	bool ending, told;
 	struct rw_session ended;
 	const char *why;
