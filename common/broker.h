@@ -44,12 +44,13 @@
  *                                    worker by SIGKILL: clients see a cut connection, which they can ride through, not errors
  *   {"cmd":"forget","export":"NAME"} closes file and table of an export that has no session, then answers forgotten (also when
  *                                    the worker did not know it).  The daemon does not grant an open of it in between.
- *   {"cmd":"resume","session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","reserve":R,"peer":"ADDR:PORT","blame":BOOL}
+ *   {"cmd":"resume","session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","reserve":R,"peer":"ADDR:PORT","blame":BOOL,"lost":BOOL}
  *        with descriptors: socket, memory, file, table, [key]
  *                                    the session of a worker that is gone: goes on exactly where that one was, answers resumed.  Sent
  *                                    after ready, for each session as soon as its export is settled.  When it fails, or is not
  *                                    answered in time, the daemon shuts the socket down and the session is over, without a close.
  *                                    blame: the worker did not end by SIGKILL, so one of its requests may be the cause.
+ *                                    lost: the export is, every request is answered with an error.
  *   {"cmd":"complete","export":"NAME"}  all sessions on this export that outlived the last worker have been handed down, or are over: what
  *                                    was in flight with that worker and is not done again now is lost.
  *   {"cmd":"end","session":S}        the session is over: no request of it may begin any more.  Answers ended once none of those that have

@@ -97,19 +97,22 @@ static bool socket_ended(int sock)
 	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
 }
 
-/* Ends one that cannot go on, and says so.  A client that has left is not kept waiting for. */
+/* Ends one that cannot go on, and says so.  A client that has left is not kept waiting for, nor one that has come back for its place. */
 static void lose(struct sessions *s, struct session *i, const char *why)
 {
+	uint64_t id = i->id;
+
 	if (socket_ended(i->sock)) {
 		log_line(LOG_NOTE, "export %s: session %llu of %s (%s) has ended: its client closed the connection in the pause",
 			 i->x->conf.name, (unsigned long long)i->id, i->client, i->peer);
 		session_end(s, i, false);
-		return;
+	} else {
+		log_line(LOG_ERROR, "export %s: session %llu of %s (%s) is cut: %s", i->x->conf.name, (unsigned long long)i->id, i->client,
+			 i->peer, why);
+		s->resumption.lost++;
+		session_end(s, i, true);
 	}
-	log_line(LOG_ERROR, "export %s: session %llu of %s (%s) is cut: %s", i->x->conf.name, (unsigned long long)i->id, i->client,
-		 i->peer, why);
-	s->resumption.lost++;
-	session_end(s, i, true);
+	opens_session_ended(s, id);
 }
 
 /* Has its client asked for anything that was not answered, or not even looked at? */
@@ -186,10 +189,10 @@ static void send_resume(struct sessions *s, struct session *i)
 {
 	struct export *x = i->x;
 	int fds[5] = { i->sock, i->memory, backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
-	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
+	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
 				x->conf.name, "size", (json_int_t)backing_data_size(x->backing), "backend",
 				backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing)), "reserve", x->reserve,
-				"peer", json_text(i->peer), "blame", s->resumption.blame);
+				"peer", json_text(i->peer), "blame", s->resumption.blame, "lost", x->file_lost[0] != '\0');
 
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;

@@ -36,6 +36,7 @@ struct grant {
 	int memory;	  /* of a live session (server/engine/sessmem.h), the caller's to close; -1: none */
 	uint32_t reserve; /* with memory: the place of the export's buffers in the pool */
 	bool blame;	  /* of a session that is resumed: its worker may have died of one of its requests */
+	bool lost;	  /* of the same: its export was lost before (store_lost) */
 };
 
 typedef void list_fn(void *arg, const char *name, const char *description);

@@ -292,6 +292,7 @@ static int take_session(struct remote *r, const json_t *message, const int fds[]
 	}
 	g.memory = fds[1];
 	g.blame = json_is_true(json_object_get(message, "blame"));
+	g.lost = json_is_true(json_object_get(message, "lost"));
 	return c->resume(c->arg, &g, fds[0], peer ? peer : "", e);
 }
 

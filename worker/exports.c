@@ -28,6 +28,7 @@ struct export {
 	int64_t reopen_ms;
 	bool reopening;	     /* the broker is at it: the export stays */
 	bool told;	     /* that the file is not to be had just now */
+	bool lost;	     /* as its predecessor's was */
 	void *data;	     /* of the hooks */
 };
 
@@ -356,6 +357,14 @@ struct session *exports_open_session(struct exports *x, const char *request, con
 	return NULL;
 }
 
+/* What a predecessor was told that it has lost, its descriptors may reach again: somebody else's by now (lock held). */
+static void stay_lost(struct export *p)
+{
+	if (!p->lost)
+		store_lost(p->store, "it was lost while an earlier worker had it (nbdswapctl status says why)");
+	p->lost = true;
+}
+
 struct session *exports_resume_session(struct exports *x, struct grant *g, struct errbuf *e)
 {
 	struct session *s = calloc(1, sizeof(*s));
@@ -365,6 +374,8 @@ struct session *exports_resume_session(struct exports *x, struct grant *g, struc
 		s->grant = *g;
 		pthread_mutex_lock(&x->lock);
 		adopted = adopt(x, s, e) == 0;
+		if (adopted && g->lost)
+			stay_lost(s->export);
 		pthread_mutex_unlock(&x->lock);
 		if (adopted)
 			return s;

@@ -227,6 +227,12 @@ bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages)
 	return true;
 }
 
+void buffers_unclaim(struct buffers_share *s, uint32_t first, uint32_t pages)
+{
+	buffers_hold(s->b->head, first, pages, true);
+	buffers_give(s, first, pages);
+}
+
 void buffers_unhold(struct buffers_share *s, uint32_t first, uint32_t pages)
 {
 	if (word_of(s, first, pages))

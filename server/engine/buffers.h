@@ -69,6 +69,9 @@ uint32_t buffers_session_max(const struct buffers_share *s);
 /* Takes just these, as a predecessor had them.  False: they are taken, or cannot be this share's. */
 bool buffers_claim(struct buffers_share *s, uint32_t first, uint32_t pages);
 
+/* Takes a claim back: they are held as they were. */
+void buffers_unclaim(struct buffers_share *s, uint32_t first, uint32_t pages);
+
 /* Ends the hold of pages that a predecessor had, and that nobody needs any more. */
 void buffers_unhold(struct buffers_share *s, uint32_t first, uint32_t pages);
 

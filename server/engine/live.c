@@ -11,7 +11,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -80,11 +79,14 @@ void live_free_slot(struct live *s, uint32_t slot)
 	s->m->freed = true;
 }
 
-/* What no task has in hand is given back at once; the rest as the tasks end. */
+/* What nobody has in hand is given back at once; the rest as the tasks end, and the receive: what has come since the last one is still
+ * received, where it was wanted.
+ */
 static void free_idle_slots(struct live *s)
 {
 	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++)
-		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i])
+		if (atomic_load_explicit(&s->mem->request[i].use, memory_order_relaxed) && !s->doing[i] &&
+		    !(s->receiving && s->payload_slot == (int)i))
 			live_free_slot(s, i);
 }
 
@@ -109,117 +111,6 @@ void live_end(struct live *s, const char *why)
 	task_cancel(s);
 	free_idle_slots(s);
 	live_maybe_ended(s);
-}
-
-/* ---- sending ---- */
-
-void live_answer(struct live *s, uint32_t slot, uint32_t error)
-{
-	struct sess_mem *m = s->mem;
-	struct sess_request *r = &m->request[slot];
-	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed);
-	uint64_t start = sessmem_tx_end(m);
-	struct sess_reply *reply = &m->reply[tail % SESSMEM_REQUESTS];
-
-	*reply = (struct sess_reply){ .start = start, .slot = slot, .error = error, .bytes = sizeof(struct nbd_simple_reply) };
-	if (!error && r->command == NBD_CMD_READ)
-		reply->bytes += r->length;
-	atomic_store_explicit(&m->tail, tail + 1, memory_order_release);
-	live_touch(s);
-}
-
-/* What the socket has taken whole is done with. */
-static void drop_sent(struct live *s)
-{
-	struct sess_mem *m = s->mem;
-	uint64_t head = atomic_load_explicit(&m->head, memory_order_relaxed);
-	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed);
-
-	while (head < tail) {
-		const struct sess_reply *reply = &m->reply[head % SESSMEM_REQUESTS];
-
-		if (reply->start + reply->bytes > s->sent)
-			return;
-		live_free_slot(s, reply->slot);
-		atomic_store_explicit(&m->head, ++head, memory_order_release);
-	}
-}
-
-static void add_piece(struct live *s, int *n, void *base, size_t bytes, uint64_t *skip)
-{
-	if (*skip >= bytes) {
-		*skip -= bytes;
-		return;
-	}
-	s->iov[(*n)++] = (struct iovec){ .iov_base = (unsigned char *)base + *skip, .iov_len = bytes - *skip };
-	*skip = 0;
-}
-
-/* What comes next in the stream, as far as one call can send it.  Returns the number of pieces. */
-static int gather(struct live *s)
-{
-	struct sess_mem *m = s->mem;
-	uint64_t head = atomic_load_explicit(&m->head, memory_order_relaxed);
-	uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed), skip;
-	int n = 0;
-
-	if (s->sent < m->preamble_bytes) {
-		skip = s->sent;
-		add_piece(s, &n, m->preamble, m->preamble_bytes, &skip);
-	}
-	for (unsigned i = 0; i < REPLIES_AT_ONCE && head < tail; i++, head++) {
-		const struct sess_reply *reply = &m->reply[head % SESSMEM_REQUESTS];
-		const struct sess_request *r = &m->request[reply->slot];
-
-		s->header[i] = (struct nbd_simple_reply){ .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC), .error = htobe32(reply->error),
-							  .cookie = r->cookie };
-		skip = s->sent > reply->start ? s->sent - reply->start : 0;
-		add_piece(s, &n, &s->header[i], sizeof(s->header[i]), &skip);
-		if (reply->bytes > sizeof(s->header[i]))
-			add_piece(s, &n, buffers_at(s->x->share, r->buffer), reply->bytes - sizeof(s->header[i]), &skip);
-	}
-	return n;
-}
-
-static void wait_for_room(struct live *s)
-{
-	struct io_uring_sqe *sqe = ring_entry(&s->m->ring);
-
-	io_uring_prep_poll_add(sqe, (int)s->place, POLLOUT);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data(sqe, tagged(s, OF_POLL));
-	s->polling = true;
-}
-
-static void send_replies(struct live *s)
-{
-	while (!s->ending && !s->polling && s->sent < sessmem_tx_end(s->mem)) {
-		struct msghdr msg = { .msg_iov = s->iov, .msg_iovlen = (size_t)gather(s) };
-		ssize_t n = sendmsg(s->sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n >= 0) {
-			s->sent += (uint64_t)n;
-			drop_sent(s);
-			if (s->starved)
-				live_touch(s); /* there is room again */
-		} else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
-			wait_for_room(s); /* in the socket, or of the kernel's own memory */
-		} else if (errno != EINTR && s->leaving) {
-			s->sent = sessmem_tx_end(s->mem); /* it does not wait for replies */
-			drop_sent(s);
-		} else if (errno != EINTR) {
-			live_end(s, "its connection was lost");
-		}
-	}
-}
-
-void live_polled(struct live *s)
-{
-	s->polling = false;
-	if (s->ending)
-		live_maybe_ended(s);
-	else
-		live_touch(s);
 }
 
 /* ---- receiving ---- */
@@ -285,6 +176,33 @@ static bool is_passing(int result)
 	return result == -EINTR || result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS;
 }
 
+static void *received_at(const struct live *s, uint64_t pos)
+{
+	return s->mem->rx + pos % SESSMEM_RX_BYTES;
+}
+
+/* Does what has been received and not been looked at yet, for want of buffers or slots, end with a goodbye? */
+static bool disconnects(const struct live *s)
+{
+	uint64_t pos = parsed(s);
+
+	if (s->payload_slot >= 0) {
+		const struct sess_request *r = &s->mem->request[s->payload_slot];
+
+		pos = r->pos + sizeof(struct nbd_request) + live_payload(r);
+	}
+	while (pos + sizeof(struct nbd_request) <= s->received) {
+		const struct nbd_request *h = received_at(s, pos);
+
+		if (be32toh(h->magic) != NBD_REQUEST_MAGIC)
+			return false;
+		if (be16toh(h->type) == NBD_CMD_DISC && !(be16toh(h->flags) & ~NBD_CMD_FLAG_FUA)) /* another is refused */
+			return true;
+		pos += sizeof(*h) + (be16toh(h->type) == NBD_CMD_WRITE ? be32toh(h->length) : 0);
+	}
+	return false;
+}
+
 void live_received(struct live *s, int result)
 {
 	s->receiving = false;
@@ -292,10 +210,11 @@ void live_received(struct live *s, int result)
 		s->received += (uint64_t)result;
 	count_direct(s);
 	if (s->ending) {
+		free_idle_slots(s);
 		live_maybe_ended(s);
 		return;
 	}
-	if (s->leaving && (result == 0 || (result < 0 && !is_passing(result)))) {
+	if ((result == 0 || (result < 0 && !is_passing(result))) && (s->leaving || disconnects(s))) {
 		s->gone = true; /* what it asked for before it disconnected is still done */
 		live_touch(s);
 	} else if (result == 0)
@@ -304,11 +223,6 @@ void live_received(struct live *s, int result)
 		live_end(s, "its connection was lost");
 	else
 		live_touch(s);
-}
-
-static void *received_at(const struct live *s, uint64_t pos)
-{
-	return s->mem->rx + pos % SESSMEM_RX_BYTES;
 }
 
 uint32_t live_refusal(const struct live *s, const struct sess_request *r)
@@ -478,13 +392,15 @@ void live_work(struct live *s)
 		live_maybe_ended(s);
 		return;
 	}
-	send_replies(s);
+	live_send(s);
+	if (s->ending)
+		return; /* nor is it to wait for anything: nobody would look after it again */
 	set_starved(s, false);
 	if (!resume_redo(s, true) || resume_must_wait(s) || !resume_redo(s, false))
 		set_starved(s, true);
 	else
 		parse(s);
-	send_replies(s); /* of what needed no I/O */
+	live_send(s); /* of what needed no I/O */
 	if (s->leaving && !s->running && s->sent == sessmem_tx_end(s->mem))
 		live_end(s, NULL);
 	receive(s);

@@ -9,7 +9,7 @@ ENGINE_SOURCES = \
 	server/engine/live.c \
 	server/engine/lobby.c server/engine/lobby.h \
 	server/engine/mover.c server/engine/mover.h server/engine/mover_priv.h \
-	server/engine/resume.c \
+	server/engine/replies.c server/engine/resume.c \
 	server/engine/ring.c server/engine/ring.h \
 	server/engine/seat.c server/engine/seat.h \
 	server/engine/served.c server/engine/served.h \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the mover share: mover.c (loop), commands.c (what other threads ask), live.c (sessions: their sockets and streams), task.c (requests at the store),
- * resume.c (sessions of a predecessor).  All on the mover's thread, but where said.
+/* What the parts of the mover share: mover.c (loop), commands.c (what other threads ask), live.c (sessions: their ends, and what is received),
+ * replies.c (what is sent), task.c (requests at the store), resume.c (sessions of a predecessor).  All on the mover's thread, but where said.
  */
 #ifndef NBDSWAP_MOVER_PRIV_H
 #define NBDSWAP_MOVER_PRIV_H
@@ -86,7 +86,7 @@ struct live {
 	bool turn_reads;   /* it is a read that waits */
 	bool dirty;	   /* in the list of those to be looked after */
 	bool leaving;	   /* has asked to disconnect: what it asked for before is done, and answered as long as it listens */
-	bool gone;	   /* and its connection has ended */
+	bool gone;	   /* has asked to, which may not have been looked at yet, and its connection has ended */
 	bool ending, told;
 	struct rw_session ended;
 	const char *why;
@@ -167,6 +167,8 @@ void live_polled(struct live *s);
 void live_touch(struct live *s);
 /* Looks after it: as live_touch() asked for. */
 void live_work(struct live *s);
+/* Sends of the replies that are queued what the socket takes; frees their slots. */
+void live_send(struct live *s);
 /* All of the request in this slot is there: it goes to the store, or is answered at once. */
 void live_execute(struct live *s, uint32_t slot);
 /* The request in this slot is dealt with: its reply goes into the queue.  error: NBD's. */

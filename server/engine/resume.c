@@ -48,6 +48,8 @@ static int check_replies(struct live *s, bool queued[], struct errbuf *e)
 {
 	struct sess_mem *m = s->mem;
 	uint64_t head = atomic_load(&m->head), tail = atomic_load(&m->tail), at = 0;
+	/* The first begins here at the latest, so no position in what follows can have wrapped around. */
+	uint64_t latest = s->sent > m->preamble_bytes ? s->sent : m->preamble_bytes;
 
 	for (uint64_t i = head; i < tail; i++) {
 		const struct sess_reply *reply = &m->reply[i % SESSMEM_REQUESTS];
@@ -55,7 +57,7 @@ static int check_replies(struct live *s, bool queued[], struct errbuf *e)
 		uint32_t bytes = sizeof(struct nbd_simple_reply) +
 				 (!reply->error && r->command == NBD_CMD_READ ? r->length : 0);
 
-		if (reply->slot >= SESSMEM_REQUESTS || (i > head && reply->start != at))
+		if (reply->slot >= SESSMEM_REQUESTS || (i > head ? reply->start != at : reply->start > latest))
 			return unfit(e, "its replies");
 		at = reply->start + reply->bytes;
 		if (at <= s->sent)
@@ -119,13 +121,16 @@ static int check_request(struct live *s, uint32_t slot, bool queued, struct errb
 	return 0;
 }
 
+/* As they were before: the daemon lets go of them when it knows that the session is over.  Given to others before, they would be two sessions'
+ * in its eyes, and be let go of for the one while the other's are still in the hands of this worker, which may be dead by then.
+ */
 static void give_back(struct live *s, uint32_t slots)
 {
 	for (uint32_t i = 0; i < slots; i++) {
 		struct sess_request *r = &s->mem->request[i];
 
 		if (in_use(r) && r->buffer != SESSMEM_NO_BUFFER)
-			buffers_give(s->x->share, r->buffer, data_pages(r));
+			buffers_unclaim(s->x->share, r->buffer, data_pages(r));
 	}
 }
 
@@ -136,7 +141,7 @@ static int take_over_requests(struct live *s, const bool queued[], struct errbuf
 	for (uint32_t i = 0; i < SESSMEM_REQUESTS; i++) {
 		struct sess_request *r = &s->mem->request[i];
 
-		if (in_use(r) && r->pos >= parsed)
+		if (in_use(r) && r->pos >= parsed && !queued[i])
 			free_slot(s, r); /* not committed: it is parsed again */
 		if (!in_use(r)) {
 			s->free[s->nfree++] = (uint16_t)i;

@@ -53,6 +53,7 @@ ENGINE_MOVER_TESTS = \
 	tests/engine/test-ring-full \
 	tests/engine/test-mover-kills \
 	tests/engine/test-disconnect \
+	tests/engine/test-late-data \
 	tests/engine/test-redo-first
 check_PROGRAMS += $(ENGINE_MOVER_TESTS)
 TESTS += $(ENGINE_MOVER_TESTS)
@@ -78,8 +79,12 @@ tests_engine_test_mover_exports_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_mover_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat -Wl,--wrap=live_received -Wl,--wrap=sendmsg
 tests_engine_test_mover_exports_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_disconnect_SOURCES = tests/engine/test-disconnect.c $(engine_moverworld)
-tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_engine_test_disconnect_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_disconnect_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_late_data_SOURCES = tests/engine/test-late-data.c $(engine_moverworld)
+tests_engine_test_late_data_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
+tests_engine_test_late_data_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=live_end -Wl,--wrap=live_received
+tests_engine_test_late_data_LDADD = libengine.la libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_redo_first_SOURCES = tests/engine/test-redo-first.c $(engine_moverworld)
 tests_engine_test_redo_first_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_engine_test_redo_first_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resume_redo,--wrap=mover_now_ms

@@ -91,8 +91,13 @@ static void what_is_held_is_not_given_out(void **state)
 			assert_false(seen[p]);
 		buffers_give(a, first, pages);
 		assert_int_equal(head->held[first / 64], 0);
-		/* Or nobody does. */
+		/* Or goes without them after all, or nobody claims them. */
 		buffers_hold(head, first, pages, true);
+		assert_true(buffers_claim(a, first, pages));
+		buffers_unclaim(a, first, pages);
+		take_all(a, seen);
+		for (uint32_t p = first; p < first + pages; p++)
+			assert_false(seen[p]);
 		buffers_unhold(a, first, pages);
 		assert_int_equal(take_all(a, seen), BUFFERS_RESERVE_PAGES + COMMON / 2);
 	}

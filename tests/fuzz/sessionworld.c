@@ -28,6 +28,7 @@ static struct world_calls calls;
 static struct mover mover;
 static struct mover_export export;
 static struct buffers *buffers;
+static struct buffers_head *head; /* as the daemon has it */
 static unsigned blocks; /* that the share can have at most */
 
 static struct io_uring_sqe entries[ENTRIES];
@@ -318,6 +319,9 @@ static void make(void)
 	if (pool < 0 || ftruncate(pool, (off_t)buffers_bytes(COMMON_PAGES, 1)) < 0 || fd < 0 || !(world_mem = sessmem_map(fd, true, &e)) ||
 	    !(buffers = buffers_create(pool, COMMON_PAGES, true, &e)) || !(export.share = buffers_join(buffers, 0, &e)))
 		abort();
+	head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, pool, 0);
+	if (head == MAP_FAILED)
+		abort();
 	blocks = free_blocks();
 }
 
@@ -413,6 +417,7 @@ bool world_die_scribbled(size_t at, const unsigned char *bytes, size_t n)
 		return true;
 	}
 	promise_text(e.text, sizeof(e.text));
+	memset(head, 0, sizeof(*head)); /* what is held the daemon lets go of */
 	promise(free_blocks() == blocks, "a session that is refused keeps buffers");
 	return false;
 }

@@ -19,7 +19,7 @@ out=$(vm_run client 10 'echo out; echo err >&2; exit 7' 2>&1) || rc=$?
 rc=0
 vm_run client 1 'sleep 60' 2>/dev/null || rc=$?
 [ "$rc" = 124 ] || fail "a time limit gave exit code $rc"
-wait_until 10 vm_run client 10 '! pgrep -x sleep'
+wait_until 60 vm_run client 10 '! pgrep -x sleep'
 
 vm_mkfs storage xfs xfs /srv/xfs
 vm_mkfs storage btrfs btrfs /srv/btrfs

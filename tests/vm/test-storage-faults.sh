@@ -43,9 +43,9 @@ model() {
     shift
     vm_model server "nbd://localhost/$name" $pages "$@"
 }
-# on_server COMMAND: what somebody does there.
+# on_server COMMAND: what somebody does there.  To stop an NFS server that is in use was seen to take more than 40 s.
 on_server() {
-    vm_run server 60 "set -e; cd /srv/data; $1" >&2 || fail "guest server: $1"
+    vm_run server 300 "set -e; cd /srv/data; $1" >&2 || fail "guest server: $1"
 }
 # show_server: what it waits for, where something took too long.
 show_server() {

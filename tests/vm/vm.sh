@@ -153,11 +153,16 @@ vm_run() {
     return $rc
 }
 
-# _vm_show NAME: what a guest is at in which something took too long; nothing when it answers no longer at all.
+# _vm_show NAME: what a guest is at in which something took too long, before the agent kills it.
 _vm_show() {
     echo "--- guest $1, asked on another port:"
+    # shellcheck disable=SC2016 # for the guest
     VMCTL_PORT=1 "$vmctl" "$vm_dir/$1" 30 run 'cat /proc/uptime /proc/loadavg; head -n 5 /proc/meminfo
-        ps -e -o pid,ppid,stat,wchan:24,args | awk "\$2 != 2 || /D/ || /kworker/"; dmesg | tail -n 15'
+        ps -e -o pid,ppid,stat,wchan:24,args | awk "\$3 !~ /I/"
+        for p in $(ps -e -o pid=,stat=,args= | awk "\$2 ~ /D/ || \$3 ~ /nfsd|lockd|rpc/ { print \$1 }"); do
+            echo "$p: $(tr "\n" " " </proc/$p/stack)"
+        done
+        dmesg | tail -n 15'
 }
 
 vm_wait() {

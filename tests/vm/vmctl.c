@@ -3,7 +3,7 @@
  *
  *	vmctl DIR SECONDS run COMMAND	run COMMAND in the guest by bash; its output and exit code are ours. What is
  *					in the file named by VMCTL_STDIN becomes its standard input. TERM, INT, HUP,
- *					USR1 and USR2 are passed on to it. After SECONDS it is killed: exit code 124.
+ *					USR1 and USR2 are passed on to it. After SECONDS it is left to the agent, which kills it a little later: exit code 124.
  *	vmctl DIR SECONDS poweroff	sync and switch the guest off
  *
  * DIR holds the sockets ctl0, ctl1, ... of the guest's ports; one that nobody uses is taken, from VMCTL_PORT on if
@@ -138,10 +138,8 @@ receive(int fd, uint32_t id, void *data, size_t n)
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
 		double left = end_time - now();
 
-		if (left <= 0) {
-			send_message(fd, id, WIRE_SIGNAL, 0, SIGKILL);
+		if (left <= 0)
 			die(CODE_TIMEOUT, "time limit reached");
-		}
 		if (signal_to_pass) {
 			uint32_t sig = (uint32_t)signal_to_pass;
 
