@@ -9,10 +9,11 @@
  * another order than the requests, and commands of the daemon between them.
  *
  *   {"id":N,"op":"open","export":"NAME?client=ID","peer":"ADDR:PORT","tls":false}
- *     -> {"id":N,"ok":true,"session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"..."}
+ *     -> {"id":N,"ok":true,"session":S,"name":"NAME","size":BYTES,"backend":"ext4","path":"...","activation":G,"lease":L}
  *        with two descriptors: the backing file (O_RDWR|O_DIRECT, its lock held by this open description) and the page table;
  *        and where pages are sealed (the table says so) a third: the key of this activation (store/sealkey.h), read-only
  *     -> {"id":N,"ok":false,"again":BOOL,"error":"one sentence for the log"}
+ *        activation and lease are the generation that the client has it under (common/generation.h).
  *        "peer" is "[ADDR]:PORT" for IPv6 and "unix" for a Unix socket.  again: it may be had in a moment.
  *        Two opens of one export give descriptors of the same file description and the same table: a worker keeps one store per
  *        export and closes the second pair, until it is told to forget the export.

@@ -44,13 +44,15 @@ static bool client_id_ok(const char *s)
 	return true;
 }
 
-static const char client_key[] = "client=", slot_key[] = "slot=";
+enum parameter { CLIENT, SLOT, GEN, LEASE, PARAMETERS };
+
+static const char *const keys[PARAMETERS] = { [CLIENT] = "client=", [SLOT] = "slot=", [GEN] = "gen=", [LEASE] = "lease=" };
 
 bool export_request_is_probe(const char *text)
 {
 	const char *q = strchr(text, '?');
 
-	return q && strcmp(q + 1, client_key) == 0;
+	return q && strcmp(q + 1, keys[CLIENT]) == 0;
 }
 
 /* A number below 100000 at *at, without leading zeros; *at is behind it.  -1: there is none. */
@@ -93,23 +95,51 @@ static int parse_slot(const char *value, struct export_request *out, struct errb
 	return 0;
 }
 
-static int parse_parameter(const char *text, struct export_request *out, struct errbuf *e)
+static int parse_number(const char *key, const char *value, uint64_t *number, const struct export_request *out, struct errbuf *e)
 {
-	bool client = strncmp(text, client_key, sizeof(client_key) - 1) == 0;
+	if (!generation_number(value, number))
+		return err_set(e, EINVAL, "export \"%s\": %s is followed by no number", out->name, key);
+	return 0;
+}
 
-	if (!client && strncmp(text, slot_key, sizeof(slot_key) - 1) != 0)
-		return err_set(e, EINVAL, "export \"%s\": unknown parameter \"%.32s\"; client=ID and slot=I/N are known",
+/* given: a bit for each that has been. */
+static int parse_parameter(const char *text, struct export_request *out, unsigned *given, struct errbuf *e)
+{
+	enum parameter which = 0;
+	const char *value;
+
+	while (which < PARAMETERS && strncmp(text, keys[which], strlen(keys[which])) != 0)
+		which++;
+	if (which == PARAMETERS)
+		return err_set(e, EINVAL, "export \"%s\": unknown parameter \"%.32s\"; client=ID, slot=I/N, gen=G and lease=L are known",
 			       out->name, text);
-	if (client ? out->client[0] != '\0' : out->slots > 0)
-		return err_set(e, EINVAL, "export \"%s\": %s is given twice", out->name, client ? "client=" : "slot=");
-	return client ? parse_client(text + sizeof(client_key) - 1, out, e) : parse_slot(text + sizeof(slot_key) - 1, out, e);
+	if (*given & 1u << which)
+		return err_set(e, EINVAL, "export \"%s\": %s is given twice", out->name, keys[which]);
+	*given |= 1u << which;
+	value = text + strlen(keys[which]);
+	if (which == CLIENT)
+		return parse_client(value, out, e);
+	if (which == SLOT)
+		return parse_slot(value, out, e);
+	return parse_number(keys[which], value, which == GEN ? &out->generation.activation : &out->generation.lease, out, e);
+}
+
+/* What one parameter is worth without another. */
+static int check_together(unsigned given, const struct export_request *out, struct errbuf *e)
+{
+	if (!(given & 1u << CLIENT) && given)
+		return err_set(e, EINVAL, "export \"%s\": slot=, gen= and lease= need client=ID", out->name);
+	if (!(given & 1u << GEN) != !(given & 1u << LEASE))
+		return err_set(e, EINVAL, "export \"%s\": gen= and lease= go together", out->name);
+	return 0;
 }
 
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e)
 {
 	const char *q = strchr(text, '?');
 	size_t n = q ? (size_t)(q - text) : strlen(text);
-	char parameter[CLIENT_ID_MAX + sizeof(client_key) + 1]; /* one byte too many fits, and is refused */
+	unsigned given = 0;
+	char parameter[CLIENT_ID_MAX + sizeof("client=") + 1]; /* one byte too many fits, and is refused */
 
 	if (n > EXPORT_NAME_MAX)
 		return err_set(e, ENAMETOOLONG, "the export name has %zu bytes, at most %d are allowed", n,
@@ -118,6 +148,7 @@ int export_request_parse(const char *text, struct export_request *out, struct er
 	out->name[n] = '\0';
 	out->client[0] = '\0';
 	out->slot = out->slots = 0;
+	out->generation = (struct generation){ .activation = 0 };
 	if (export_name_check(out->name, e) < 0)
 		return -1;
 	while (q) {
@@ -129,10 +160,9 @@ int export_request_parse(const char *text, struct export_request *out, struct er
 			n = sizeof(parameter) - 1;
 		memcpy(parameter, begin, n);
 		parameter[n] = '\0';
-		if (parse_parameter(parameter, out, e) < 0)
+		if (parse_parameter(parameter, out, &given, e) < 0)
 			return -1;
 	}
-	if (out->slots > 0 && !out->client[0])
-		return err_set(e, EINVAL, "export \"%s\": slot= needs client=ID", out->name);
-	return 0;
+	out->resumes = given & 1u << GEN;
+	return check_together(given, out, e);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Export names as clients ask for them: NAME, NAME?client=ID or NAME?client=ID&slot=I/N (the parameters in any order).
+/* Export names as clients ask for them: NAME, NAME?client=ID or NAME?client=ID&slot=I/N&gen=G&lease=L (the parameters in any order).
  * An NBD export name is free text, so any NBD client (nbd-client -N too) can carry it.
  */
 #ifndef NBDSWAP_EXPORTNAME_H
 #define NBDSWAP_EXPORTNAME_H
 
 #include "common/errbuf.h"
+#include "common/generation.h"
 
 #include <stdbool.h>
 
@@ -18,6 +19,8 @@ struct export_request {
 	char client[CLIENT_ID_MAX + 1]; /* "" when the client gave none: known by its address alone */
 	/* Which of how many connections it is: a new one takes the place of the one before in its slot.  slots 0: not said. */
 	unsigned slot, slots;
+	bool resumes; /* it comes back, and has swapped out pages under: */
+	struct generation generation;
 };
 
 /* Is name fit to be an export and a file in one directory?  Not empty, not longer than
@@ -26,8 +29,8 @@ struct export_request {
  */
 int export_name_check(const char *name, struct errbuf *e);
 
-/* Takes a request apart.  A bad name, an unknown parameter, one given twice, a bad client id and a bad slot are refused, and a slot without a
- * client id: an address does not tell two clients apart.
+/* Takes a request apart.  A bad name, an unknown parameter, one given twice, a bad client id, slot or number are refused, and slot, gen or lease
+ * without a client id (an address does not tell two clients apart), and gen and lease but together.
  * Returns 0, or -1 with *e filled.
  */
 int export_request_parse(const char *text, struct export_request *out, struct errbuf *e);

@@ -34,6 +34,16 @@ static bool keyed_number(const char **at, const char *key, uint64_t *out)
 	return true;
 }
 
+bool generation_number(const char *text, uint64_t *out)
+{
+	uint64_t v;
+
+	if (!keyed_number(&text, "", &v) || *text)
+		return false;
+	*out = v;
+	return true;
+}
+
 bool generation_parse(const char *text, struct generation *out, const char **end)
 {
 	struct generation g;

@@ -21,6 +21,9 @@ struct generation {
 
 void generation_format(const struct generation *g, char out[GENERATION_TEXT]);
 
+/* All of text is one decimal number without leading zeros: false when it is not, or is beyond 64 bits. */
+bool generation_number(const char *text, uint64_t *out);
+
 /* Takes the words that text begins with; *end (unless NULL) is behind them.  False, and nothing is changed,
  * when it does not begin with them, or a number has leading zeros, is beyond 64 bits, or the activation is 0.
  */

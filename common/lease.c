@@ -4,6 +4,7 @@
 #include "common/lease.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,6 +40,35 @@ void lease_keep(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
 bool lease_held(const struct lease *l, const struct lease_clock *now)
 {
 	return l->holder[0] && (l->sessions > 0 || now->ms < l->kept_until_ms);
+}
+
+void lease_pass(struct lease *l, bool resumes, const struct lease_clock *now)
+{
+	if (!resumes && (l->number == 0 || strcmp(l->last, l->holder) != 0)) {
+		l->number++;
+		if (now->wall > 0 && l->number < (uint64_t)now->wall)
+			l->number = (uint64_t)now->wall;
+	}
+	snprintf(l->last, sizeof(l->last), "%s", l->holder);
+}
+
+void lease_begin(struct lease *l, uint64_t number)
+{
+	l->number = number;
+	l->last[0] = '\0';
+}
+
+int lease_resumes(const struct lease *l, const char *export_name, const char *holder, uint64_t activation, const struct generation *g,
+		  struct errbuf *e)
+{
+	if (g->activation != activation)
+		return err_set(e, ESTALE, "export \"%.64s\" has lost what client %s swapped out: its content is of generation %" PRIu64
+			       ", not %" PRIu64 "; it must not resume", export_name, holder, activation, g->activation);
+	if (g->lease == l->number && (!l->last[0] || strcmp(l->last, holder) == 0))
+		return 0;
+	return err_set(e, ESTALE, "export \"%.64s\" has passed to another client%s%s (lease %" PRIu64 ", not %" PRIu64 "): nothing of what client %s"
+		       " swapped out is there any more; it must not resume", export_name, l->last[0] ? ", " : "", l->last, l->number, g->lease,
+		       holder);
 }
 
 int lease_open(struct lease *l, const char *export_name, const char *holder, const char *peer,

@@ -11,6 +11,7 @@
 #define NBDSWAP_LEASE_H
 
 #include "common/errbuf.h"
+#include "common/generation.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,8 @@ struct lease {			       /* all zero: free */
 	time_t since;		       /* wall clock */
 	uint32_t sessions;
 	int64_t kept_until_ms; /* without sessions: held until then */
+	uint64_t number;	       /* the generation's second half (common/generation.h): of the last pass to another client; 0: none yet */
+	char last[LEASE_HOLDER_MAX];   /* who it passed to; "": not known, as it was before this process */
 };
 
 /* The holder's name: the client id when there is one, else the peer's address without its port ("10.0.0.5", "fe80::1",
@@ -48,6 +51,20 @@ void lease_lose(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
 
 /* Who has no session left and is expected back could not come until now: keep_ms count from here. */
 void lease_keep(struct lease *l, const struct lease_clock *now, int64_t keep_ms);
+
+/* Its holder is to use it.  If that is another client than the last that was, the export passes to it: the number rises, and starts at the
+ * time, so that it does not come back where it was forgotten.  resumes: lease_resumes() has said so, and the export stays who it was.
+ */
+void lease_pass(struct lease *l, bool resumes, const struct lease_clock *now);
+
+/* Another content, which last passed under this number. */
+void lease_begin(struct lease *l, uint64_t number);
+
+/* May this client come back to what it swapped out under g: is the content still of that activation, and has no other client had it since?
+ * 0; -1 with *e (ESTALE).
+ */
+int lease_resumes(const struct lease *l, const char *export_name, const char *holder, uint64_t activation, const struct generation *g,
+		  struct errbuf *e);
 
 /* Is it held, by sessions or kept? */
 bool lease_held(const struct lease *l, const struct lease_clock *now);

@@ -89,6 +89,7 @@ static int begin(struct local *l, struct local_export *x, struct errbuf *e)
 	if (backing_begin(x->backing, &x->table, e) < 0)
 		return -1;
 	table_set_retry_time(x->table, l->retry_s);
+	lease_begin(&x->lease, table_lease(x->table));
 	notice(l, false, "%s: activated, %s, generation %" PRIu64, backing_path(x->backing), backing_backend(x->backing)->name,
 	       backing_activation(x->backing));
 	if (backing_was_unclean(x->backing))
@@ -149,8 +150,12 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 
 	pthread_mutex_lock(&l->lock);
 	x = find_or_activate(l, req.name, e);
-	if (x && lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
+	if (x && (!req.resumes || lease_resumes(&x->lease, x->name, holder, backing_activation(x->backing), &req.generation, e) == 0) &&
+	    lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
+		lease_pass(&x->lease, req.resumes, &now);
+		table_set_lease(x->table, x->lease.number);
 		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table,
+				       .generation = { .activation = backing_activation(x->backing), .lease = x->lease.number },
 				       .kind = backing_backend(x->backing)->kind, .memory = -1 };
 		strcpy(out->name, x->name);
 		r = 0;

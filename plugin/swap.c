@@ -14,6 +14,7 @@
 #include "plugin/peer.h"
 #include "store/page.h"
 #include "worker/broker_remote.h"
+#include "worker/describe.h"
 #include "worker/exports.h"
 #include "worker/memory.h"
 
@@ -308,6 +309,19 @@ static void swap_close(void *handle)
 
 /* ---- what an export can do ---- */
 
+static const char *swap_export_description(void *handle)
+{
+	struct session *s = handle;
+	struct describe d = { .name = s->name };
+	char text[DESCRIBE_BYTES];
+	struct errbuf e;
+
+	if (broker.list(broker.self, describe_find, &d, &e) < 0)
+		d.configured[0] = '\0';
+	describe(d.configured, &s->grant.generation, text);
+	return text[0] ? nbdkit_strdup_intern(text) : NULL;
+}
+
 static int64_t swap_get_size(void *handle)
 {
 	struct session *s = handle;
@@ -422,6 +436,7 @@ static struct nbdkit_plugin plugin = {
 	.list_exports = swap_list_exports,
 	.open = swap_open,
 	.close = swap_close,
+	.export_description = swap_export_description,
 	.get_size = swap_get_size,
 	.block_size = swap_block_size,
 	.can_write = yes,

@@ -140,6 +140,7 @@ static void activate_done(void *arg)
 		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
 	} else {
 		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
+		lease_begin(&x->lease, table_lease(x->table));
 		for (size_t i = 0; i < x->report.count; i++)
 			if (x->report.findings[i].verdict == VERDICT_WARN)
 				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);

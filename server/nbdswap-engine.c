@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The native worker, started by nbdswapd:
  *
- *   nbdswap-engine interface=1 broker=FD pool-fd=FD pool=BYTES connections=N [allow=WORD,...]
+ *   nbdswap-engine interface=N broker=FD pool-fd=FD pool=BYTES connections=N [allow=WORD,...]
  *
  * with the listening sockets as descriptors from 3 on and LISTEN_FDS in the environment.
  */

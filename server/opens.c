@@ -147,15 +147,22 @@ static void answer(struct sessions *s, json_int_t id, const struct session *i)
 	struct export *x = i->x;
 	int fds[4] = { backing_worker_fd(x->backing), table_fd(x->table), backing_key_fd(x->backing) };
 	size_t nfds = 2 + (fds[2] >= 0);
-	json_t *o = json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o}", "id", id, "ok", 1, "session", (json_int_t)i->id, "name", x->conf.name,
+	json_t *o = json_pack("{s:I, s:b, s:I, s:s, s:I, s:s, s:o, s:I, s:I}", "id", id, "ok", 1, "session", (json_int_t)i->id, "name", x->conf.name,
 			      "size", (json_int_t)backing_data_size(x->backing), "backend", backing_backend(x->backing)->name, "path",
-			      json_text(backing_path(x->backing)));
+			      json_text(backing_path(x->backing)), "activation", (json_int_t)backing_activation(x->backing), "lease",
+			      (json_int_t)x->lease.number);
 
 	if (i->memory >= 0) {
 		json_object_set_new(o, "reserve", json_integer(x->reserve));
 		fds[nfds++] = i->memory;
 	}
 	worker_send(s->worker, o, fds, nfds);
+}
+
+static void pass(struct export *x, bool resumes, const struct lease_clock *now)
+{
+	lease_pass(&x->lease, resumes, now);
+	table_set_lease(x->table, x->lease.number);
 }
 
 /* 0: answered, or waits; -1 with *e: to be refused, and sock is still the caller's. */
@@ -177,6 +184,9 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		wait_for(s, 0, msg, sock);
 		return 0;
 	}
+	if (a.name.resumes &&
+	    lease_resumes(&x->lease, x->conf.name, a.holder, backing_activation(x->backing), &a.name.generation, e) < 0)
+		return -1;
 	before = in_slot(s, x, &a);
 	if (before) {
 		wait_for_end(s, before, msg, sock);
@@ -193,6 +203,9 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 			munmap(locked, SESSMEM_BYTES);
 		return -1;
 	}
+	/* Of the native worker a session that is not live is a question (INFO). */
+	if (a.live || s->worker->engine != ENGINE_NATIVE)
+		pass(x, a.name.resumes, &now);
 	if (!a.lasts)
 		close_if_open(sock);
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);

@@ -93,7 +93,9 @@ static struct table *make_table(const struct backing *b, enum page_state state, 
 	if (backing_seal_salt(b, &spec.salt, e) < 0)
 		return NULL;
 	table = table_create(&spec, state, b->allow_unlocked, e);
-	if (!table)
+	if (table)
+		table_set_lease(table, b->trailer.lease);
+	else
 		err_prefix(e, "%s", b->name);
 	return table;
 }
@@ -217,6 +219,7 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 		return -1;
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
+	t->lease = table_lease(table);
 	if (is_untouched(b, table)) {
 		/* So it may be sealed later, or otherwise. */
 		if (b->ephemeral)

@@ -96,7 +96,7 @@ int provide_nocow(const struct backing *b, struct errbuf *e)
 static int plan_layout(struct backing *b, uint64_t data_size, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
-	uint64_t activation = b->has_trailer ? t->activation : 0, sequence = b->has_trailer ? t->sequence : 0;
+	uint64_t activation = b->has_trailer ? t->activation : 0, sequence = b->has_trailer ? t->sequence : 0, lease = b->has_trailer ? t->lease : 0;
 	char fit[SIZE_TEXT], have[SIZE_TEXT];
 
 	memset(t, 0, sizeof(*t));
@@ -110,6 +110,7 @@ static int plan_layout(struct backing *b, uint64_t data_size, struct errbuf *e)
 	}
 	t->activation = activation;
 	t->sequence = sequence;
+	t->lease = lease;
 	t->inode = (uint64_t)b->st.st_ino;
 	uuid_generate(t->uuid);
 	return 0;

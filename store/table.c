@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 #define TABLE_MAGIC UINT64_C(0x31454c4241545753) /* "SWTABLE1" */
-#define TABLE_VERSION 2
+#define TABLE_VERSION 3
 
 /* The first page of the mapping. */
 struct table_header {
@@ -28,6 +28,7 @@ struct table_header {
 	struct table_spec spec;
 	_Atomic uint32_t retry_time;
 	_Atomic uint64_t nonce;
+	_Atomic uint64_t lease;
 	_Alignas(64) struct table_counters counters;
 };
 _Static_assert(sizeof(struct table_header) <= PAGE_BYTES, "the header is one page");
@@ -201,6 +202,16 @@ void table_set_activation(struct table *t, uint64_t activation)
 	set_seed(t);
 	seal_free(t->seal);
 	t->seal = NULL;
+}
+
+uint64_t table_lease(const struct table *t)
+{
+	return atomic_load(&t->header->lease);
+}
+
+void table_set_lease(struct table *t, uint64_t lease)
+{
+	atomic_store(&t->header->lease, lease);
 }
 
 uint32_t table_retry_time(const struct table *t)

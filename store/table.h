@@ -84,6 +84,10 @@ void table_set_activation(struct table *t, uint64_t activation);
 uint32_t table_retry_time(const struct table *t);
 void table_set_retry_time(struct table *t, uint32_t seconds);
 
+/* The generation's second half (common/generation.h), which outlives with the table who gives it out.  0: no client has had the content. */
+uint64_t table_lease(const struct table *t);
+void table_set_lease(struct table *t, uint64_t lease);
+
 /* The last nonce counter given out: rises before each sealed page goes to the backend and never falls. */
 _Atomic uint64_t *table_nonce(struct table *t);
 

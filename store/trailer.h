@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define TRAILER_SLOTS 2
-#define TRAILER_VERSION 2u
+#define TRAILER_VERSION 3u
 #define TRAILER_MAGIC UINT64_C(0x31505753444e424e) /* "NBNDSWP1" */
 
 enum trailer_state {
@@ -40,7 +40,8 @@ struct trailer {
 	uint64_t sequence; /* of header writes; the higher slot counts */
 	uint64_t data_size, table_offset, table_bytes, file_size;
 	uint64_t allocated;  /* bytes from the start that were written and synced */
-	uint64_t activation; /* rises whenever the content was lost or rewritten (trailer_renew) */
+	uint64_t activation; /* rises whenever the content was lost or rewritten (trailer_renew), and */
+	uint64_t lease;	     /* whenever it passed to another client: the generation (common/generation.h) */
 	uint64_t inode;	     /* of the file when it was allocated: a copy is not proof of allocation */
 	uint64_t table_check[2]; /* XXH3-128 of the image */
 	uint32_t table;	     /* enum trailer_table */

@@ -8,6 +8,7 @@
 
 #include "common/errbuf.h"
 #include "common/exportname.h"
+#include "common/generation.h"
 #include "store/backend.h"
 #include "store/reopen.h"
 
@@ -29,6 +30,7 @@ struct peer {
 struct grant {
 	char name[EXPORT_NAME_MAX + 1];
 	uint64_t session; /* the broker's number of it */
+	struct generation generation; /* under which the client has it; of one that is resumed: not said */
 	int fd;		  /* backing file, and */
 	struct table *table; /* its page table: both belong to the broker (local) or to the caller (remote), see owned */
 	enum backend_kind kind; /* of what holds the file */

@@ -162,7 +162,9 @@ static int take_grant(struct remote *r, const json_t *message, const int fds[], 
 			       " same version?");
 	}
 	*out = (struct grant){ .fd = fds[0], .kind = kind, .owned = true, .memory = -1, .reserve = (uint32_t)reserve,
-			       .session = (uint64_t)json_integer_value(json_object_get(message, "session")) };
+			       .session = (uint64_t)json_integer_value(json_object_get(message, "session")),
+			       .generation = { .activation = (uint64_t)json_integer_value(json_object_get(message, "activation")),
+					       .lease = (uint64_t)json_integer_value(json_object_get(message, "lease")) } };
 	strcpy(out->name, name);
 	out->table = table_map(fds[1], r->allow_unlocked, e);
 	if (out->table && nfds == 3 && unlock(r, out->table, fds[2], e) < 0) {

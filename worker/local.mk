@@ -6,6 +6,7 @@ libworker_la_SOURCES = \
 	worker/broker.h \
 	worker/broker_remote.c worker/broker_remote.h \
 	worker/closer.c worker/closer.h \
+	worker/describe.c worker/describe.h \
 	worker/exports.c worker/exports.h \
 	worker/memory.c worker/memory.h \
 	worker/peer.c worker/peer.h

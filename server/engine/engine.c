@@ -126,7 +126,7 @@ static int lobby_open(void *arg, const char *name, const struct peer *who, bool 
 	s = seat_open(g->seats, name, &peer, e);
 	if (!s)
 		return -1;
-	*out = (struct lobby_export){ .session = s, .size = seat_size(s) };
+	*out = (struct lobby_export){ .session = s, .size = seat_size(s), .generation = seat_generation(s) };
 	return 0;
 }
 

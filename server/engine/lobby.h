@@ -8,6 +8,7 @@
 #define NBDSWAP_LOBBY_H
 
 #include "common/errbuf.h"
+#include "common/generation.h"
 #include "worker/broker.h"
 
 #include <ev.h>
@@ -21,6 +22,7 @@ struct lobby;
 struct lobby_export {
 	void *session; /* the owner's; opened, and closed by close() or handed over by begin() */
 	uint64_t size; /* bytes */
+	struct generation generation; /* activation 0: none */
 	bool read_only;
 };
 

@@ -5,6 +5,7 @@
 
 #include "common/utf8.h"
 #include "server/engine/sessmem.h"
+#include "worker/describe.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -19,11 +20,9 @@
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |        \
 	 NBD_FLAG_SEND_FAST_ZERO | NBD_FLAG_CAN_MULTI_CONN)
 
-#define DESCRIPTION_MAX 255u /* bytes; what is longer is cut */
-
 /* The longest answer that ends a negotiation: every kind of information, and ACK. */
 #define ANSWER_MAX                                                                                                               \
-	(5 * REPLY_HEADER + sizeof(struct nbd_info_export) + 2 + EXPORT_NAME_MAX + 2 + DESCRIPTION_MAX +                         \
+	(5 * REPLY_HEADER + sizeof(struct nbd_info_export) + 2 + EXPORT_NAME_MAX + 2 + DESCRIBE_BYTES +                         \
 	 sizeof(struct nbd_info_block_size))
 _Static_assert(ANSWER_MAX <= SESSMEM_PREAMBLE && ANSWER_MAX <= NEGOTIATE_OUT_MAX, "answer");
 _Static_assert(sizeof(struct nbd_export_name_reply) <= SESSMEM_PREAMBLE, "answer");
@@ -116,21 +115,11 @@ struct part {
 	bool full;
 };
 
-/* How many bytes of text, at most limit, are whole characters. */
-static size_t cut(const char *text, size_t limit)
-{
-	size_t at = 0, bytes;
-
-	while ((bytes = utf8_char(text + at)) > 0 && at + bytes <= limit)
-		at += bytes;
-	return at;
-}
-
 static void list_one(void *arg, const char *name, const char *description)
 {
 	struct part *part = arg;
 	struct negotiation *n = part->n;
-	size_t name_bytes = strlen(name), bytes = description ? strlen(description) : 0;
+	size_t name_bytes = strlen(name), bytes = describe_cut(description);
 	uint32_t be = htobe32((uint32_t)name_bytes);
 
 	if (!part->reached) {
@@ -139,8 +128,6 @@ static void list_one(void *arg, const char *name, const char *description)
 	}
 	if (part->full || name_bytes == 0 || name_bytes > EXPORT_NAME_MAX)
 		return;
-	if (bytes > DESCRIPTION_MAX)
-		bytes = cut(description, DESCRIPTION_MAX);
 	part->full = n->filled + REPLY_HEADER + sizeof(be) + name_bytes + bytes + REPLY_HEADER > sizeof(n->out);
 	if (part->full)
 		return;
@@ -172,23 +159,6 @@ static void list_part(struct negotiation *n)
 		put_reply(n, NBD_REP_ACK, 0);
 	}
 	want_option(n);
-}
-
-struct description {
-	const char *name;
-	char text[DESCRIPTION_MAX + 1];
-};
-
-static void keep_description(void *arg, const char *name, const char *description)
-{
-	struct description *d = arg;
-	size_t bytes;
-
-	if (!description || strcmp(name, d->name) != 0)
-		return;
-	bytes = cut(description, DESCRIPTION_MAX);
-	memcpy(d->text, description, bytes);
-	d->text[bytes] = '\0';
 }
 
 /* ---- exports ---- */
@@ -224,14 +194,18 @@ static void put_info_text(struct negotiation *n, uint16_t info, const char *text
 	put(n, text, strlen(text));
 }
 
-/* What a list says of it, if it says anything: few clients ask, so nothing else brings it here. */
+/* Few clients ask, so nothing else brings what a list says here. */
 static void put_description(struct negotiation *n, const char *name)
 {
-	struct description d = { .name = name };
+	struct describe d = { .name = name };
+	char text[DESCRIBE_BYTES];
 	struct errbuf e;
 
-	if (n->ops->list(n->ops->arg, keep_description, &d, &e) == 0 && d.text[0])
-		put_info_text(n, NBD_INFO_DESCRIPTION, d.text);
+	if (n->ops->list(n->ops->arg, describe_find, &d, &e) < 0)
+		d.configured[0] = '\0';
+	describe(d.configured, &n->export.generation, text);
+	if (text[0])
+		put_info_text(n, NBD_INFO_DESCRIPTION, text);
 }
 
 /* Data of INFO and GO: length and bytes of the name, number and list of what the client wants to know.  wanted: a bit for each. */

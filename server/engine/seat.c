@@ -153,6 +153,11 @@ uint64_t seat_size(const struct seat *s)
 	return store_size(s->session->store);
 }
 
+struct generation seat_generation(const struct seat *s)
+{
+	return s->session->grant.generation;
+}
+
 void seat_close(struct seats *t, struct seat *s)
 {
 	struct session *session = s->session;

@@ -35,6 +35,7 @@ void seats_serve(struct seats *t, struct exports *exports, struct mover *mover);
 /* Asks the daemon for a session: who->sock is -1 when the client only wants to hear of the export.  NULL with *e. */
 struct seat *seat_open(struct seats *t, const char *name, const struct peer *who, struct errbuf *e);
 uint64_t seat_size(const struct seat *s); /* bytes */
+struct generation seat_generation(const struct seat *s); /* as its grant says */
 void seat_close(struct seats *t, struct seat *s); /* of one that was not begun */
 
 /* The negotiation is over: sock is taken over, and answer (at most SESSMEM_PREAMBLE bytes) is what is sent first. */

@@ -80,6 +80,7 @@ server_shell_tests = \
 	tests/server/test-lease-kept-while-settled.sh \
 	tests/server/test-locked.sh \
 	tests/server/test-notify.sh \
+	tests/server/test-generation.sh tests/server/test-generation-nbdkit.sh \
 	tests/server/test-one-client.sh \
 	tests/server/test-orphans-for-good.sh \
 	tests/server/test-reload.sh \

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -40,6 +41,21 @@ static void test_parameters(void **state)
 	}
 }
 
+static void test_generation(void **state)
+{
+	struct export_request r;
+	struct errbuf e;
+
+	(void)state;
+	assert_int_equal(export_request_parse("ws1?client=A", &r, &e), 0);
+	assert_false(r.resumes);
+	assert_int_equal(export_request_parse("ws1?lease=2&client=A&slot=0/1&gen=18446744073709551615", &r, &e), 0);
+	assert_true(r.resumes);
+	assert_true(r.generation.activation == UINT64_MAX);
+	assert_true(r.generation.lease == 2);
+	assert_int_equal(r.slots, 1);
+}
+
 static void test_refused(void **state)
 {
 	static const char *const bad[][2] = {
@@ -47,14 +63,22 @@ static void test_refused(void **state)
 		{ "ws1?Client=A", "unknown parameter" },
 		{ "ws1?client=A&", "unknown parameter" },
 		{ "ws1?client=A&&slot=0/1", "unknown parameter" },
-		{ "ws1?client=A&gen=5", "unknown parameter" },
+		{ "ws1?client=A&gen=5", "go together" },
+		{ "ws1?client=A&lease=5", "go together" },
+		{ "ws1?gen=5&lease=2", "need client=ID" },
+		{ "ws1?client=A&gen=5&lease=", "no number" },
+		{ "ws1?client=A&gen=05&lease=2", "no number" },
+		{ "ws1?client=A&gen=5x&lease=2", "no number" },
+		{ "ws1?client=A&gen=-5&lease=2", "no number" },
+		{ "ws1?client=A&gen=18446744073709551616&lease=2", "no number" },
+		{ "ws1?client=A&gen=5&lease=2&gen=5", "twice" },
 		{ "ws1?client=", "bad client id" },
 		{ "ws1?client=" ID64 "e", "bad client id" },
 		{ "ws1?client=" ID64 "ef", "bad client id" },
 		{ "ws1?client=a b", "bad client id" },
 		{ "ws1?client=A&client=A", "twice" },
 		{ "ws1?client=A&slot=0/1&slot=0/1", "twice" },
-		{ "ws1?slot=0/1", "needs client=ID" },
+		{ "ws1?slot=0/1", "need client=ID" },
 		{ "ws1?client=A&slot=1/1", "bad slot" },
 		{ "ws1?client=A&slot=0/0", "bad slot" },
 		{ "ws1?client=A&slot=0/65", "bad slot" },
@@ -90,7 +114,8 @@ static void test_probe(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parameters), cmocka_unit_test(test_refused), cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_parameters),
+		cmocka_unit_test(test_generation), cmocka_unit_test(test_refused), cmocka_unit_test(test_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

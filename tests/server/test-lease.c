@@ -110,11 +110,82 @@ static void test_kept_anew(void **state)
 	assert_false(lease_held(&l, &soon));
 }
 
+static int resumes(const struct lease *l, const char *holder, uint64_t activation, uint64_t lease, struct errbuf *e)
+{
+	return lease_resumes(l, "ws1", holder, 5, &(struct generation){ .activation = activation, .lease = lease }, e);
+}
+
+static void pass_to(struct lease *l, const char *holder, bool comes_back, time_t wall)
+{
+	const struct lease_clock now = { .ms = 1000, .wall = wall };
+	struct errbuf e;
+
+	assert_int_equal(lease_open(l, "ws1", holder, "10.0.0.1:5", &now, &e), 0);
+	lease_pass(l, comes_back, &now);
+}
+
+/* Whoever had it before another never comes back to it. */
+static void test_passes(void **state)
+{
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+	uint64_t a, b;
+
+	(void)state;
+	pass_to(&l, "A", false, 1000);
+	a = l.number;
+	assert_int_equal(a, 1000);
+	pass_to(&l, "A", false, 1100); /* another connection */
+	assert_int_equal(l.number, a);
+	assert_int_equal(resumes(&l, "A", 5, a, &e), 0);
+	assert_int_equal(resumes(&l, "A", 4, a, &e), -1);
+	assert_non_null(strstr(e.text, "generation 5, not 4"));
+	assert_int_equal(resumes(&l, "B", 5, a, &e), -1);
+	assert_non_null(strstr(e.text, "passed to another client, A"));
+	lease_close(&l);
+	lease_close(&l);
+	pass_to(&l, "A", false, 1200); /* it is nobody else's because A was away */
+	assert_int_equal(l.number, a);
+	lease_close(&l);
+
+	pass_to(&l, "B", false, 900); /* the clock was put back */
+	b = l.number;
+	assert_true(b > a);
+	assert_int_equal(resumes(&l, "A", 5, a, &e), -1);
+	assert_int_equal(resumes(&l, "A", 5, b, &e), -1);
+	lease_close(&l);
+	pass_to(&l, "A", false, 900);
+	assert_true(l.number > b);
+	assert_int_equal(resumes(&l, "A", 5, a, &e), -1);
+}
+
+/* A daemon that knows only the number, from the file: the client that has it comes back, with all its connections; any other is a pass. */
+static void test_begins(void **state)
+{
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+
+	(void)state;
+	lease_begin(&l, 2000);
+	assert_int_equal(resumes(&l, "A", 5, 1999, &e), -1);
+	assert_int_equal(resumes(&l, "A", 5, 2000, &e), 0);
+	pass_to(&l, "A", true, 1000);
+	assert_int_equal(l.number, 2000);
+	assert_int_equal(resumes(&l, "A", 5, 2000, &e), 0);
+	assert_int_equal(resumes(&l, "B", 5, 2000, &e), -1);
+	lease_begin(&l, 2000);
+	lease_close(&l);
+	pass_to(&l, "A", false, 1000);
+	assert_int_equal(l.number, 2001);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holder_names), cmocka_unit_test(test_second_client_refused),
 		cmocka_unit_test(test_kept_after_worker_death), cmocka_unit_test(test_kept_anew),
+		cmocka_unit_test(test_passes),
+		cmocka_unit_test(test_begins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

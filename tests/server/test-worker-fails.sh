@@ -34,7 +34,7 @@ chmod 755 "$tmp/other-version"
 try_worker native "$tmp/other-version"
 wait_until 60 tried
 must_match "$(field .worker.last_exit)" 'exited with status 2'
-must_match "$(cat "$log")" 'nbdswapd is of another version \(its interface is 4711, this program.s 1\); put the program back'
+must_match "$(cat "$log")" 'nbdswapd is of another version \(its interface is 4711, this program.s [0-9]+\); put the program back'
 kill -TERM "$server_pid"
 wait_server || fail "it did not stop in order"
 
