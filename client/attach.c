@@ -28,6 +28,7 @@ enum {
 	OPT_NBD_CLIENT,
 	OPT_SWAPTAB,
 	OPT_STATE_DIR,
+	OPT_VIA,
 };
 
 static const struct option_def defs[] = {
@@ -41,9 +42,10 @@ static const struct option_def defs[] = {
 	{ OPT_JSON, "json", NULL, "print the result as JSON" },
 	{ OPT_LABEL, "label", "LABEL", "label of the swap area (default: kept, or the export's name)" },
 	{ OPT_LOOPBACK, "loopback-i-know", NULL, "allow a server on this very machine (it deadlocks)" },
-	{ OPT_NBD_CLIENT, "nbd-client", "PROGRAM", "the nbd-client to use (default: nbd-client)" },
+	{ OPT_NBD_CLIENT, "nbd-client", "PROGRAM", "the nbd-client for --via nbd-client (default: nbd-client)" },
 	{ OPT_PRIORITY, "priority", "N", "swap priority, 0 to 32767 (default: the kernel's choice)" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
+	{ OPT_VIA, "via", "WHAT", "netlink, or nbd-client (default: netlink)" },
 	{ OPT_SWAPTAB, "swaptab", "FILE", "the file for --all (default: " SWAPTAB ")" },
 	OPTION_HELP,
 	{ 0 },
@@ -105,6 +107,11 @@ static int take_option(struct attach_command *c, int id, const char *value, stru
 		return priority_parse(value, &r->priority, e);
 	case OPT_STATE_DIR:
 		r->state_dir = value;
+		return 0;
+	case OPT_VIA:
+		r->via_nbd_client = strcmp(value, "nbd-client") == 0;
+		if (!r->via_nbd_client && strcmp(value, "netlink") != 0)
+			return err_set(e, EINVAL, "--via %.32s: there are netlink and nbd-client", value);
 		return 0;
 	case OPT_SWAPTAB:
 		c->swaptab = value;

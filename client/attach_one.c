@@ -4,6 +4,7 @@
 #include "client/attach_one.h"
 
 #include "client/bootid.h"
+#include "client/direct.h"
 #include "client/link.h"
 #include "client/nbdclient.h"
 #include "client/nbdnl.h"
@@ -42,7 +43,7 @@ struct work {
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
 
-static int do_connect(struct work *w, struct errbuf *e)
+static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 {
 	uint16_t port = (uint16_t)strtoul(w->r->uri.port, NULL, 10);
 	struct conn_list before, after;
@@ -61,7 +62,26 @@ static int do_connect(struct work *w, struct errbuf *e)
 	 * connection that still stands is one it had handed to the kernel before it failed.
 	 */
 	w->ours = rc == 0 || c;
-	if (rc < 0)
+	return rc;
+}
+
+static int connect_directly(struct work *w, struct errbuf *e)
+{
+	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
+	struct direct_link link;
+
+	if (direct_connect(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, &link, e) < 0)
+		return -1;
+	w->ours = true;
+	w->st->link_inode = link.inode;
+	w->st->link_port = link.port;
+	w->st->generation = link.export.generation;
+	return 0;
+}
+
+static int do_connect(struct work *w, struct errbuf *e)
+{
+	if ((w->r->via_nbd_client ? connect_via_nbd_client(w, e) : connect_directly(w, e)) < 0)
 		return -1;
 	w->st->size = nbddev_size(&w->st->dev);
 	if (w->st->size != w->server.export.size)
@@ -246,7 +266,7 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 		return EX_FAIL;
 	preflight_machine(&r->uri,
 			  &(struct machine_wishes){ .device = r->device,
-						    .nbd_client = r->nbd_client,
+						    .nbd_client = r->via_nbd_client ? r->nbd_client : NULL,
 						    .own_address_ok = r->own_address_ok },
 			  &attached, &w.machine, &out->findings);
 	preflight_server(&r->uri, client_id, &w.server, &out->findings);

@@ -24,7 +24,8 @@ struct attach_request {
 	struct nbd_uri uri;
 	const char *device; /* NULL: the first that is free */
 	const char *label; /* NULL: what is there, else the export's name */
-	const char *nbd_client; /* program */
+	bool via_nbd_client; /* else attach negotiates itself */
+	const char *nbd_client; /* program, for that */
 	const char *state_dir;
 	int priority;
 	enum discard_mode discard;

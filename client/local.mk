@@ -9,6 +9,7 @@ libclient_la_SOURCES = \
 	client/check.c \
 	client/command.h \
 	client/detach.c \
+	client/direct.c client/direct.h \
 	client/detach_one.c client/detach_one.h \
 	client/exportask.c client/exportask.h \
 	client/exportprobe.c client/exportprobe.h \
@@ -25,6 +26,7 @@ libclient_la_SOURCES = \
 	client/preflight_server.c client/preflight_server.h \
 	client/procswaps.c client/procswaps.h \
 	client/reach.c client/reach.h \
+	client/reconfigure.c client/reconfigure.h \
 	client/roundtrip.c client/roundtrip.h \
 	client/run.c client/run.h \
 	client/say.c client/say.h \

@@ -63,6 +63,38 @@ static struct nl_msg *new_message(int family, int command, int index)
 	return msg;
 }
 
+static int put_sockets(struct nl_msg *msg, int sock)
+{
+	struct nlattr *list = nla_nest_start(msg, NBD_ATTR_SOCKETS), *item = list ? nla_nest_start(msg, NBD_SOCK_ITEM) : NULL;
+
+	if (!item || nla_put_u32(msg, NBD_SOCK_FD, (uint32_t)sock) < 0)
+		return -1;
+	nla_nest_end(msg, item);
+	nla_nest_end(msg, list);
+	return 0;
+}
+
+int nbdnl_connect(int index, int sock, const struct nbdnl_device *d, struct errbuf *e)
+{
+	CLEANUP_SOCKET struct nl_sock *sk = NULL;
+	CLEANUP_MSG struct nl_msg *msg = NULL;
+	int family, rc;
+
+	sk = open_family(&family, e);
+	if (!sk)
+		return -1;
+	msg = new_message(family, NBD_CMD_CONNECT, index);
+	if (!msg || nla_put_u64(msg, NBD_ATTR_SIZE_BYTES, d->size) < 0 || nla_put_u64(msg, NBD_ATTR_BLOCK_SIZE_BYTES, 4096) < 0 ||
+	    nla_put_u64(msg, NBD_ATTR_SERVER_FLAGS, d->flags) < 0 ||
+	    nla_put_u64(msg, NBD_ATTR_DEAD_CONN_TIMEOUT, d->dead_link_timeout) < 0 || put_sockets(msg, sock) < 0)
+		return err_set(e, ENOMEM, "no netlink message: out of memory");
+	rc = nl_send_sync(sk, msg);
+	msg = NULL;
+	if (rc < 0)
+		return err_set(e, rc == -NLE_BUSY ? EBUSY : EIO, "nbd%d: the kernel refused the connection: %s", index, nl_geterror(rc));
+	return 0;
+}
+
 int nbdnl_set_dead_link_timeout(int index, uint64_t seconds, struct errbuf *e)
 {
 	CLEANUP_SOCKET struct nl_sock *sk = NULL;

@@ -195,7 +195,7 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	if (twice)
 		finding_refuse(f, EX_BUSY, "attached", "%s is attached already, as %s", uri->text,
 			       twice->dev.name);
-	if (run_find(w->nbd_client, out->nbd_client, sizeof(out->nbd_client), &e) < 0)
+	if (w->nbd_client && run_find(w->nbd_client, out->nbd_client, sizeof(out->nbd_client), &e) < 0)
 		finding_refuse(f, EX_REFUSED, "nbd-client", "%s; install it (Debian: nbd-client)", e.text);
 	look_at_module(f);
 	look_at_device(w, out, f);

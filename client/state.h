@@ -10,6 +10,7 @@
 #include "client/nbddev.h"
 #include "client/uri.h"
 #include "common/errbuf.h"
+#include "common/generation.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@ struct attach_state {
 	char host[256], port[8], export[EXPORT_NAME_MAX + 1];
 	char client[CLIENT_ID_MAX + 1]; /* the identity sent; "" when the server does not know identities */
 	uint64_t size; /* bytes */
+	struct generation generation; /* activation 0: the server told none */
 	char label[64], uuid[40];
 	char discard[8]; /* "none", "once", "pages" */
 	uint64_t dead_link_timeout; /* seconds */

@@ -7,6 +7,7 @@ CLIENT_UNIT_TESTS = \
 	tests/client/unit-pieces \
 	tests/client/unit-reach \
 	tests/client/unit-reach-several \
+	tests/client/unit-reconfigure \
 	tests/client/unit-tables \
 	tests/client/unit-uri
 check_PROGRAMS += $(CLIENT_UNIT_TESTS)
@@ -19,6 +20,9 @@ tests_client_unit_pieces_SOURCES = tests/client/unit-pieces.c tests/client/unit.
 client_reaching = tests/client/reaching.c tests/client/reaching.h tests/client/fakeserver.c tests/client/fakeserver.h $(client_serverwords)
 tests_client_unit_reach_SOURCES = tests/client/unit-reach.c tests/client/unit.h $(client_reaching)
 tests_client_unit_reach_several_SOURCES = tests/client/unit-reach-several.c tests/client/unit.h $(client_reaching)
+tests_client_unit_reconfigure_SOURCES = tests/client/unit-reconfigure.c tests/client/unit.h
+tests_client_unit_reconfigure_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(NLGENL_CFLAGS)
+tests_client_unit_reconfigure_LDADD = libclient.la $(NLGENL_LIBS) $(CMOCKA_LIBS)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)

@@ -66,11 +66,11 @@ nothing_left "a refused signature"
 cmp "$tmp/ext4" "$tmp/ext4.before" || fail "a refused export was changed"
 guest_expect 1 'cannot write the swap header: Input/output error' "nbdswap attach $(uri nowrite)"
 nothing_left "a failed mkswap"
-guest_expect 1 'nbd-client could not connect' "nbdswap attach --nbd-client /bin/false $(uri plain)"
+guest_expect 1 'nbd-client could not connect' "nbdswap attach --via nbd-client --nbd-client /bin/false $(uri plain)"
 nothing_left "a failed nbd-client"
 # Somebody else was faster: the device is theirs, and the undo must not touch it.
 guest_expect 1 'nbd-client could not connect' "printf '#!/bin/sh\nnbd-client -N x 10.0.2.2 $second /dev/nbd0\nexit 1\n' >/run/fake
-    chmod 755 /run/fake; nbdswap attach --nbd-client /run/fake $(uri plain)"
+    chmod 755 /run/fake; nbdswap attach --via nbd-client --nbd-client /run/fake $(uri plain)"
 guest_expect 0 '^131072$' "cat /sys/block/nbd0/size; nbd-client -d /dev/nbd0 >/dev/null"
 wait_until 30 nothing_left_now
 guest_expect 4 'cannot be read, so what lies there is not known' "nbdswap attach $(uri foreign)"

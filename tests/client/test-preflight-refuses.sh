@@ -43,8 +43,8 @@ refused size 4 'not a multiple of a page \(4096\); change it' "nbd://127.0.0.1:$
 refused writable 4 'read-only; make it writable' "nbd://127.0.0.1:$readonly/x"
 refused block-size 4 'no request below 8192' "nbd://127.0.0.1:$blocks/x"
 refused block-size 4 'no request above 65536' "nbd://127.0.0.1:$narrow/x"
-refused nbd-client 4 'cannot be run.*install it' --nbd-client /no/such "nbd://127.0.0.1:$good/x"
-refused nbd-client 4 'no-such-program is not installed; install it' --nbd-client no-such-program "nbd://127.0.0.1:$good/x"
+refused nbd-client 4 'cannot be run.*install it' --via nbd-client --nbd-client /no/such "nbd://127.0.0.1:$good/x"
+refused nbd-client 4 'no-such-program is not installed; install it' --via nbd-client --nbd-client no-such-program "nbd://127.0.0.1:$good/x"
 refused address 5 'cannot be resolved' nbd://no-such-host.invalid/x
 [ "$(id -u)" != 0 ] || refused device '[24]' 'not an nbd device' --device sda "nbd://127.0.0.1:$good/x"
 refused device 4 'no device nbd999; name another' --device nbd999 "nbd://127.0.0.1:$good/x"
@@ -76,7 +76,7 @@ said address 'deadlocks' "nbd://127.0.0.1:$good/x"
 if [ "$(id -u)" = 0 ]; then
     mkdir -m 700 "$run"
     cat >"$run/nbd7.json" <<END
-{ "version": 1, "device": "nbd7", "uri": "nbd://127.0.0.1:$good/x", "host": "127.0.0.1", "port": "$good", "export": "x",
+{ "version": 2, "generation": "", "device": "nbd7", "uri": "nbd://127.0.0.1:$good/x", "host": "127.0.0.1", "port": "$good", "export": "x",
   "client": "", "size": 67108864, "label": "", "uuid": "", "discard": "none", "dead_link_timeout": 1,
   "io_timeout_before": -1, "rotational_before": -1, "link_inode": 0, "link_port": 0, "attached_at": 0 }
 END

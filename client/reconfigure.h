@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Gives a connected device a new socket in the place of one that is dead, by a netlink message made in memory of its own: libnl allocates, and
+ * this is for a machine whose memory waits for this very device.
+ */
+#ifndef NBDSWAP_CLIENT_RECONFIGURE_H
+#define NBDSWAP_CLIENT_RECONFIGURE_H
+
+#include "common/errbuf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECONFIGURE_BYTES 128u
+
+struct reconfigure {
+	int sock; /* generic netlink */
+	uint16_t family;
+	uint32_t sequence;
+	_Alignas(8) unsigned char out[RECONFIGURE_BYTES], in[1024];
+};
+
+/* Opens the socket and finds nbd's family.  At the start: the kernel may load the module and allocate.  0, or -1 with *e. */
+int reconfigure_open(struct reconfigure *r, struct errbuf *e);
+void reconfigure_close(struct reconfigure *r);
+
+/* The message, in r->out; returns its bytes.  Public for its test. */
+size_t reconfigure_message(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout);
+
+/* Hands sock (in the transmission phase; the caller keeps his descriptor) to device index, and says again how many seconds it may wait without a
+ * link, above 0.  The kernel puts it into the place of a socket that it knows to be dead; where it knows of none it does nothing and says that all is
+ * well (see link.h for how to find out).  Waits for the answer until deadline_ns (CLOCK_MONOTONIC).
+ *
+ * 0; -1 with *e (ENODEV: the device is not connected; EINVAL: it was not attached over netlink; ETIMEDOUT).
+ */
+int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e);
+
+#endif
