@@ -306,49 +306,6 @@ static void release_done(void *arg)
 
 static const struct job_ops release_ops = { release_run, release_done, NULL };
 
-/* A backing is used by one thread at a time. */
-static void start_or_wait(struct export *x)
-{
-	x->waiting = x->borrowed > 0;
-	if (x->waiting)
-		export_scrub_pause(x);
-	else
-		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
-}
-
-void export_settle(struct export *x)
-{
-	x->state = EXPORT_SETTLING;
-	x->dirty = true;
-	x->unstarted = false;
-	x->reopened = REOPEN_SAME;
-	start_or_wait(x);
-}
-
-void export_settle_again(struct export *x)
-{
-	if (x->unstarted)
-		start_or_wait(x);
-}
-
-void export_release(struct export *x)
-{
-	x->state = EXPORT_RELEASING;
-	export_scrub_stop(x, "the export is released");
-	start_or_wait(x);
-}
-
-void export_borrow(struct export *x)
-{
-	x->borrowed++;
-}
-
-void export_give_back(struct export *x)
-{
-	if (--x->borrowed == 0 && x->waiting)
-		start_or_wait(x);
-}
-
 static void end_look(struct export *x)
 {
 	x->looking = false;
@@ -385,6 +342,53 @@ static void recheck_done(void *arg)
 }
 
 static const struct job_ops recheck_ops = { recheck_run, recheck_done, NULL };
+
+/* A backing is used by one thread at a time. */
+static void start_or_wait(struct export *x)
+{
+	x->waiting = x->borrowed > 0;
+	if (!x->waiting) {
+		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+		return;
+	}
+	export_scrub_pause(x);
+	/* A re-check that has not begun may be behind others', whose backends do not answer. */
+	if (x->looking && job_take_back(x->set->checks, &recheck_ops, x))
+		end_look(x);
+}
+
+void export_settle(struct export *x)
+{
+	x->state = EXPORT_SETTLING;
+	x->dirty = true;
+	x->unstarted = false;
+	x->reopened = REOPEN_SAME;
+	start_or_wait(x);
+}
+
+void export_settle_again(struct export *x)
+{
+	if (x->unstarted)
+		start_or_wait(x);
+}
+
+void export_release(struct export *x)
+{
+	x->state = EXPORT_RELEASING;
+	export_scrub_stop(x, "the export is released");
+	start_or_wait(x);
+}
+
+void export_borrow(struct export *x)
+{
+	x->borrowed++;
+}
+
+void export_give_back(struct export *x)
+{
+	if (--x->borrowed == 0 && x->waiting)
+		start_or_wait(x);
+}
 
 void export_recheck(struct export *x)
 {

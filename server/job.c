@@ -181,3 +181,18 @@ int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct
 	ev_async_send(r->loop, &r->async);
 	return 0;
 }
+
+bool job_take_back(struct job_runner *r, const struct job_ops *ops, const void *arg)
+{
+	struct job *job, **p;
+
+	pthread_mutex_lock(&r->lock);
+	for (p = &r->jobs; *p && ((*p)->ops != ops || (*p)->arg != arg || (*p)->started); p = &(*p)->next)
+		;
+	job = *p;
+	if (job)
+		*p = job->next;
+	pthread_mutex_unlock(&r->lock);
+	free(job);
+	return job != NULL;
+}

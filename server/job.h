@@ -33,6 +33,9 @@ bool job_runner_idle(const struct job_runner *r);
  */
 int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct errbuf *e);
 
+/* Takes back the job that was queued with ops and arg, if it has not begun: done is not called.  False: it has begun, or there is none. */
+bool job_take_back(struct job_runner *r, const struct job_ops *ops, const void *arg);
+
 /* From run(): have progress called. */
 void job_poke(struct job *job);
 

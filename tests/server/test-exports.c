@@ -391,6 +391,68 @@ static void test_recheck(void **state)
 	end(x);
 }
 
+static int stuck[2];
+
+/* Another's re-check, at a backend that is away: until something can be read. */
+static void stuck_run(struct job *job, void *arg)
+{
+	char c;
+
+	(void)job;
+	(void)arg;
+	assert_int_equal(read(stuck[0], &c, 1), 1);
+}
+
+static void stuck_done(void *arg)
+{
+	(void)arg;
+}
+
+static const struct job_ops stuck_ops = { stuck_run, stuck_done, NULL };
+
+static void too_late(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)timer;
+	(void)revents;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+/* All threads for re-checks are at backends of other exports that do not answer.  One that waits for such a thread keeps its export
+ * neither from being settled nor from being released.
+ */
+static void test_recheck_behind_others(void **state)
+{
+	ev_timer limit;
+	struct errbuf e;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	assert_int_equal(pipe(stuck), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(job_start(set.checks, &stuck_ops, NULL, &e), 0);
+	ev_timer_init(&limit, too_late, 20., 0.);
+	ev_timer_start(set.arg, &limit);
+	export_recheck(x);
+	export_settle(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_string_equal(x->alarm, "");
+	export_recheck(x);
+	export_release(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	assert_false(x->looking);
+	ev_timer_stop(set.arg, &limit);
+	assert_int_equal(write(stuck[1], "four", 4), 4);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	close(stuck[0]);
+	close(stuck[1]);
+	end(x);
+}
+
 static void test_count(void **state)
 {
 	struct export *x;
@@ -517,7 +579,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
-		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_recheck), cmocka_unit_test(test_recheck_behind_others), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
 	};
