@@ -261,6 +261,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
+	for (struct export *x = d->exports.first; x; x = x->next)
+		export_try_again(x);
 	if (!d->stopping)
 		sessions_tick(&d->sessions);
 }

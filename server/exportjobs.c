@@ -241,18 +241,22 @@ static void settle_run(struct job *job, void *arg)
 	x->settled = settled;
 }
 
+/* No thread was to be had: it is tried again. */
+static void put_off(struct export *x, const char *what)
+{
+	if (!x->told)
+		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
+	x->unstarted = x->told = true;
+}
+
 static void settle_done(void *arg)
 {
 	struct export *x = arg;
 
 	if (x->error.code) { /* nothing was waited for, so nobody gets it yet */
-		if (!x->unstarted)
-			log_line(LOG_ERROR, "export %s: its worker died, and what that left cannot be settled just now: %s", x->conf.name,
-				 x->error.text);
-		x->unstarted = true;
+		put_off(x, "its worker died, and what that left cannot be settled");
 		return;
 	}
-	x->unstarted = false;
 	if (x->reopened == REOPEN_LOST)
 		export_lose(x, EXPORT_FILE_LOST, x->reopen_error.text);
 	x->dirty = false;
@@ -290,14 +294,16 @@ static void release_done(void *arg)
 {
 	struct export *x = arg;
 
+	if (x->backing) { /* its pages are only in the table yet */
+		put_off(x, "it cannot be released");
+		return;
+	}
 	if (x->note[0])
 		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
 	if (x->error.code)
 		log_line(LOG_ERROR, "export %s was not ended cleanly, its pages are lost: %s", x->conf.name, x->error.text);
 	table_free(x->table);
-	backing_close(x->backing); /* where no thread was to be had */
 	x->table = NULL;
-	x->backing = NULL;
 	x->dirty = false;
 	x->state = EXPORT_DOWN;
 	x->why = x->error;
@@ -361,20 +367,23 @@ void export_settle(struct export *x)
 {
 	x->state = EXPORT_SETTLING;
 	x->dirty = true;
-	x->unstarted = false;
+	x->unstarted = x->told = false;
 	x->reopened = REOPEN_SAME;
 	start_or_wait(x);
 }
 
-void export_settle_again(struct export *x)
+void export_try_again(struct export *x)
 {
-	if (x->unstarted)
-		start_or_wait(x);
+	if (!x->unstarted)
+		return;
+	x->unstarted = false; /* under way from now on, and that may last */
+	start_or_wait(x);
 }
 
 void export_release(struct export *x)
 {
 	x->state = EXPORT_RELEASING;
+	x->unstarted = x->told = false;
 	export_scrub_stop(x, "the export is released");
 	start_or_wait(x);
 }

@@ -237,21 +237,51 @@ static void test_no_thread(void **state)
 	before = backing_activation(x->backing);
 	no_threads = 1;
 	export_settle(x);
-	export_settle_again(x);
+	export_try_again(x);
 	assert_int_equal(x->state, EXPORT_SETTLING);
 	assert_int_not_equal(export_refusal(x, NULL), 0);
 	assert_int_equal(barriers, 0);
 	no_threads = 0;
-	export_settle_again(x);
-	ev_run(set.arg, 0);
+	export_try_again(x);
+	export_try_again(x); /* it is under way, perhaps for long */
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
 	assert_int_equal(x->state, EXPORT_READY);
 	assert_int_equal(barriers, 1);
 	table_count(x->table, &n);
 	assert_int_equal(n.written, 1);
 	assert_int_equal(n.lost, 1);
 	assert_true(backing_activation(x->backing) == before);
-	export_settle_again(x); /* it is settled */
+	export_try_again(x); /* it is settled */
 	assert_int_equal(x->state, EXPORT_READY);
+	release(x);
+	end(x);
+}
+
+/* Nor is anything lost of an export that is to be released: its table is written once there is one. */
+static void test_no_thread_to_release(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	write_one(x);
+	no_threads = 1;
+	export_release(x);
+	export_try_again(x);
+	assert_int_equal(x->state, EXPORT_RELEASING);
+	no_threads = 0;
+	export_try_again(x);
+	export_try_again(x);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	activate(x);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(n.lost, 0);
 	release(x);
 	end(x);
 }
@@ -576,6 +606,7 @@ int main(void)
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_barrier_that_fails_in_passing),
 		cmocka_unit_test(test_no_thread),
+		cmocka_unit_test(test_no_thread_to_release),
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
