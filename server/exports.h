@@ -169,6 +169,11 @@ bool export_count(struct export *x);
 void export_borrow(struct export *x);
 void export_give_back(struct export *x);
 
+/* It is no longer configured: an allocation of it ends soon.  What a dead worker left is waited for all the same, for its client may still come
+ * back to the pages.
+ */
+void export_unwanted(struct export *x);
+
 /* Has allocations, which are resumed at the next activation, and scrubs end soon. */
 void exports_interrupt(struct exports *s);
 

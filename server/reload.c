@@ -191,8 +191,7 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 
 static void commit_removal(struct daemon *d, struct plan *p, struct export *x)
 {
-	x->removed = true;
-	x->again = x->blocked = false;
+	export_unwanted(x);
 	if (sessions_held(x)) {
 		log_line(LOG_WARN, "export %s was removed but client %s is attached; it is kept until that one goes", x->conf.name,
 			 x->lease.holder);
@@ -200,7 +199,6 @@ static void commit_removal(struct daemon *d, struct plan *p, struct export *x)
 		return;
 	}
 	json_array_append_new(p->removed, json_string(x->conf.name));
-	atomic_store(&x->interrupt, true); /* an allocation of it is of no use */
 	if (x->state == EXPORT_READY)
 		sessions_release(&d->sessions, x);
 	else if (x->state == EXPORT_DOWN)

@@ -207,6 +207,30 @@ static void test_barrier_that_fails_in_passing(void **state)
 	}
 }
 
+/* Nor does it when the export has been taken out of the configuration meanwhile: its client may come back after that. */
+static void test_removed_while_settling(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	table_set_retry_time(x->table, 300);
+	write_two(x);
+	barrier_error = ETIMEDOUT;
+	barrier_errors = 2;
+	export_settle(x);
+	export_unwanted(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(barriers, 3);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	barrier_error = barrier_errors = 0;
+	release(x);
+	end(x);
+}
+
 static int no_threads, no_settling;
 
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
@@ -605,6 +629,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_barrier_that_fails_in_passing),
+		cmocka_unit_test(test_removed_while_settling),
 		cmocka_unit_test(test_no_thread),
 		cmocka_unit_test(test_no_thread_to_release),
 		cmocka_unit_test(test_no_memory_to_settle),
