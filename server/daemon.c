@@ -261,8 +261,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
-	for (struct export *x = d->exports.first; x; x = x->next)
-		export_try_again(x);
+	exports_try_again(&d->exports);
 	if (!d->stopping)
 		sessions_tick(&d->sessions);
 }

@@ -372,12 +372,17 @@ void export_settle(struct export *x)
 	start_or_wait(x);
 }
 
-void export_try_again(struct export *x)
+void exports_try_again(struct exports *s)
 {
-	if (!x->unstarted)
-		return;
-	x->unstarted = false; /* under way from now on, and that may last */
-	start_or_wait(x);
+	for (struct export *x = s->first; x; x = x->next) {
+		if (!x->unstarted)
+			continue;
+		x->unstarted = false; /* under way from now on, and that may last */
+		start_or_wait(x);
+	}
+	job_try_again(s->backends);
+	job_try_again(s->checks);
+	job_try_again(s->quick);
 }
 
 void export_release(struct export *x)

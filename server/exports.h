@@ -142,8 +142,8 @@ void export_activate(struct export *x, enum provision provision, bool force);
 /* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
 void export_settle(struct export *x);
 
-/* Once a second: settling or releasing that could not begin, for want of a thread, is tried again. */
-void export_try_again(struct export *x);
+/* Once a second: what could not begin for want of a thread is tried again. */
+void exports_try_again(struct exports *s);
 
 /* Nobody gets the export until it is activated again. what: what became of it, why: the reason, for whoever asks. */
 void export_lose(struct export *x, const char *what, const char *why);

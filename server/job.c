@@ -81,6 +81,11 @@ static void start_waiting(struct job_runner *r)
 			return;
 }
 
+void job_try_again(struct job_runner *r)
+{
+	start_waiting(r);
+}
+
 /* Takes one finished or poked job; NULL when there is none. */
 static struct job *take(struct job_runner *r, bool *finished)
 {

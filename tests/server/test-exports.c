@@ -261,13 +261,13 @@ static void test_no_thread(void **state)
 	before = backing_activation(x->backing);
 	no_threads = 1;
 	export_settle(x);
-	export_try_again(x);
+	exports_try_again(&set);
 	assert_int_equal(x->state, EXPORT_SETTLING);
 	assert_int_not_equal(export_refusal(x, NULL), 0);
 	assert_int_equal(barriers, 0);
 	no_threads = 0;
-	export_try_again(x);
-	export_try_again(x); /* it is under way, perhaps for long */
+	exports_try_again(&set);
+	exports_try_again(&set); /* it is under way, perhaps for long */
 	while (!exports_idle(&set))
 		ev_run(set.arg, EVRUN_ONCE);
 	assert_int_equal(x->state, EXPORT_READY);
@@ -276,7 +276,7 @@ static void test_no_thread(void **state)
 	assert_int_equal(n.written, 1);
 	assert_int_equal(n.lost, 1);
 	assert_true(backing_activation(x->backing) == before);
-	export_try_again(x); /* it is settled */
+	exports_try_again(&set); /* it is settled */
 	assert_int_equal(x->state, EXPORT_READY);
 	release(x);
 	end(x);
@@ -294,11 +294,11 @@ static void test_no_thread_to_release(void **state)
 	write_one(x);
 	no_threads = 1;
 	export_release(x);
-	export_try_again(x);
+	exports_try_again(&set);
 	assert_int_equal(x->state, EXPORT_RELEASING);
 	no_threads = 0;
-	export_try_again(x);
-	export_try_again(x);
+	exports_try_again(&set);
+	exports_try_again(&set);
 	while (!exports_idle(&set))
 		ev_run(set.arg, EVRUN_ONCE);
 	assert_int_equal(x->state, EXPORT_DOWN);
@@ -507,6 +507,40 @@ static void test_recheck_behind_others(void **state)
 	end(x);
 }
 
+/* There is no thread, and the only one that runs is at the backend of another export, which does not answer: once there is one, nobody waits for that. */
+static void test_no_thread_behind_another(void **state)
+{
+	ev_timer limit;
+	struct errbuf e;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	assert_int_equal(pipe(stuck), 0);
+	assert_int_equal(job_start(set.backends, &stuck_ops, NULL, &e), 0);
+	no_threads = 1;
+	export_settle(x);
+	ev_run(set.arg, EVRUN_NOWAIT);
+	ev_run(set.arg, EVRUN_NOWAIT);
+	assert_int_equal(x->state, EXPORT_SETTLING);
+	no_threads = 0;
+	ev_timer_init(&limit, too_late, 20., 0.);
+	ev_timer_start(set.arg, &limit);
+	exports_try_again(&set);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_int_equal(barriers, 1);
+	ev_timer_stop(set.arg, &limit);
+	release(x);
+	assert_int_equal(write(stuck[1], "1", 1), 1);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	close(stuck[0]);
+	close(stuck[1]);
+	end(x);
+}
+
 static void test_count(void **state)
 {
 	struct export *x;
@@ -635,7 +669,8 @@ int main(void)
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
-		cmocka_unit_test(test_recheck), cmocka_unit_test(test_recheck_behind_others), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_recheck), cmocka_unit_test(test_recheck_behind_others),
+		cmocka_unit_test(test_no_thread_behind_another), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
 	};
