@@ -350,12 +350,16 @@ static void check_unused_key(struct parser *p, const struct conf_export *x, cons
 		 own ? ", or remove the key" : ", or seal = none");
 }
 
+static void complain_of_shared_file(struct parser *p, const struct conf_export *x, const struct conf_export *other)
+{
+	complain(p, x->line, "[export %s]: file %s is that of [export %s] in line %u too; each export needs a file of its own", x->name,
+		 x->file, other->name, other->line);
+}
+
 static bool same_file(const struct conf_export *a, const struct conf_export *b)
 {
 	struct stat sa, sb;
 
-	if (strcmp(a->file, b->file) == 0)
-		return true;
 	if (stat(a->file, &sa) < 0 || stat(b->file, &sb) < 0)
 		return false;
 	if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode))
@@ -389,10 +393,19 @@ static void finish_exports(struct parser *p)
 			complain(p, x->line, "[export %s]: file is longer than %d bytes with the name in it", x->name,
 				 PATH_MAX - 1);
 		for (size_t j = 0; j < i; j++)
-			if (c->exports[j].file[0] && same_file(x, &c->exports[j]))
-				complain(p, x->line, "[export %s]: file %s is that of [export %s] in line %u too; each export needs"
-					 " a file of its own", x->name, x->file, c->exports[j].name, c->exports[j].line);
+			if (strcmp(x->file, c->exports[j].file) == 0)
+				complain_of_shared_file(p, x, &c->exports[j]);
 	}
+}
+
+void conf_check_files(struct conf *c, struct conf_errors *errors)
+{
+	struct parser p = { .conf = c, .errors = errors };
+
+	for (size_t i = 0; i < c->nexports; i++)
+		for (size_t j = 0; j < i; j++)
+			if (same_file(&c->exports[i], &c->exports[j]))
+				complain_of_shared_file(&p, &c->exports[i], &c->exports[j]);
 }
 
 /* Lists have no default in the parser, so that the first value given replaces it. */

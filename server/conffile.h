@@ -62,9 +62,14 @@ struct conf_errors {
 };
 
 /* Reads and validates path.  Returns the configuration (conf_free it), or NULL with at least one entry in *errors
- * (conf_errors_free it in any case).
+ * (conf_errors_free it in any case).  No backing file is looked at: its storage may be away, and who serves others must not wait for it.
  */
 struct conf *conf_load(const char *path, struct conf_errors *errors);
+
+/* Adds to errors, which conf_load left empty, what only the backing files tell: two names of one file.  (An activation finds that by its lock.)  May
+ * block for as long as a backend does.
+ */
+void conf_check_files(struct conf *c, struct conf_errors *errors);
 void conf_free(struct conf *c); /* NULL is fine */
 void conf_errors_free(struct conf_errors *errors);
 

@@ -263,6 +263,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
+	exports_try_again(&d->exports);
 	if (!d->stopping)
 		sessions_tick(&d->sessions);
 }

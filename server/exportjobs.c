@@ -242,18 +242,22 @@ static void settle_run(struct job *job, void *arg)
 	x->settled = settled;
 }
 
+/* No thread was to be had: it is tried again. */
+static void put_off(struct export *x, const char *what)
+{
+	if (!x->told)
+		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
+	x->unstarted = x->told = true;
+}
+
 static void settle_done(void *arg)
 {
 	struct export *x = arg;
 
 	if (x->error.code) { /* nothing was waited for, so nobody gets it yet */
-		if (!x->unstarted)
-			log_line(LOG_ERROR, "export %s: its worker died, and what that left cannot be settled just now: %s", x->conf.name,
-				 x->error.text);
-		x->unstarted = true;
+		put_off(x, "its worker died, and what that left cannot be settled");
 		return;
 	}
-	x->unstarted = false;
 	if (x->reopened == REOPEN_LOST)
 		export_lose(x, EXPORT_FILE_LOST, x->reopen_error.text);
 	x->dirty = false;
@@ -291,14 +295,16 @@ static void release_done(void *arg)
 {
 	struct export *x = arg;
 
+	if (x->backing) { /* its pages are only in the table yet */
+		put_off(x, "it cannot be released");
+		return;
+	}
 	if (x->note[0])
 		log_line(LOG_ERROR, "export %s: %s", x->conf.name, x->note);
 	if (x->error.code)
 		log_line(LOG_ERROR, "export %s was not ended cleanly, its pages are lost: %s", x->conf.name, x->error.text);
 	table_free(x->table);
-	backing_close(x->backing); /* where no thread was to be had */
 	x->table = NULL;
-	x->backing = NULL;
 	x->dirty = false;
 	x->state = EXPORT_DOWN;
 	x->why = x->error;
@@ -306,49 +312,6 @@ static void release_done(void *arg)
 }
 
 static const struct job_ops release_ops = { release_run, release_done, NULL };
-
-/* A backing is used by one thread at a time. */
-static void start_or_wait(struct export *x)
-{
-	x->waiting = x->borrowed > 0;
-	if (x->waiting)
-		export_scrub_pause(x);
-	else
-		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
-}
-
-void export_settle(struct export *x)
-{
-	x->state = EXPORT_SETTLING;
-	x->dirty = true;
-	x->unstarted = false;
-	x->reopened = REOPEN_SAME;
-	start_or_wait(x);
-}
-
-void export_settle_again(struct export *x)
-{
-	if (x->unstarted)
-		start_or_wait(x);
-}
-
-void export_release(struct export *x)
-{
-	x->state = EXPORT_RELEASING;
-	export_scrub_stop(x, "the export is released");
-	start_or_wait(x);
-}
-
-void export_borrow(struct export *x)
-{
-	x->borrowed++;
-}
-
-void export_give_back(struct export *x)
-{
-	if (--x->borrowed == 0 && x->waiting)
-		start_or_wait(x);
-}
 
 static void end_look(struct export *x)
 {
@@ -386,6 +349,61 @@ static void recheck_done(void *arg)
 }
 
 static const struct job_ops recheck_ops = { recheck_run, recheck_done, NULL };
+
+/* A backing is used by one thread at a time. */
+static void start_or_wait(struct export *x)
+{
+	x->waiting = x->borrowed > 0;
+	if (!x->waiting) {
+		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+		return;
+	}
+	export_scrub_pause(x);
+	/* A re-check that has not begun may be behind others', whose backends do not answer. */
+	if (x->looking && job_take_back(x->set->checks, &recheck_ops, x))
+		end_look(x);
+}
+
+void export_settle(struct export *x)
+{
+	x->state = EXPORT_SETTLING;
+	x->dirty = true;
+	x->unstarted = x->told = false;
+	x->reopened = REOPEN_SAME;
+	start_or_wait(x);
+}
+
+void exports_try_again(struct exports *s)
+{
+	for (struct export *x = s->first; x; x = x->next) {
+		if (!x->unstarted)
+			continue;
+		x->unstarted = false; /* under way from now on, and that may last */
+		start_or_wait(x);
+	}
+	job_try_again(s->backends);
+	job_try_again(s->checks);
+	job_try_again(s->quick);
+}
+
+void export_release(struct export *x)
+{
+	x->state = EXPORT_RELEASING;
+	x->unstarted = x->told = false;
+	export_scrub_stop(x, "the export is released");
+	start_or_wait(x);
+}
+
+void export_borrow(struct export *x)
+{
+	x->borrowed++;
+}
+
+void export_give_back(struct export *x)
+{
+	if (--x->borrowed == 0 && x->waiting)
+		start_or_wait(x);
+}
 
 void export_recheck(struct export *x)
 {

@@ -71,6 +71,14 @@ bool exports_idle(const struct exports *s)
 	return job_runner_idle(s->backends) && job_runner_idle(s->checks) && job_runner_idle(s->quick);
 }
 
+void export_unwanted(struct export *x)
+{
+	x->removed = true;
+	x->again = x->blocked = false;
+	if (x->state == EXPORT_ACTIVATING)
+		atomic_store(&x->interrupt, true);
+}
+
 void exports_interrupt(struct exports *s)
 {
 	for (struct export *x = s->first; x; x = x->next) {

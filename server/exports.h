@@ -65,7 +65,8 @@ struct export {
 	/* The job at hand: */
 	bool looking;	   /* a re-check or a count */
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
-	bool unstarted;	   /* it is to be settled, and there was no thread for that yet */
+	bool unstarted;	   /* it is to be settled or released, and there was no thread for that yet */
+	bool told;	   /* that */
 	bool allocates;	   /* it is one of those that may; helper thread */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
@@ -141,8 +142,8 @@ void export_activate(struct export *x, enum provision provision, bool force);
 /* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
 void export_settle(struct export *x);
 
-/* Once a second: settling that could not begin, for want of a thread, is tried again. */
-void export_settle_again(struct export *x);
+/* Once a second: what could not begin for want of a thread is tried again. */
+void exports_try_again(struct exports *s);
 
 /* Nobody gets the export until it is activated again. what: what became of it, why: the reason, for whoever asks. */
 void export_lose(struct export *x, const char *what, const char *why);
@@ -167,6 +168,11 @@ bool export_count(struct export *x);
  */
 void export_borrow(struct export *x);
 void export_give_back(struct export *x);
+
+/* It is no longer configured: an allocation of it ends soon.  What a dead worker left is waited for all the same, for its client may still come
+ * back to the pages.
+ */
+void export_unwanted(struct export *x);
 
 /* Has allocations, which are resumed at the next activation, and scrubs end soon. */
 void exports_interrupt(struct exports *s);

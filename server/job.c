@@ -81,6 +81,11 @@ static void start_waiting(struct job_runner *r)
 			return;
 }
 
+void job_try_again(struct job_runner *r)
+{
+	start_waiting(r);
+}
+
 /* Takes one finished or poked job; NULL when there is none. */
 static struct job *take(struct job_runner *r, bool *finished)
 {
@@ -180,4 +185,19 @@ int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct
 	/* It may have finished before it was in the list. */
 	ev_async_send(r->loop, &r->async);
 	return 0;
+}
+
+bool job_take_back(struct job_runner *r, const struct job_ops *ops, const void *arg)
+{
+	struct job *job, **p;
+
+	pthread_mutex_lock(&r->lock);
+	for (p = &r->jobs; *p && ((*p)->ops != ops || (*p)->arg != arg || (*p)->started); p = &(*p)->next)
+		;
+	job = *p;
+	if (job)
+		*p = job->next;
+	pthread_mutex_unlock(&r->lock);
+	free(job);
+	return job != NULL;
 }

@@ -29,9 +29,15 @@ void job_runner_free(struct job_runner *r);
 bool job_runner_idle(const struct job_runner *r);
 
 /* Queues a job; arg must live until done is called.  Returns 0; -1 with *e when it could not be made: done is not called.
- * When a thread cannot be started now, the job waits for the next to end (or fails if none runs).
+ * When a thread cannot be started now, the job waits for the next to end or for job_try_again (or fails if none runs).
  */
 int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct errbuf *e);
+
+/* Now and then: starts what waits for a thread that could not be started then, for those that run may do so for long. */
+void job_try_again(struct job_runner *r);
+
+/* Takes back the job that was queued with ops and arg, if it has not begun: done is not called.  False: it has begun, or there is none. */
+bool job_take_back(struct job_runner *r, const struct job_ops *ops, const void *arg);
 
 /* From run(): have progress called. */
 void job_poke(struct job *job);

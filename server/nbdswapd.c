@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 	struct options o;
 	struct errbuf e;
 	struct conf *conf;
-	bool check = false;
+	bool check = false, bad;
 	int opt;
 
 	options_begin(&o, options, argc, argv);
@@ -59,11 +59,16 @@ int main(int argc, char **argv)
 		return EX_USAGE_;
 	}
 	conf = conf_load(path, &errors);
+	if (conf && check)
+		conf_check_files(conf, &errors);
+	bad = errors.count > 0;
 	for (size_t i = 0; i < errors.count; i++)
 		fprintf(stderr, "nbdswapd: %s\n", errors.text[i]);
 	conf_errors_free(&errors);
-	if (!conf)
+	if (bad) {
+		conf_free(conf);
 		return EX_CONFIG_;
+	}
 	if (check) {
 		printf("%s: ok, %zu exports\n", conf->path, conf->nexports);
 		conf_free(conf);

@@ -154,6 +154,7 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 {
 	struct export *x = exports_find(&d->exports, new->name);
 	bool moved; /* to another file, or to other rules */
+	bool back;  /* it was removed, and what came of that may not have ended yet */
 
 	if (!x) {
 		json_array_append_new(p->added, json_string(new->name));
@@ -161,7 +162,8 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 		return;
 	}
 	moved = renewing_key(new, &x->conf) != NULL;
-	if (x->removed)
+	back = x->removed;
+	if (back)
 		json_array_append_new(p->added, json_string(new->name));
 	else if (moved || strcmp(new->description, x->conf.description) != 0 || new->create != x->conf.create ||
 		 new->retry_time != x->conf.retry_time)
@@ -182,13 +184,14 @@ static void commit_export(struct daemon *d, struct plan *p, const struct conf_ex
 	} else if (moved) {
 		x->blocked = true; /* provided once released */
 		sessions_release(&d->sessions, x);
+	} else if (back && x->state != EXPORT_READY && x->state != EXPORT_SETTLING) {
+		x->blocked = true; /* the same, or once its activation has been interrupted */
 	}
 }
 
 static void commit_removal(struct daemon *d, struct plan *p, struct export *x)
 {
-	x->removed = true;
-	x->again = x->blocked = false;
+	export_unwanted(x);
 	if (sessions_held(x)) {
 		log_line(LOG_WARN, "export %s was removed but client %s is attached; it is kept until that one goes", x->conf.name,
 			 x->lease.holder);
@@ -196,7 +199,6 @@ static void commit_removal(struct daemon *d, struct plan *p, struct export *x)
 		return;
 	}
 	json_array_append_new(p->removed, json_string(x->conf.name));
-	atomic_store(&x->interrupt, true); /* an allocation of it is of no use */
 	if (x->state == EXPORT_READY)
 		sessions_release(&d->sessions, x);
 	else if (x->state == EXPORT_DOWN)

@@ -292,7 +292,6 @@ void sessions_tick(struct sessions *s)
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
 		} else if (x->state == EXPORT_SETTLING) {
-			export_settle_again(x);
 			tell_if_it_lasts(x, now.ms);
 		}
 	}

@@ -128,9 +128,23 @@ static int load_table(struct backing *b, struct table *table, struct errbuf *e)
 	return renew(b, table, e);
 }
 
+/* The in-use mark was not written whole, so nothing is done in this use.  Part of it may be there, though, and would cost every page: what the last
+ * use left is put over it, as far as that can be.
+ */
+static void take_back_mark(struct backing *b, const struct trailer *before)
+{
+	uint64_t sequence = b->trailer.sequence;
+
+	b->trailer = *before;
+	b->trailer.sequence = sequence;
+	if (before->state == TRAILER_CLEAN)
+		trailer_write(b->fd, b->name, &b->trailer, NULL);
+}
+
 int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
+	const struct trailer before = *t;
 	struct table *table = make_table(b, PAGE_FRESH, e);
 	struct errbuf mine;
 
@@ -145,8 +159,10 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 	t->state = TRAILER_IN_USE;
 	t->table = TRAILER_TABLE_NONE;
 	trailer_own(t);
-	if (trailer_write_both(b->fd, b->name, t, e) < 0)
+	if (trailer_write_both(b->fd, b->name, t, e) < 0) {
+		take_back_mark(b, &before);
 		goto failed;
+	}
 	*out = table;
 	return 0;
 failed:

@@ -20,6 +20,14 @@ static bool has_own_description(const struct backend *b)
 	return b->kind == BACKEND_BTRFS || b->kind == BACKEND_BLOCKDEV;
 }
 
+/* Too many files are open here: that passes, and says nothing of the file.  Returns -1. */
+static int not_opened(struct errbuf *e)
+{
+	if (e->code == EMFILE || e->code == ENFILE)
+		e->code = EAGAIN;
+	return -1;
+}
+
 static int open_own(int fd, const char *path, struct errbuf *e)
 {
 	int own = reopen_same(fd);
@@ -27,9 +35,7 @@ static int open_own(int fd, const char *path, struct errbuf *e)
 	if (own >= 0)
 		return own;
 	err_errno(e, "%s: cannot open it a second time, for its worker", path);
-	if (e->code == EMFILE || e->code == ENFILE)
-		e->code = EAGAIN; /* it says nothing of the file */
-	return -1;
+	return not_opened(e);
 }
 
 int barrier_worker_fd(const struct backend *b, int fd, const char *path, int *out, struct errbuf *e)
@@ -76,7 +82,11 @@ static int by_buffered_read(int fd, const char *path, struct errbuf *e)
 	CLEANUP_CLOSE int buffered = reopen_buffered(fd);
 	char byte;
 
-	if (buffered < 0 || sys_pread(POINT_BARRIER, buffered, &byte, 1, 0) != 1)
+	if (buffered < 0) {
+		err_errno(e, "%s: cannot open it a second time, to wait for outstanding writes", path);
+		return not_opened(e);
+	}
+	if (sys_pread(POINT_BARRIER, buffered, &byte, 1, 0) != 1)
 		return err_errno(e, "%s: cannot wait for outstanding writes", path);
 	return 0;
 }
@@ -103,6 +113,10 @@ static int by_open_files(const char *path, struct errbuf *e)
 		CLEANUP_FCLOSE FILE *f = fopen("/proc/fs/cifs/open_files", "re");
 		int busy = f ? cifsfiles_busy(f, slash ? slash + 1 : path) : -1;
 
+		if (!f && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+			err_errno(e, "%s: cannot look into /proc/fs/cifs/open_files for outstanding writes", path);
+			return not_opened(e);
+		}
 		if (busy == 0)
 			return 0;
 		if (busy < 0)

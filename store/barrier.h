@@ -36,7 +36,7 @@ int barrier_worker_there(const struct backend *b, int fd);
 /* Waits until nothing that a worker which is dead by now submitted to this file can still land, neither a write in the file nor a read in memory.  May
  * block as long as the backend does: call it from a helper thread.  fd: the daemon's own.  *worker_fd: what barrier_worker_fd()
  * gave, of which no other process may have a copy but that worker; it is closed, and a new one put there for the next.  path: for messages.
- * After an error it can be asked again.  Returns 0; -1 with *e: ENOTSUP where no barrier is known: the caller then starts a new generation.
+ * After an error it can be asked again.  Returns 0; -1 with *e: EAGAIN when too many files are open; ENOTSUP where no barrier is known: the caller then starts a new generation.
  */
 int backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
 

@@ -2,6 +2,7 @@
 # Tests over the store's variant with faults.  The shared support is compiled in rather than linked: its library brings the normal store.
 FAULT_TESTS = \
 	tests/faults/test-barrier \
+	tests/faults/test-begin-fails \
 	tests/faults/test-fault-layer \
 	tests/faults/test-model
 if !SANITIZERS
@@ -14,6 +15,9 @@ FAULT_TEST_LDADD = libstore-fault.la $(CMOCKA_LIBS)
 tests_faults_test_barrier_SOURCES = tests/faults/test-barrier.c $(FAULT_TEST_SUPPORT)
 tests_faults_test_barrier_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
 tests_faults_test_barrier_LDADD = $(FAULT_TEST_LDADD)
+tests_faults_test_begin_fails_SOURCES = tests/faults/test-begin-fails.c $(FAULT_TEST_SUPPORT)
+tests_faults_test_begin_fails_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
+tests_faults_test_begin_fails_LDADD = $(FAULT_TEST_LDADD)
 tests_faults_test_fault_layer_SOURCES = tests/faults/test-fault-layer.c $(FAULT_TEST_SUPPORT)
 tests_faults_test_fault_layer_CPPFLAGS = $(FAULT_TEST_CPPFLAGS)
 tests_faults_test_fault_layer_LDADD = $(FAULT_TEST_LDADD)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct errbuf e;
@@ -181,6 +182,31 @@ static void asked_again(void **state)
 	close(w.done[1]);
 }
 
+/* Too many files are open here: that says nothing of what the dead worker left, so it is what passes, and no reason to give pages up. */
+static void no_descriptor_left(void **state)
+{
+	static const enum backend_kind kinds[] = { BACKEND_NFS, BACKEND_SMB };
+	int fd = file(), last = dup(fd);
+	struct rlimit limit, none;
+
+	(void)state;
+	close(last);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)last; /* the lowest free one is one too many */
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		int r;
+
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+		r = pass(kinds[i], fd);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		assert_int_equal(r, -1);
+		assert_int_equal(e.code, EAGAIN);
+	}
+	assert_int_equal(pass(BACKEND_NFS, fd), 0);
+	close(fd);
+}
+
 /* An extra description is only where it is of use. */
 static void others_have_none(void **state)
 {
@@ -205,6 +231,7 @@ int main(void)
 		cmocka_unit_test(a_full_server),
 		cmocka_unit_test(last_reference),
 		cmocka_unit_test(asked_again),
+		cmocka_unit_test(no_descriptor_left),
 		cmocka_unit_test(others_have_none),
 	};
 

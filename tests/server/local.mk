@@ -18,6 +18,7 @@ server_test_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 server_test_libs = libserver.la libcommon.la $(CMOCKA_LIBS)
 tests_server_test_conf_SOURCES = tests/server/test-conf.c
 tests_server_test_conf_CFLAGS = $(server_test_cflags)
+tests_server_test_conf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stat
 tests_server_test_conf_LDADD = $(server_test_libs)
 tests_server_test_exportname_SOURCES = tests/server/test-exportname.c
 tests_server_test_exportname_CFLAGS = $(server_test_cflags)

@@ -11,11 +11,21 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 static char path[] = "/tmp/nbdswap-test-conf.XXXXXX";
+static unsigned looked_at; /* files, by name */
+
+int __real_stat(const char *name, struct stat *st);
+int __wrap_stat(const char *name, struct stat *st);
+int __wrap_stat(const char *name, struct stat *st)
+{
+	looked_at++;
+	return __real_stat(name, st);
+}
 
 static void put_bytes(const char *text, size_t size)
 {
@@ -333,6 +343,22 @@ static void test_differs(void **state)
 	conf_errors_free(&errors);
 }
 
+/* The storage of a backing file may be away, and who asks for the file then waits: at a start every export, and at a reload the daemon's loop. */
+static void test_no_backing_file_is_asked_for(void **state)
+{
+	struct conf_errors errors;
+	struct conf *c;
+
+	(void)state;
+	put_file("[export a]\nfile = /tmp\n[export b]\nfile = /tmp/.\n");
+	looked_at = 0;
+	c = conf_load(path, &errors);
+	assert_int_equal(looked_at, 0);
+	assert_non_null(c);
+	conf_free(c);
+	conf_errors_free(&errors);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -340,6 +366,7 @@ int main(void)
 		cmocka_unit_test(test_long_export_name),
 		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_rules), cmocka_unit_test(test_words), cmocka_unit_test(test_differs),
+		cmocka_unit_test(test_no_backing_file_is_asked_for),
 	};
 	int fd = mkstemp(path), rc;
 

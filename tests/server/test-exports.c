@@ -207,6 +207,30 @@ static void test_barrier_that_fails_in_passing(void **state)
 	}
 }
 
+/* Nor does it when the export has been taken out of the configuration meanwhile: its client may come back after that. */
+static void test_removed_while_settling(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	table_set_retry_time(x->table, 300);
+	write_two(x);
+	barrier_error = ETIMEDOUT;
+	barrier_errors = 2;
+	export_settle(x);
+	export_unwanted(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(barriers, 3);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	barrier_error = barrier_errors = 0;
+	release(x);
+	end(x);
+}
+
 static int no_threads, no_settling;
 
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
@@ -237,21 +261,51 @@ static void test_no_thread(void **state)
 	before = backing_activation(x->backing);
 	no_threads = 1;
 	export_settle(x);
-	export_settle_again(x);
+	exports_try_again(&set);
 	assert_int_equal(x->state, EXPORT_SETTLING);
 	assert_int_not_equal(export_refusal(x, NULL), 0);
 	assert_int_equal(barriers, 0);
 	no_threads = 0;
-	export_settle_again(x);
-	ev_run(set.arg, 0);
+	exports_try_again(&set);
+	exports_try_again(&set); /* it is under way, perhaps for long */
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
 	assert_int_equal(x->state, EXPORT_READY);
 	assert_int_equal(barriers, 1);
 	table_count(x->table, &n);
 	assert_int_equal(n.written, 1);
 	assert_int_equal(n.lost, 1);
 	assert_true(backing_activation(x->backing) == before);
-	export_settle_again(x); /* it is settled */
+	exports_try_again(&set); /* it is settled */
 	assert_int_equal(x->state, EXPORT_READY);
+	release(x);
+	end(x);
+}
+
+/* Nor is anything lost of an export that is to be released: its table is written once there is one. */
+static void test_no_thread_to_release(void **state)
+{
+	struct table_totals n;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	write_one(x);
+	no_threads = 1;
+	export_release(x);
+	exports_try_again(&set);
+	assert_int_equal(x->state, EXPORT_RELEASING);
+	no_threads = 0;
+	exports_try_again(&set);
+	exports_try_again(&set);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	activate(x);
+	table_count(x->table, &n);
+	assert_int_equal(n.written, 1);
+	assert_int_equal(n.lost, 0);
 	release(x);
 	end(x);
 }
@@ -391,6 +445,102 @@ static void test_recheck(void **state)
 	end(x);
 }
 
+static int stuck[2];
+
+/* Another's re-check, at a backend that is away: until something can be read. */
+static void stuck_run(struct job *job, void *arg)
+{
+	char c;
+
+	(void)job;
+	(void)arg;
+	assert_int_equal(read(stuck[0], &c, 1), 1);
+}
+
+static void stuck_done(void *arg)
+{
+	(void)arg;
+}
+
+static const struct job_ops stuck_ops = { stuck_run, stuck_done, NULL };
+
+static void too_late(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)timer;
+	(void)revents;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+/* All threads for re-checks are at backends of other exports that do not answer.  One that waits for such a thread keeps its export
+ * neither from being settled nor from being released.
+ */
+static void test_recheck_behind_others(void **state)
+{
+	ev_timer limit;
+	struct errbuf e;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	assert_int_equal(pipe(stuck), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(job_start(set.checks, &stuck_ops, NULL, &e), 0);
+	ev_timer_init(&limit, too_late, 20., 0.);
+	ev_timer_start(set.arg, &limit);
+	export_recheck(x);
+	export_settle(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_string_equal(x->alarm, "");
+	export_recheck(x);
+	export_release(x);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	assert_false(x->looking);
+	ev_timer_stop(set.arg, &limit);
+	assert_int_equal(write(stuck[1], "four", 4), 4);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	close(stuck[0]);
+	close(stuck[1]);
+	end(x);
+}
+
+/* There is no thread, and the only one that runs is at the backend of another export, which does not answer: once there is one, nobody waits for that. */
+static void test_no_thread_behind_another(void **state)
+{
+	ev_timer limit;
+	struct errbuf e;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	assert_int_equal(pipe(stuck), 0);
+	assert_int_equal(job_start(set.backends, &stuck_ops, NULL, &e), 0);
+	no_threads = 1;
+	export_settle(x);
+	ev_run(set.arg, EVRUN_NOWAIT);
+	ev_run(set.arg, EVRUN_NOWAIT);
+	assert_int_equal(x->state, EXPORT_SETTLING);
+	no_threads = 0;
+	ev_timer_init(&limit, too_late, 20., 0.);
+	ev_timer_start(set.arg, &limit);
+	exports_try_again(&set);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_READY);
+	assert_int_equal(barriers, 1);
+	ev_timer_stop(set.arg, &limit);
+	release(x);
+	assert_int_equal(write(stuck[1], "1", 1), 1);
+	while (!exports_idle(&set))
+		ev_run(set.arg, EVRUN_ONCE);
+	close(stuck[0]);
+	close(stuck[1]);
+	end(x);
+}
+
 static void test_count(void **state)
 {
 	struct export *x;
@@ -513,11 +663,14 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_worker_death), cmocka_unit_test(test_no_barrier_loses_all),
 		cmocka_unit_test(test_barrier_that_fails_in_passing),
+		cmocka_unit_test(test_removed_while_settling),
 		cmocka_unit_test(test_no_thread),
+		cmocka_unit_test(test_no_thread_to_release),
 		cmocka_unit_test(test_no_memory_to_settle),
 		cmocka_unit_test(test_lost_while_settling),
 		cmocka_unit_test(test_release_after_unsettled_death), cmocka_unit_test(test_release_closes_elsewhere), cmocka_unit_test(test_release_keeps_pages),
-		cmocka_unit_test(test_recheck), cmocka_unit_test(test_count),
+		cmocka_unit_test(test_recheck), cmocka_unit_test(test_recheck_behind_others),
+		cmocka_unit_test(test_no_thread_behind_another), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
 		cmocka_unit_test(test_interrupted),
 	};

@@ -132,3 +132,19 @@ wait_until 60 export_is q ready
 wait_until 60 export_is r ready
 nbdcopy "$(uri q)" "$tmp/copy"
 cmp "$tmp/data" "$tmp/copy" || fail "the pages did not stay with the file"
+
+# Taken out, and put in again while it is still being released: it comes back.
+worker=$(worker_pid)
+cleanup_fn kill -CONT "$worker"
+nbdinfo "$(uri q)" >"$tmp/out"
+cp "$conf" "$tmp/good"
+sed -i '/^\[export q\]/,$d' "$conf"
+kill -STOP "$worker"
+must_match "$(ctl reload)" '^removed: q$'
+export_is q releasing || fail "q is not being released: $(ctl status)"
+cp "$tmp/good" "$conf"
+must_match "$(ctl reload)" '^added: q$'
+kill -CONT "$worker"
+wait_until 60 export_is q ready
+nbdcopy "$(uri q)" "$tmp/copy"
+cmp "$tmp/data" "$tmp/copy" || fail "the pages did not stay with the file"
