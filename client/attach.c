@@ -29,6 +29,7 @@ enum {
 	OPT_SWAPTAB,
 	OPT_STATE_DIR,
 	OPT_VIA,
+	OPT_NO_WATCH,
 };
 
 static const struct option_def defs[] = {
@@ -45,6 +46,7 @@ static const struct option_def defs[] = {
 	{ OPT_NBD_CLIENT, "nbd-client", "PROGRAM", "the nbd-client for --via nbd-client (default: nbd-client)" },
 	{ OPT_PRIORITY, "priority", "N", "swap priority, 0 to 32767 (default: the kernel's choice)" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
+	{ OPT_NO_WATCH, "no-watch", NULL, "let nothing make a lost connection anew" },
 	{ OPT_VIA, "via", "WHAT", "netlink, or nbd-client (default: netlink)" },
 	{ OPT_SWAPTAB, "swaptab", "FILE", "the file for --all (default: " SWAPTAB ")" },
 	OPTION_HELP,
@@ -107,6 +109,9 @@ static int take_option(struct attach_command *c, int id, const char *value, stru
 		return priority_parse(value, &r->priority, e);
 	case OPT_STATE_DIR:
 		r->state_dir = value;
+		return 0;
+	case OPT_NO_WATCH:
+		r->no_watch = true;
 		return 0;
 	case OPT_VIA:
 		r->via_nbd_client = strcmp(value, "nbd-client") == 0;

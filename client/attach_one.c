@@ -12,6 +12,7 @@
 #include "client/preflight_server.h"
 #include "client/procswaps.h"
 #include "client/swaparea.h"
+#include "client/watchtalk.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -19,9 +20,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LOCK_SECONDS 60
 #define GONE_MS 10000
+#define REQUEST_BYTES (128 * 1024) /* the kernel's largest, as the device is left */
 
 void attach_request_init(struct attach_request *r)
 {
@@ -39,6 +42,7 @@ struct work {
 	struct attach_state *st; /* &out->state */
 	struct server_facts server;
 	struct machine_facts machine;
+	struct direct_link link; /* sock -1: none */
 	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
@@ -68,14 +72,13 @@ static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 static int connect_directly(struct work *w, struct errbuf *e)
 {
 	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
-	struct direct_link link;
 
-	if (direct_connect(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, &link, e) < 0)
+	if (direct_connect(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, &w->link, e) < 0)
 		return -1;
 	w->ours = true;
-	w->st->link_inode = link.inode;
-	w->st->link_port = link.port;
-	w->st->generation = link.export.generation;
+	w->st->link_inode = w->link.inode;
+	w->st->link_port = w->link.port;
+	w->st->generation = w->link.export.generation;
 	return 0;
 }
 
@@ -106,6 +109,35 @@ static int undo_connect(struct work *w, struct errbuf *e)
 	if (!nbddev_wait_gone(&w->st->dev, GONE_MS))
 		return err_set(e, ETIMEDOUT, "%s is still connected %d s after the disconnect", w->st->dev.name,
 			       GONE_MS / 1000);
+	return 0;
+}
+
+/* What the watch needs to come back to just this. */
+static int do_watch(struct work *w, struct errbuf *e)
+{
+	const struct nego_export *x = &w->link.export;
+	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0,
+					.generation = x->generation_told && w->st->client[0] ? &x->generation : NULL };
+	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
+				   .order = { .index = w->st->dev.index, .addresses = (uint32_t)w->link.addresses,
+					      .dead_link_timeout = w->r->dead_link_timeout, .user_timeout_ms = DIRECT_USER_TIMEOUT_MS,
+					      .keepalive_s = DIRECT_KEEPALIVE_S,
+					      .expected = { .size = x->size, .flags = x->flags, .request_bytes = REQUEST_BYTES,
+							    .has_generation = x->generation_told, .generation = x->generation } } };
+	struct watch_answer answer;
+
+	if (w->link.sock < 0 || w->r->no_watch)
+		return 0;
+	memcpy(m.order.address, w->link.address, sizeof(m.order.address));
+	if (export_ask_format(&ask, m.order.request, e) < 0 || watch_start(w->r->state_dir, e) < 0)
+		return -1;
+	return watch_say(w->r->state_dir, &m, w->link.sock, &answer, e);
+}
+
+static int undo_watch(struct work *w, struct errbuf *e)
+{
+	watch_drop(w->r->state_dir, &w->st->dev);
+	(void)e;
 	return 0;
 }
 
@@ -183,6 +215,7 @@ static const struct step {
 } steps[] = {
 	{ "connecting", do_connect, undo_connect },
 	{ "setting the dead-link timeout", do_timeouts, NULL },
+	{ "handing it to the watch", do_watch, undo_watch },
 	{ "setting the block queue", do_queue, undo_queue },
 	{ "preparing the swap area", do_area, NULL },
 	/* The state is there before swap is on: whatever happens then, detach knows the device. */
@@ -247,7 +280,8 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 enum exit_code attach_one(const struct attach_request *r, struct attach_result *out, const volatile int *stop,
 			  struct errbuf *e)
 {
-	struct work w = { .r = r, .out = out, .st = &out->state, .code = EX_FAIL };
+	struct work w = { .r = r, .out = out, .st = &out->state, .code = EX_FAIL, .link = { .sock = -1 } };
+	enum exit_code code;
 	CLEANUP_CLOSE int lock = -1;
 	char client_id[CLIENT_ID_MAX + 1];
 	struct state_list attached = { 0 };
@@ -287,5 +321,8 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	w.st->queue_before = (struct queue_settings){ .io_timeout_ms = -1, .rotational = -1 };
 	w.st->dead_link_timeout = r->dead_link_timeout;
 	w.st->attached_at = time(NULL);
-	return run_steps(&w, stop, e);
+	code = run_steps(&w, stop, e);
+	if (w.link.sock >= 0)
+		close(w.link.sock);
+	return code;
 }

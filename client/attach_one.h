@@ -30,6 +30,7 @@ struct attach_request {
 	int priority;
 	enum discard_mode discard;
 	uint64_t dead_link_timeout; /* seconds, above 0 */
+	bool no_watch; /* nothing makes a lost connection anew */
 	bool force, own_address_ok, dry_run;
 };
 

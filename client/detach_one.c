@@ -9,6 +9,7 @@
 #include "client/nbdnl.h"
 #include "client/procswaps.h"
 #include "client/swapctl.h"
+#include "client/watchtalk.h"
 #include "common/cleanup.h"
 #include "common/size.h"
 
@@ -93,6 +94,7 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 		if (procswaps_find(&swaps, r->dev.path))
 			return err_set(e, EBUSY, "swap on %s was turned on again meanwhile; it stays attached",
 				       r->dev.name);
+		watch_drop(r->state_dir, &r->dev);
 		if (nbdnl_disconnect(r->dev.index, e) < 0)
 			return -1;
 		if (!nbddev_wait_gone(&r->dev, GONE_MS))

@@ -4,7 +4,6 @@
 #include "client/direct.h"
 
 #include "client/nbdnl.h"
-#include "client/reach.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -56,11 +55,10 @@ static int note_socket(int sock, struct direct_link *out, struct errbuf *e)
 int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, uint64_t dead_link_timeout,
 		   struct direct_link *out, struct errbuf *e)
 {
-	union reach_address addresses[REACH_ADDRESSES_MAX];
-	int count = look_up(uri, addresses, e);
+	int count = look_up(uri, out->address, e);
 	CLEANUP_FREE struct reach *r = malloc(sizeof(*r));
 	char request[EXPORT_ASK_MAX];
-	struct reach_wishes wishes = { .addresses = addresses, .count = (size_t)count, .request = request, .deadline_ns = deadline(),
+	struct reach_wishes wishes = { .addresses = out->address, .count = (size_t)count, .request = request, .deadline_ns = deadline(),
 				       .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
 	CLEANUP_CLOSE int sock = -1;
 
@@ -72,6 +70,10 @@ int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, cons
 	if (sock < 0 || note_socket(sock, out, e) < 0)
 		return -1;
 	out->export = r->export;
-	return nbdnl_connect(dev->index, sock, &(struct nbdnl_device){ .size = r->export.size, .flags = r->export.flags,
-								      .dead_link_timeout = dead_link_timeout }, e);
+	out->addresses = (size_t)count;
+	if (nbdnl_connect(dev->index, sock, &(struct nbdnl_device){ .size = r->export.size, .flags = r->export.flags,
+								   .dead_link_timeout = dead_link_timeout }, e) < 0)
+		return -1;
+	out->sock = steal_fd(&sock);
+	return 0;
 }

@@ -8,7 +8,7 @@
 
 #include "client/exportask.h"
 #include "client/nbddev.h"
-#include "client/negotiate.h"
+#include "client/reach.h"
 #include "client/uri.h"
 #include "common/errbuf.h"
 
@@ -19,6 +19,9 @@
 #define DIRECT_KEEPALIVE_S 5
 
 struct direct_link {
+	int sock;		   /* the caller's to close: the kernel has its own reference */
+	union reach_address address[REACH_ADDRESSES_MAX]; /* of the server, as looked up */
+	size_t addresses;
 	struct nego_export export; /* what was agreed */
 	uint64_t inode;		   /* of the socket, which is the kernel's now */
 	uint16_t port;		   /* its local one */

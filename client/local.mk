@@ -38,7 +38,8 @@ libclient_la_SOURCES = \
 	client/swapctl.c client/swapctl.h \
 	client/swapheader.c client/swapheader.h \
 	client/swaptab.c client/swaptab.h \
-	client/uri.c client/uri.h
+	client/uri.c client/uri.h \
+	client/watchtalk.c client/watchtalk.h
 libclient_la_CPPFLAGS = $(AM_CPPFLAGS)
 libclient_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS) $(NLGENL_CFLAGS) $(UUID_CFLAGS)
 libclient_la_LIBADD = libcommon.la $(LIBNBD_LIBS) $(JANSSON_LIBS) $(NLGENL_LIBS) $(UUID_LIBS)
@@ -52,3 +53,10 @@ client_nbdswap_LDADD = libclient.la
 man_MANS += client/nbdswap.8 client/swaptab.5
 EXTRA_DIST += client/nbdswap.8.pod client/swaptab.5.pod
 CLEANFILES += client/nbdswap.8 client/swaptab.5
+
+# A program of its own, with no library but libc: all of it is locked, on machines that have little memory.
+sbin_PROGRAMS += client/nbdswap-watch
+client_nbdswap_watch_SOURCES = client/watch.c client/watching.c client/watching.h client/watchtalk.h \
+	client/exportsame.c client/negotiate.c client/reach.c client/reconfigure.c
+client_nbdswap_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
+client_nbdswap_watch_LDADD = libcommon.la

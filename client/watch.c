@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nbdswap-watch: two processes that hold the same descriptors (one table of them for both) and the same memory about devices.  One of them works; the
+ * other waits for its end, takes its place then and makes another.  Neither allocates once it has begun, nor waits for I/O of a disk: the device that is
+ * to be connected anew may be what its memory would come from.
+ */
+#include "config.h"
+
+#include "client/watchtalk.h"
+#include "common/exitcodes.h"
+#include "common/memlock.h"
+#include "common/options.h"
+#include "common/procself.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1 };
+
+static const struct option_def defs[] = {
+	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens" },
+	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " WATCH_DIR ")" },
+	OPTION_HELP,
+	{ 0 },
+};
+
+/* What both processes know. */
+struct shared {
+	int listener, active_pidfd, spare_pidfd;
+	volatile pid_t active, spare;
+	struct watch_device device[WATCH_DEVICES];
+	struct reconfigure kernel;
+	struct reach reach; /* the active one's */
+	char line[1400];
+};
+
+static struct shared *w;
+
+static void tell(const char *text)
+{
+	int n = snprintf(w->line, sizeof(w->line), "nbdswap-watch: %s\n", text), fd;
+
+	if (n >= (int)sizeof(w->line))
+		n = (int)sizeof(w->line) - 1;
+	if (write(STDERR_FILENO, w->line, (size_t)n) >= 0)
+		return;
+	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (write(fd, w->line, (size_t)n) < 0)
+			n = 0; /* nobody to tell */
+		close(fd);
+	}
+}
+
+static void tell_device(const struct watch_device *d)
+{
+	static char text[1200];
+
+	watching_says(d, text, sizeof(text));
+	tell(text);
+}
+
+/* ---- commands ---- */
+
+static struct watch_device *device_of(int index)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state != WATCH_FREE && w->device[i].order.index == index)
+			return &w->device[i];
+	return NULL;
+}
+
+static struct watch_device *free_device(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_FREE)
+			return &w->device[i];
+	return NULL;
+}
+
+static void forget(struct watch_device *d)
+{
+	if (!d)
+		return;
+	close(d->sock);
+	d->state = WATCH_FREE;
+}
+
+/* Takes sock over. */
+static int adopt(const struct watch_order *o, int sock, struct errbuf *e)
+{
+	struct watch_device *d;
+
+	if (sock < 0)
+		return err_set(e, EINVAL, "no socket came with the device");
+	forget(device_of(o->index)); /* of an attach before, whose device is somebody else's now */
+	d = free_device();
+	if (!d || watch_order_check(o, e) < 0) {
+		close(sock);
+		return d ? -1 : err_set(e, E2BIG, "%d devices are watched already", WATCH_DEVICES);
+	}
+	watching_begin(d, o, sock);
+	return 0;
+}
+
+static int receive(int fd, struct watch_message *m, int *sock)
+{
+	struct iovec iov = { .iov_base = m, .iov_len = sizeof(*m) };
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	*sock = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(sock, CMSG_DATA(c), sizeof(*sock));
+	return n == (ssize_t)sizeof(*m) && m->magic == WATCH_MAGIC && m->word <= WATCH_TELL ? 0 : -1;
+}
+
+/* One message, one answer: who connects and says nothing is not waited for long. */
+static void serve_one(void)
+{
+	static struct watch_message m;
+	static struct watch_answer a;
+	const struct timeval limit = { .tv_sec = 1 };
+	int fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC), sock;
+	const struct watch_device *d;
+	struct errbuf e = { .code = 0 };
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (receive(fd, &m, &sock) == 0) {
+		memset(&a, 0, sizeof(a));
+		a.magic = WATCH_MAGIC;
+		if (m.word == WATCH_ADOPT) {
+			a.code = adopt(&m.order, sock, &e) < 0 ? e.code : 0;
+			sock = -1;
+		} else if (m.word == WATCH_DROP) {
+			forget(device_of(m.order.index));
+		} else if ((d = device_of(m.order.index)) != NULL) {
+			a.state = d->state;
+			a.reconnects = d->reconnects;
+			snprintf(e.text, sizeof(e.text), "%s", d->words);
+		}
+		snprintf(a.text, sizeof(a.text), "%s", e.text);
+		send(fd, &a, sizeof(a), MSG_NOSIGNAL);
+	}
+	if (sock >= 0)
+		close(sock);
+	close(fd);
+}
+
+/* ---- the two ---- */
+
+/* Locks are not inherited. */
+static void lock_again(void)
+{
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		tell("its memory cannot be locked again");
+}
+
+static void work(void) __attribute__((noreturn));
+static void wait_for_my_turn(void) __attribute__((noreturn));
+
+static void make_spare(void)
+{
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .exit_signal = SIGCHLD };
+	int pidfd = -1;
+	long pid;
+
+	args.pidfd = (uintptr_t)&pidfd;
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		lock_again();
+		wait_for_my_turn();
+	}
+	if (pid < 0)
+		tell("no second process can be made; tried again each second");
+	w->spare = pid < 0 ? 0 : (pid_t)pid;
+	w->spare_pidfd = pid < 0 ? -1 : pidfd;
+}
+
+static bool ended(int pidfd, int timeout_ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) > 0 && (p.revents & POLLIN);
+}
+
+static void wait_for_my_turn(void)
+{
+	while (!ended(w->active_pidfd, -1))
+		;
+	close(w->active_pidfd);
+	w->active_pidfd = w->spare_pidfd; /* this very process */
+	w->active = getpid();
+	tell("the process that watched has ended; the other goes on");
+	make_spare();
+	work();
+}
+
+static int64_t look_at_devices(const struct pollfd p[])
+{
+	int64_t next = INT64_MAX;
+
+	for (int i = 0; i < WATCH_DEVICES; i++) {
+		struct watch_device *d = &w->device[i];
+
+		if (d->state == WATCH_UP && p[i].fd == d->sock && p[i].revents) {
+			watching_link_dead(d, watching_now_ns());
+			tell_device(d);
+		}
+		if (d->state == WATCH_DOWN && d->next_ns <= watching_now_ns() && watching_try(d, &w->reach, &w->kernel))
+			tell_device(d);
+		if (d->state == WATCH_DOWN && d->next_ns < next)
+			next = d->next_ns;
+	}
+	return next;
+}
+
+static void work(void)
+{
+	struct pollfd p[WATCH_DEVICES + 2] = { { .fd = -1 } };
+	int64_t next;
+
+	for (;;) {
+		for (int i = 0; i < WATCH_DEVICES; i++)
+			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
+		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
+		p[WATCH_DEVICES + 1] = (struct pollfd){ .fd = w->spare_pidfd, .events = POLLIN };
+		for (int i = 0; i < WATCH_DEVICES + 2; i++)
+			p[i].revents = 0;
+		next = look_at_devices(p); /* whose time has come; nothing was polled yet */
+		next = next == INT64_MAX ? (w->spare_pidfd < 0 ? WATCH_STEP_NS : -1) : next - watching_now_ns();
+		if (poll(p, WATCH_DEVICES + 2, next < 0 && next != -1 ? 0 : next < 0 ? -1 : (int)(next / 1000000) + 1) < 0)
+			continue;
+		look_at_devices(p);
+		if (p[WATCH_DEVICES].revents)
+			serve_one();
+		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
+			if (w->spare_pidfd >= 0)
+				close(w->spare_pidfd);
+			make_spare();
+		}
+	}
+}
+
+/* ---- start ---- */
+
+static int listen_at(const char *dir, struct errbuf *e)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (snprintf(a.sun_path, sizeof(a.sun_path), WATCH_SOCKET, dir) >= (int)sizeof(a.sun_path))
+		return err_set(e, ENAMETOOLONG, "%s: the path is too long for a socket in it", dir);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_errno(e, "a socket");
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {
+		close(fd);
+		return err_set(e, EBUSY, "there is a watch already at %s", a.sun_path);
+	}
+	unlink(a.sun_path);
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0600) < 0 || listen(fd, 16) < 0) {
+		close(fd);
+		return err_errno(e, "%s", a.sun_path);
+	}
+	return fd;
+}
+
+static int prepare(const char *dir, struct errbuf *e)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+
+	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (w == MAP_FAILED)
+		return err_errno(e, "memory of the watch");
+	if (memlock_process(e) < 0 || memlock_verify(NULL, e) < 0 || procself_oom_score(-1000, e) < 0 || procself_io_flusher(e) < 0)
+		return -1;
+	sched_setscheduler(0, SCHED_RR, &first); /* a little more of the reserve, where it may be had */
+	if (reconfigure_open(&w->kernel, e) < 0 || (w->listener = listen_at(dir, e)) < 0)
+		return -1;
+	return 0;
+}
+
+static void go_into_the_background(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fork() > 0)
+		_exit(EX_OK_);
+	setsid();
+	for (int fd = 0; fd < 3; fd++)
+		if (null >= 0)
+			dup2(null, fd);
+	close(STDERR_FILENO); /* what there is to say goes to the kernel's log */
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+int main(int argc, char **argv)
+{
+	const char *dir = WATCH_DIR;
+	bool background = false;
+	struct options o;
+	struct errbuf e = { 0 };
+	int id;
+
+	options_begin(&o, defs, argc, argv);
+	while ((id = options_next(&o, &e)) != 0) {
+		if (id < 0) {
+			fprintf(stderr, "nbdswap-watch: %s\n", e.text);
+			return EX_USAGE_;
+		}
+		if (id == OPT_BACKGROUND) {
+			background = true;
+		} else if (id == OPT_STATE_DIR) {
+			dir = o.value;
+		} else {
+			puts("Usage: nbdswap-watch [OPTION...]\n\nWatches the connections of attached devices and makes lost ones anew.  attach starts it.\n");
+			options_help(stdout, defs);
+			return EX_OK_;
+		}
+	}
+	if (prepare(dir, &e) < 0) {
+		fprintf(stderr, "nbdswap-watch: %s\n", e.text);
+		return e.code == EBUSY ? EX_BUSY : EX_PRIV;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	if (background)
+		go_into_the_background();
+	lock_again();
+	w->active = getpid();
+	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	make_spare();
+	work();
+}

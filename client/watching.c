@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "client/watching.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t watching_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+int watch_order_check(const struct watch_order *o, struct errbuf *e)
+{
+	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->user_timeout_ms == 0 ||
+	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0])
+		return err_set(e, EINVAL, "what is to be watched does not make sense; are nbdswap and its watch of the same version?");
+	return 0;
+}
+
+void watching_begin(struct watch_device *d, const struct watch_order *order, int sock)
+{
+	memset(d, 0, sizeof(*d));
+	d->order = *order;
+	d->sock = sock;
+	d->state = WATCH_UP;
+}
+
+void watching_link_dead(struct watch_device *d, int64_t now_ns)
+{
+	if (d->state != WATCH_UP)
+		return;
+	shutdown(d->sock, SHUT_RDWR);
+	d->state = WATCH_DOWN;
+	d->down_ns = d->next_ns = now_ns;
+	d->tries = 0;
+	snprintf(d->words, sizeof(d->words), "its connection has ended");
+}
+
+/* The kernel has it, or refuses. */
+static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, struct errbuf *e)
+{
+	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
+}
+
+bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
+{
+	int64_t now = watching_now_ns();
+	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses, .request = d->order.request,
+				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
+				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
+	struct errbuf e;
+	int sock;
+
+	d->tries++;
+	sock = reach(r, &w, &e);
+	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
+		close(d->sock);
+		d->sock = sock;
+		d->state = WATCH_UP;
+		d->reconnects++;
+		d->next_ns = watching_now_ns();
+		return true;
+	}
+	if (sock >= 0)
+		close(sock);
+	snprintf(d->words, sizeof(d->words), "%s", e.text);
+	if (e.code == ESTALE) {
+		d->state = WATCH_OVER;
+		return true;
+	}
+	d->next_ns = now + WATCH_STEP_NS;
+	return d->tries == 1;
+}
+
+void watching_says(const struct watch_device *d, char *out, size_t size)
+{
+	const int32_t n = d->order.index;
+
+	if (d->state == WATCH_UP)
+		snprintf(out, size, "nbd%" PRId32 ": goes on over a new connection after %" PRId64 " ms (%" PRIu32 " tries)", n,
+			 (d->next_ns - d->down_ns) / 1000000, d->tries);
+	else if (d->state == WATCH_DOWN)
+		snprintf(out, size, "nbd%" PRId32 ": no connection, tried again each second: %s", n, d->words);
+	else
+		snprintf(out, size, "nbd%" PRId32 ": OVER: what was swapped out is not there any more, so the device is left failing: %s; save what you can"
+			 " and restart this machine", n, d->words);
+}

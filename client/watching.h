@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A device that is watched, and what is done for it when its link is dead: a new connection, the same export on it, the new socket in the kernel's
+ * hands.  Allocates nothing: all of it lies in memory that is locked, and shared by the two processes of the watch.
+ *
+ *	up --the socket ends--> down --reached, the same, handed over--> up
+ *	                         |  ^
+ *	                         |  +-- not yet: again a second later, with a fresh connection
+ *	                         +--another content--> over: nothing more is tried, its requests fail when the dead-link timeout has passed
+ */
+#ifndef NBDSWAP_CLIENT_WATCHING_H
+#define NBDSWAP_CLIENT_WATCHING_H
+
+#include "client/exportask.h"
+#include "client/exportsame.h"
+#include "client/reach.h"
+#include "client/reconfigure.h"
+#include "common/errbuf.h"
+
+#include <stdint.h>
+
+#define WATCH_DEVICES 16
+
+enum watch_state { WATCH_FREE, WATCH_UP, WATCH_DOWN, WATCH_OVER };
+
+/* What attach says of a device. */
+struct watch_order {
+	int32_t index;
+	uint32_t addresses;
+	uint64_t dead_link_timeout; /* seconds */
+	struct export_expected expected;
+	uint32_t user_timeout_ms, keepalive_s;
+	union reach_address address[REACH_ADDRESSES_MAX];
+	char request[EXPORT_ASK_MAX]; /* to come back with: the generation is in it */
+};
+
+struct watch_device {
+	enum watch_state state;
+	struct watch_order order;
+	int sock; /* a duplicate of the one that the kernel has */
+	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: of WATCH_DOWN; the next try */
+	uint32_t tries, reconnects; /* since it is down; in all */
+	char words[sizeof(((struct errbuf *)0)->text)]; /* why the last try failed, or it is over */
+};
+
+/* A fresh connection is tried so often. */
+#define WATCH_STEP_NS INT64_C(1000000000)
+/* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
+#define WATCH_TRY_NS (8 * WATCH_STEP_NS)
+
+/* Takes a device on, with its socket.  The order must have been checked (watch_order_check). */
+void watching_begin(struct watch_device *d, const struct watch_order *order, int sock);
+
+/* 0; -1 with *e: it cannot be one of ours. */
+int watch_order_check(const struct watch_order *order, struct errbuf *e);
+
+/* Its socket ended: shut down for the kernel too, which may not have noticed. */
+void watching_link_dead(struct watch_device *d, int64_t now_ns);
+
+/* One try, of a device that is down and whose time has come.  True: something is to be said (watching_says). */
+bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k);
+
+/* A line about its state, without an end of line. */
+void watching_says(const struct watch_device *d, char *out, size_t size);
+
+int64_t watching_now_ns(void);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include "client/watchtalk.h"
+
+#include "client/run.h"
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ANSWER_SECONDS 30
+#define START_TRIES 100
+
+static int connect_to(const char *dir, struct errbuf *e)
+{
+	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = ANSWER_SECONDS };
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	if (snprintf(a.sun_path, sizeof(a.sun_path), WATCH_SOCKET, dir) >= (int)sizeof(a.sun_path))
+		return err_set(e, ENAMETOOLONG, "%s: the path is too long for a socket in it", dir);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+		return err_errno(e, "a socket to the watch");
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return err_set(e, errno == ENOENT ? ECONNREFUSED : errno, "there is no watch at %s: %s", a.sun_path, strerror(errno));
+	return steal_fd(&fd);
+}
+
+static int send_with(int fd, const struct watch_message *m, int sock)
+{
+	struct iovec iov = { .iov_base = (void *)m, .iov_len = sizeof(*m) };
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .h = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	memcpy(CMSG_DATA(&control.h), &sock, sizeof(sock));
+	if (sock >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.space);
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*m) ? 0 : -1;
+}
+
+int watch_say(const char *dir, const struct watch_message *m, int sock, struct watch_answer *answer, struct errbuf *e)
+{
+	CLEANUP_CLOSE int fd = connect_to(dir, e);
+
+	if (fd < 0)
+		return -1;
+	if (send_with(fd, m, sock) < 0 || recv(fd, answer, sizeof(*answer), 0) != (ssize_t)sizeof(*answer) || answer->magic != WATCH_MAGIC)
+		return err_set(e, EPROTO, "the watch does not answer as this nbdswap does; is it of another version? (end it and attach anew)");
+	answer->text[sizeof(answer->text) - 1] = '\0';
+	return answer->code ? err_set(e, answer->code, "the watch: %s", answer->text) : 0;
+}
+
+void watch_drop(const char *dir, const struct nbddev *dev)
+{
+	const struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_DROP, .order = { .index = dev->index } };
+	struct watch_answer answer;
+	struct errbuf e;
+
+	if (watch_say(dir, &m, -1, &answer, &e) < 0)
+		return; /* then nobody watches it */
+}
+
+int watch_start(const char *dir, struct errbuf *e)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	char program[PATH_MAX], option[] = "--state-dir", background[] = "--background";
+	char *argv[] = { program, background, option, (char *)dir, NULL }, output[512];
+	struct errbuf none;
+	int fd = connect_to(dir, &none), rc;
+	ssize_t n;
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	/* It lies beside this program. */
+	n = readlink("/proc/self/exe", program, sizeof(program) - sizeof("nbdswap-watch"));
+	if (n < 0)
+		return err_errno(e, "/proc/self/exe");
+	program[n] = '\0';
+	strcpy(strrchr(program, '/') + 1, "nbdswap-watch");
+	rc = run_program(argv, output, sizeof(output), ANSWER_SECONDS, e);
+	if (rc != 0)
+		return rc < 0 ? -1 : err_set(e, EIO, "the watch does not start: %s", output);
+	for (int i = 0; i < START_TRIES; i++) {
+		fd = connect_to(dir, &none);
+		if (fd >= 0) {
+			close(fd);
+			return 0;
+		}
+		nanosleep(&pause, NULL);
+	}
+	*e = none;
+	return -1;
+}

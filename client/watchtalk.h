@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How the commands talk to the watch: packets of fixed size over DIR/watch.sock, which only root can reach; both ends are the same program. */
+#ifndef NBDSWAP_CLIENT_WATCHTALK_H
+#define NBDSWAP_CLIENT_WATCHTALK_H
+
+#include "client/nbddev.h"
+#include "client/watching.h"
+#include "common/errbuf.h"
+
+#define WATCH_MAGIC UINT32_C(0x31574e53) /* raised with each change of what follows */
+
+enum watch_word { WATCH_ADOPT, WATCH_DROP, WATCH_TELL };
+
+struct watch_message {
+	uint32_t magic, word;
+	struct watch_order order; /* WATCH_ADOPT, with the socket; DROP and TELL: its index alone */
+};
+
+struct watch_answer {
+	uint32_t magic;
+	int32_t code; /* 0, or of errno: then text says why */
+	uint32_t state, reconnects; /* TELL */
+	char text[sizeof(((struct errbuf *)0)->text)];
+};
+
+#define WATCH_DIR "/run/nbdswap"
+#define WATCH_SOCKET "%s/watch.sock"
+
+/* Says it, with a descriptor or -1, and waits for the answer.  0; -1 with *e (ECONNREFUSED: there is no watch; else what it says). */
+int watch_say(const char *dir, const struct watch_message *m, int sock, struct watch_answer *answer, struct errbuf *e);
+
+/* Has it forget a device, if there is a watch that knows it. */
+void watch_drop(const char *dir, const struct nbddev *dev);
+
+/* Starts one, if there is none, and waits until it listens. */
+int watch_start(const char *dir, struct errbuf *e);
+
+#endif
