@@ -216,42 +216,53 @@ static void wait_for_my_turn(void)
 	work();
 }
 
-static int64_t look_at_devices(const struct pollfd p[])
+/* Tries what is down and due.  Returns in how many ms the next is; -1: there is none. */
+static int try_devices(void)
 {
-	int64_t next = INT64_MAX;
+	int64_t next = INT64_MAX, now;
 
 	for (int i = 0; i < WATCH_DEVICES; i++) {
 		struct watch_device *d = &w->device[i];
 
-		if (d->state == WATCH_UP && p[i].fd == d->sock && p[i].revents) {
-			watching_link_dead(d, watching_now_ns());
-			tell_device(d);
-		}
 		if (d->state == WATCH_DOWN && d->next_ns <= watching_now_ns() && watching_try(d, &w->reach, &w->kernel))
 			tell_device(d);
 		if (d->state == WATCH_DOWN && d->next_ns < next)
 			next = d->next_ns;
 	}
-	return next;
+	if (next == INT64_MAX)
+		return -1;
+	now = watching_now_ns();
+	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
+}
+
+static void look_at_sockets(const struct pollfd p[])
+{
+	for (int i = 0; i < WATCH_DEVICES; i++) {
+		struct watch_device *d = &w->device[i];
+
+		if (!p[i].revents || d->state != WATCH_UP)
+			continue;
+		watching_link_dead(d, watching_now_ns());
+		tell_device(d);
+	}
 }
 
 static void work(void)
 {
-	struct pollfd p[WATCH_DEVICES + 2] = { { .fd = -1 } };
-	int64_t next;
+	struct pollfd p[WATCH_DEVICES + 2];
 
 	for (;;) {
+		int ms = try_devices();
+
+		if (w->spare_pidfd < 0)
+			ms = ms < 0 || ms > 1000 ? 1000 : ms;
 		for (int i = 0; i < WATCH_DEVICES; i++)
 			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
 		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
 		p[WATCH_DEVICES + 1] = (struct pollfd){ .fd = w->spare_pidfd, .events = POLLIN };
-		for (int i = 0; i < WATCH_DEVICES + 2; i++)
-			p[i].revents = 0;
-		next = look_at_devices(p); /* whose time has come; nothing was polled yet */
-		next = next == INT64_MAX ? (w->spare_pidfd < 0 ? WATCH_STEP_NS : -1) : next - watching_now_ns();
-		if (poll(p, WATCH_DEVICES + 2, next < 0 && next != -1 ? 0 : next < 0 ? -1 : (int)(next / 1000000) + 1) < 0)
+		if (poll(p, WATCH_DEVICES + 2, ms) < 0)
 			continue;
-		look_at_devices(p);
+		look_at_sockets(p);
 		if (p[WATCH_DEVICES].revents)
 			serve_one();
 		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
