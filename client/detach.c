@@ -4,6 +4,7 @@
 #include "client/command.h"
 #include "client/detach_one.h"
 #include "client/say.h"
+#include "client/watchtalk.h"
 #include "common/options.h"
 
 #include <stdio.h>
@@ -141,6 +142,7 @@ int detach_main(int argc, char **argv)
 		say_error(&e);
 		return EX_FAIL;
 	}
+	watch_refresh(r.state_dir, &list);
 	catch_signals();
 	return run(&r, all ? NULL : argv + options_operands(&o), (size_t)operands, &list);
 }

@@ -56,7 +56,7 @@ static int look_at_link(const struct detach_request *r, uint64_t used, struct er
 	char text[SIZE_TEXT];
 
 	if (!r->state || used == 0 ||
-	    link_state(r->state->link_inode, r->state->link_port,
+	    link_state(r->state->now_inode, r->state->now_port,
 		       (uint16_t)strtoul(r->state->port, NULL, 10)) != LINK_DEAD)
 		return 0;
 	return err_set(e, ENOTCONN,

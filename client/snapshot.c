@@ -13,7 +13,7 @@
 
 static enum health look(const struct attach_state *s, bool swap_on, bool *link_known)
 {
-	enum link_state link = link_state(s->link_inode, s->link_port, (uint16_t)strtoul(s->port, NULL, 10));
+	enum link_state link = link_state(s->now_inode, s->now_port, (uint16_t)strtoul(s->port, NULL, 10));
 	bool connected;
 
 	*link_known = link != LINK_UNKNOWN;

@@ -133,8 +133,8 @@ static int load_one(const char *path, const struct nbddev *dev, struct attach_st
 	snprintf(out->discard, sizeof(out->discard), "%s", discard);
 	out->size = (uint64_t)size;
 	out->dead_link_timeout = (uint64_t)dead;
-	out->link_inode = (uint64_t)inode;
-	out->link_port = (uint16_t)link_port;
+	out->link_inode = out->now_inode = (uint64_t)inode;
+	out->link_port = out->now_port = (uint16_t)link_port;
 	out->attached_at = at;
 	return 0;
 }

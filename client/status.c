@@ -5,6 +5,7 @@
 #include "client/say.h"
 #include "client/snapshot.h"
 #include "client/swaptab.h"
+#include "client/watchtalk.h"
 #include "common/exitcodes.h"
 #include "common/options.h"
 #include "common/size.h"
@@ -151,10 +152,14 @@ static enum exit_code show(const char *dir, bool json, uint64_t every_s)
 		const struct timespec pause = { .tv_sec = (time_t)every_s };
 		struct snapshot *before = NULL;
 
-		if (state_load_all(dir, &states[turn], &e) < 0 ||
-		    snapshot_take(&states[turn], shots[turn], &e) < 0) {
+		if (state_load_all(dir, &states[turn], &e) < 0) {
 			say_error(&e);
 			return e.code == EACCES ? EX_PRIV : EX_FAIL;
+		}
+		watch_refresh(dir, &states[turn]);
+		if (snapshot_take(&states[turn], shots[turn], &e) < 0) {
+			say_error(&e);
+			return EX_FAIL;
 		}
 		if (have_before && same_devices(&states[turn], &states[turn ^ 1]))
 			before = shots[turn ^ 1];

@@ -132,6 +132,19 @@ static int receive(int fd, struct watch_message *m, int *sock)
 	return n == (ssize_t)sizeof(*m) && m->magic == WATCH_MAGIC && m->word <= WATCH_TELL ? 0 : -1;
 }
 
+/* How /proc/net/tcp knows it. */
+static void look_at_socket(int sock, struct watch_answer *a)
+{
+	union reach_address own = { .any.sa_family = AF_UNSPEC };
+	socklen_t n = sizeof(own);
+	struct stat st;
+
+	if (fstat(sock, &st) < 0 || getsockname(sock, &own.any, &n) < 0)
+		return;
+	a->inode = st.st_ino;
+	a->port = ntohs(own.any.sa_family == AF_INET ? own.v4.sin_port : own.v6.sin6_port);
+}
+
 /* One message, one answer: who connects and says nothing is not waited for long. */
 static void serve_one(void)
 {
@@ -157,6 +170,8 @@ static void serve_one(void)
 		} else if ((d = device_of(m.order.index)) != NULL) {
 			a.state = d->state;
 			a.reconnects = d->reconnects;
+			if (d->state == WATCH_UP)
+				look_at_socket(d->sock, &a);
 			snprintf(e.text, sizeof(e.text), "%s", d->words);
 		}
 		snprintf(a.text, sizeof(a.text), "%s", e.text);

@@ -72,6 +72,23 @@ void watch_drop(const char *dir, const struct nbddev *dev)
 		return; /* then nobody watches it */
 }
 
+void watch_refresh(const char *dir, struct state_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct attach_state *s = &list->states[i];
+		const struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_TELL, .order = { .index = s->dev.index } };
+		struct watch_answer answer;
+		struct errbuf e;
+
+		if (watch_say(dir, &m, -1, &answer, &e) < 0)
+			return;
+		if (answer.state == WATCH_FREE)
+			continue;
+		s->now_inode = answer.state == WATCH_UP ? answer.inode : UINT64_MAX;
+		s->now_port = (uint16_t)answer.port;
+	}
+}
+
 int watch_start(const char *dir, struct errbuf *e)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };

@@ -4,6 +4,7 @@
 #define NBDSWAP_CLIENT_WATCHTALK_H
 
 #include "client/nbddev.h"
+#include "client/state.h"
 #include "client/watching.h"
 #include "common/errbuf.h"
 
@@ -19,7 +20,10 @@ struct watch_message {
 struct watch_answer {
 	uint32_t magic;
 	int32_t code; /* 0, or of errno: then text says why */
-	uint32_t state, reconnects; /* TELL */
+	/* TELL: */
+	uint32_t state, reconnects; /* enum watch_state; WATCH_FREE: it is not watched */
+	uint64_t inode;		    /* of WATCH_UP: its socket, and */
+	uint32_t port;		    /* the local port of that */
 	char text[sizeof(((struct errbuf *)0)->text)];
 };
 
@@ -31,6 +35,9 @@ int watch_say(const char *dir, const struct watch_message *m, int sock, struct w
 
 /* Has it forget a device, if there is a watch that knows it. */
 void watch_drop(const char *dir, const struct nbddev *dev);
+
+/* Puts into each state which connection its device has now; of one that has none, one that nothing has. */
+void watch_refresh(const char *dir, struct state_list *list);
 
 /* Starts one, if there is none, and waits until it listens. */
 int watch_start(const char *dir, struct errbuf *e);
