@@ -60,3 +60,6 @@ client_nbdswap_watch_SOURCES = client/watch.c client/watching.c client/watching.
 	client/exportsame.c client/negotiate.c client/reach.c client/reconfigure.c
 client_nbdswap_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
 client_nbdswap_watch_LDADD = libcommon.la
+man_MANS += client/nbdswap-watch.8
+EXTRA_DIST += client/nbdswap-watch.8.pod
+CLEANFILES += client/nbdswap-watch.8
