@@ -239,10 +239,10 @@ static int try_devices(void)
 	for (int i = 0; i < WATCH_DEVICES; i++) {
 		struct watch_device *d = &w->device[i];
 
-		if (d->state == WATCH_DOWN && d->next_ns <= watching_now_ns() && watching_try(d, &w->reach, &w->kernel))
+		if (watching_due(d) <= watching_now_ns() && watching_try(d, &w->reach, &w->kernel))
 			tell_device(d);
-		if (d->state == WATCH_DOWN && d->next_ns < next)
-			next = d->next_ns;
+		if (watching_due(d) < next)
+			next = watching_due(d);
 	}
 	if (next == INT64_MAX)
 		return -1;

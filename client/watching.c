@@ -52,6 +52,21 @@ static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, st
 	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
 }
 
+int64_t watching_due(const struct watch_device *d)
+{
+	return d->state == WATCH_DOWN || (d->state == WATCH_UP && d->confirms > 0) ? d->next_ns : INT64_MAX;
+}
+
+static void confirm(struct watch_device *d, struct reconfigure *k)
+{
+	struct errbuf e;
+
+	d->confirms--;
+	d->next_ns = watching_now_ns() + WATCH_STEP_NS;
+	if (hand_over(d, d->sock, k, &e) < 0)
+		snprintf(d->words, sizeof(d->words), "%s", e.text);
+}
+
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
 {
 	int64_t now = watching_now_ns();
@@ -61,6 +76,10 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	struct errbuf e;
 	int sock;
 
+	if (d->state == WATCH_UP) {
+		confirm(d, k);
+		return false;
+	}
 	d->tries++;
 	sock = reach(r, &w, &e);
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
@@ -68,7 +87,9 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 		d->sock = sock;
 		d->state = WATCH_UP;
 		d->reconnects++;
-		d->next_ns = watching_now_ns();
+		d->confirms = WATCH_CONFIRMS;
+		d->took_ms = (watching_now_ns() - d->down_ns) / 1000000;
+		d->next_ns = watching_now_ns() + WATCH_STEP_NS;
 		return true;
 	}
 	if (sock >= 0)
@@ -88,7 +109,7 @@ void watching_says(const struct watch_device *d, char *out, size_t size)
 
 	if (d->state == WATCH_UP)
 		snprintf(out, size, "nbd%" PRId32 ": goes on over a new connection after %" PRId64 " ms (%" PRIu32 " tries)", n,
-			 (d->next_ns - d->down_ns) / 1000000, d->tries);
+			 d->took_ms, d->tries);
 	else if (d->state == WATCH_DOWN)
 		snprintf(out, size, "nbd%" PRId32 ": no connection, tried again each second: %s", n, d->words);
 	else

@@ -37,13 +37,20 @@ struct watch_device {
 	enum watch_state state;
 	struct watch_order order;
 	int sock; /* a duplicate of the one that the kernel has */
-	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: of WATCH_DOWN; the next try */
+	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: of WATCH_DOWN; the next try, or of WATCH_UP: the next confirmation, of which there are still */
+	uint32_t confirms;
+	int64_t took_ms; /* of the last time that it was down */
 	uint32_t tries, reconnects; /* since it is down; in all */
 	char words[sizeof(((struct errbuf *)0)->text)]; /* why the last try failed, or it is over */
 };
 
 /* A fresh connection is tried so often. */
 #define WATCH_STEP_NS INT64_C(1000000000)
+/* The kernel takes a socket only into the place of one that it knows to be dead, and says in any case that all is well.  It may not have known yet: so the
+ * same socket is handed over again, so often and each second, which does nothing where it is in use.
+ */
+#define WATCH_CONFIRMS 3
+
 /* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
 #define WATCH_TRY_NS (8 * WATCH_STEP_NS)
 
@@ -56,7 +63,10 @@ int watch_order_check(const struct watch_order *order, struct errbuf *e);
 /* Its socket ended: shut down for the kernel too, which may not have noticed. */
 void watching_link_dead(struct watch_device *d, int64_t now_ns);
 
-/* One try, of a device that is down and whose time has come.  True: something is to be said (watching_says). */
+/* When is there something to do for it?  INT64_MAX: nothing. */
+int64_t watching_due(const struct watch_device *d);
+
+/* Does it: a try, of a device that is down, or a confirmation.  True: something is to be said (watching_says). */
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k);
 
 /* A line about its state, without an end of line. */

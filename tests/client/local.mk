@@ -9,7 +9,8 @@ CLIENT_UNIT_TESTS = \
 	tests/client/unit-reach-several \
 	tests/client/unit-reconfigure \
 	tests/client/unit-tables \
-	tests/client/unit-uri
+	tests/client/unit-uri \
+	tests/client/unit-watching
 check_PROGRAMS += $(CLIENT_UNIT_TESTS)
 client_serverwords = tests/client/serverwords.c tests/client/serverwords.h tests/engine/talk.c tests/engine/talk.h
 tests_client_unit_exportsame_SOURCES = tests/client/unit-exportsame.c tests/client/unit.h
@@ -25,6 +26,9 @@ tests_client_unit_reconfigure_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(NLGENL_CF
 tests_client_unit_reconfigure_LDADD = libclient.la $(NLGENL_LIBS) $(CMOCKA_LIBS)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
+tests_client_unit_watching_SOURCES = tests/client/unit-watching.c tests/client/unit.h client/watching.c client/watching.h
+tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=reconfigure
+tests_client_unit_watching_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_LDADD = libclient.la libengine.la libcommon.la $(CMOCKA_LIBS)

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the watch does for a device whose link has died; the network and the kernel are stand-ins. */
+#include "config.h"
+
+#include "tests/client/unit.h"
+
+#include "client/watching.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct {
+	int error;	   /* of reach; 0: a socket */
+	int refuse;	   /* of the kernel; 0: it takes it */
+	int given;	   /* the last socket that reach gave */
+	unsigned reached, handed;
+	int64_t until_ns;
+	const struct export_expected *expected;
+} world;
+
+int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e);
+int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
+{
+	(void)r;
+	world.reached++;
+	world.until_ns = w->deadline_ns;
+	world.expected = w->expected;
+	assert_string_equal(w->request, "ws1?gen=5&lease=2&client=a&slot=0/1");
+	if (world.error)
+		return err_set(e, world.error, "no luck");
+	world.given = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return world.given;
+}
+
+int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e);
+int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e)
+{
+	(void)k;
+	(void)deadline_ns;
+	world.handed++;
+	assert_int_equal(index, 3);
+	assert_int_equal(sock, world.given);
+	assert_int_equal(dead_link_timeout, 600);
+	return world.refuse ? err_set(e, world.refuse, "the kernel does not want it") : 0;
+}
+
+static struct watch_device d;
+static struct reach r;
+static struct reconfigure k;
+static int pair[2];
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static int begin(void **state)
+{
+	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .user_timeout_ms = 20000, .keepalive_s = 5,
+				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1" };
+	struct errbuf e;
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	assert_int_equal(watch_order_check(&o, &e), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	watching_begin(&d, &o, pair[0]);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	if (d.state != WATCH_FREE)
+		close(d.sock);
+	close(pair[1]);
+	return 0;
+}
+
+static void test_comes_back(void **state)
+{
+	char byte, text[200];
+
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	assert_int_equal(d.state, WATCH_DOWN);
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* ended for all who have it */
+	assert_true(d.next_ns <= watching_now_ns());
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_UP);
+	assert_int_equal(d.sock, world.given);
+	assert_false(is_open(pair[0]) && pair[0] != d.sock);
+	assert_int_equal(d.reconnects, 1);
+	for (unsigned i = 1; i <= WATCH_CONFIRMS; i++) { /* the kernel may not have known yet that the old one is dead */
+		assert_true(watching_due(&d) < INT64_MAX);
+		assert_false(watching_try(&d, &r, &k));
+		assert_int_equal(world.handed, 1 + i);
+	}
+	assert_true(watching_due(&d) == INT64_MAX);
+	assert_int_equal(world.reached, 1);
+	assert_ptr_equal(world.expected, &d.order.expected); /* nothing else is handed over */
+	assert_true(world.until_ns <= watching_now_ns() + WATCH_TRY_NS);
+	watching_says(&d, text, sizeof(text));
+	assert_non_null(strstr(text, "nbd3: goes on over a new connection after "));
+}
+
+static void test_goes_on_trying(void **state)
+{
+	int64_t before;
+
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	world.error = ECONNREFUSED;
+	before = watching_now_ns();
+	assert_true(watching_try(&d, &r, &k)); /* said once */
+	assert_int_equal(d.state, WATCH_DOWN);
+	assert_true(d.next_ns >= before + WATCH_STEP_NS);
+	assert_string_equal(d.words, "no luck");
+	assert_false(watching_try(&d, &r, &k)); /* not each second */
+	world.error = 0;
+	world.refuse = ENODEV;
+	assert_false(watching_try(&d, &r, &k));
+	assert_false(is_open(world.given)); /* the server is to know */
+	assert_int_equal(d.state, WATCH_DOWN);
+	world.refuse = 0;
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_UP);
+	assert_int_equal(d.tries, 4);
+}
+
+static void test_another_content(void **state)
+{
+	char text[400];
+
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	world.error = ESTALE;
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_OVER);
+	assert_int_equal(world.handed, 0);
+	watching_link_dead(&d, watching_now_ns());
+	assert_int_equal(d.state, WATCH_OVER); /* for good */
+	watching_says(&d, text, sizeof(text));
+	assert_non_null(strstr(text, "OVER"));
+}
+
+static void test_orders(void **state)
+{
+	const struct watch_order good = d.order;
+	struct watch_order o;
+	struct errbuf e;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		o = good;
+		if (i == 0)
+			o.index = -1;
+		else if (i == 1)
+			o.addresses = 0;
+		else if (i == 2)
+			o.addresses = REACH_ADDRESSES_MAX + 1;
+		else if (i == 3)
+			o.dead_link_timeout = 0;
+		else if (i == 4)
+			o.request[0] = '\0';
+		else
+			memset(o.request, 'x', sizeof(o.request));
+		assert_int_equal(watch_order_check(&o, &e), -1);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_comes_back, begin, end),
+		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
+		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
+		cmocka_unit_test_setup_teardown(test_orders, begin, end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
