@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 server_unit_tests = \
 	tests/server/test-conf \
+	tests/server/test-control-descriptors \
 	tests/server/test-exportname \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
@@ -20,6 +21,9 @@ tests_server_test_conf_SOURCES = tests/server/test-conf.c
 tests_server_test_conf_CFLAGS = $(server_test_cflags)
 tests_server_test_conf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stat
 tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_control_descriptors_SOURCES = tests/server/test-control-descriptors.c
+tests_server_test_control_descriptors_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_control_descriptors_LDADD = $(server_test_libs) $(JANSSON_LIBS) -lev
 tests_server_test_exportname_SOURCES = tests/server/test-exportname.c
 tests_server_test_exportname_CFLAGS = $(server_test_cflags)
 tests_server_test_exportname_LDADD = $(server_test_libs)
