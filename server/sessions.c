@@ -166,8 +166,10 @@ static void forgotten(struct sessions *s, const json_t *msg)
 	const char *name = json_string_value(json_object_get(msg, "export"));
 	struct export *x = name ? exports_find(s->exports, name) : NULL;
 
-	if (x && x->state == EXPORT_FORGETTING)
+	if (x && x->state == EXPORT_FORGETTING) {
+		x->used = false; /* what becomes of the worker from now on is nothing to it */
 		export_release(x);
+	}
 }
 
 void sessions_message(struct sessions *s, const json_t *msg, const int fds[], size_t nfds)

@@ -11,7 +11,8 @@ server_unit_tests = \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
-	tests/server/test-supervisor
+	tests/server/test-supervisor \
+	tests/server/test-worker-death
 check_PROGRAMS += $(server_unit_tests)
 TESTS += $(server_unit_tests)
 
@@ -55,6 +56,9 @@ tests_server_test_memlock_LDADD = $(server_test_libs)
 tests_server_test_supervisor_SOURCES = tests/server/test-supervisor.c
 tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
+tests_server_test_worker_death_SOURCES = tests/server/test-worker-death.c
+tests_server_test_worker_death_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_worker_death_LDADD = $(server_test_libs) $(JANSSON_LIBS)
 
 # What shell tests run.
 check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover
