@@ -254,6 +254,12 @@ void sessions_settled(struct sessions *s, struct export *x)
 	livesessions_resume(s);
 }
 
+static void ask_to_forget(struct sessions *s, struct export *x, int64_t now_ms)
+{
+	x->forget_until_ms = now_ms + SESSIONS_FORGET_MS;
+	worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "forget", "export", x->conf.name), NULL, 0);
+}
+
 void sessions_release(struct sessions *s, struct export *x)
 {
 	struct lease_clock now;
@@ -264,8 +270,18 @@ void sessions_release(struct sessions *s, struct export *x)
 	}
 	lease_clock_now(&now);
 	x->state = EXPORT_FORGETTING;
-	x->forget_until_ms = now.ms + SESSIONS_FORGET_MS;
-	worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "forget", "export", x->conf.name), NULL, 0);
+	x->forget_told = false;
+	ask_to_forget(s, x, now.ms);
+}
+
+/* Not released under its hands: what it still writes would land in the pages of the export's next use. */
+static void ask_again(struct sessions *s, struct export *x, int64_t now_ms)
+{
+	if (!x->forget_told)
+		log_line(LOG_ERROR, "export %s: the worker does not close it after %d s, so it is not released yet (is the storage of %s there?); where"
+			 " it never does: nbdswapctl upgrade", x->conf.name, SESSIONS_FORGET_MS / 1000, x->active_file);
+	x->forget_told = true;
+	ask_to_forget(s, x, now_ms);
 }
 
 static void tell_if_it_lasts(struct export *x, int64_t now_ms)
@@ -288,9 +304,7 @@ void sessions_tick(struct sessions *s)
 	for (struct export *x = s->exports->first, *next; x; x = next) {
 		next = x->next; /* as above */
 		if (x->state == EXPORT_FORGETTING && now.ms >= x->forget_until_ms) {
-			log_line(LOG_ERROR, "export %s: the worker does not close it; it is released all the same", x->conf.name);
-			x->reserve = -1; /* nor is its place in the pool anybody else's */
-			export_release(x);
+			ask_again(s, x, now.ms);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
 		} else if (x->state == EXPORT_SETTLING) {

@@ -85,10 +85,36 @@ static void closed_by_death(void **state)
 	end();
 }
 
+/* What lives may still write: the export stays its own, however long that takes, and it is asked again, for its last session may have ended. */
+static void not_closed(void **state)
+{
+	struct export *x = begin(EXPORT_READY);
+	char text[64] = "";
+
+	(void)state;
+	sessions_release(&sessions, x);
+	assert_int_equal(x->state, EXPORT_FORGETTING);
+	assert_true(recv(worker_end, text, sizeof(text), 0) > 0);
+	sessions_tick(&sessions);
+	assert_int_equal(recv(worker_end, text, sizeof(text), 0), -1);
+	for (int i = 0; i < 2; i++) {
+		x->forget_until_ms = 0;
+		sessions_tick(&sessions);
+		assert_int_equal(x->state, EXPORT_FORGETTING);
+		memset(text, 0, sizeof(text));
+		assert_true(recv(worker_end, text, sizeof(text) - 1, 0) > 0);
+		assert_non_null(strstr(text, "\"forget\""));
+	}
+	sessions_worker_died(&sessions, &killed);
+	assert_int_equal(x->state, EXPORT_RELEASING);
+	assert_true(x->dirty);
+	end();
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(closed_before), cmocka_unit_test(closed_by_death),
+		cmocka_unit_test(closed_before), cmocka_unit_test(closed_by_death), cmocka_unit_test(not_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
