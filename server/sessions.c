@@ -234,6 +234,7 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 		 */
 		else if (x->state == EXPORT_READY && unsettled && !s->closing) {
 			x->settle_told_ms = now.ms + SESSIONS_SETTLE_TELL_MS;
+			lease_expire(&x->lease, &now); /* who had not come before is not kept out by this (sessions_settled) */
 			export_settle(x);
 		}
 	}

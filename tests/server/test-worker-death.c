@@ -111,10 +111,38 @@ static void not_closed(void **state)
 	end();
 }
 
+/* Has its client the export when what its dead worker left is settled? */
+static bool has_it_after(int64_t kept_for_ms)
+{
+	struct export *x = begin(EXPORT_READY);
+	struct lease_clock now;
+	bool held;
+
+	lease_clock_now(&now);
+	x->lease = (struct lease){ .holder = "A", .kept_until_ms = now.ms + kept_for_ms };
+	sessions_worker_died(&sessions, &killed);
+	assert_int_equal(x->state, EXPORT_SETTLING);
+	x->lease.kept_until_ms = now.ms < x->lease.kept_until_ms ? 0 : x->lease.kept_until_ms; /* settling takes long */
+	x->state = EXPORT_READY;
+	sessions_settled(&sessions, x);
+	held = sessions_held(x);
+	end();
+	return held;
+}
+
+/* Who could not come back for it is waited for again; who had not come long before is not. */
+static void lease_after_settling(void **state)
+{
+	(void)state;
+	assert_true(has_it_after(60000));
+	assert_false(has_it_after(-60000));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(closed_before), cmocka_unit_test(closed_by_death), cmocka_unit_test(not_closed),
+		cmocka_unit_test(lease_after_settling),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
