@@ -112,7 +112,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e);
  */
 void backing_recheck(const struct backing *b, struct report *report);
 
-/* Closes the descriptor, which gives the lock back (unless another process holds the same open description). NULL is fine. */
+/* The lock is not given back with the descriptor, but goes with the open description: with the last I/O of a dead worker that had it. */
+void backing_leave_locked(struct backing *b);
+
+/* Closes the descriptor and gives the lock back. NULL is fine. */
 void backing_close(struct backing *b);
 
 #endif

@@ -20,6 +20,7 @@ struct backing {
 	int worker_fd; /* barrier_worker_fd(); -1: none */
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;
+	bool leave_locked; /* backing_leave_locked */
 	bool locked;  /* by us: only then may a file that we created be removed again */
 	bool fresh;   /* the use began with a file that was only allocated */
 	bool unclean; /* the trailer said "in use" when we came */

@@ -261,6 +261,11 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	return trailer_write(b->fd, b->name, t, e);
 }
 
+void backing_leave_locked(struct backing *b)
+{
+	b->leave_locked = true;
+}
+
 void backing_close(struct backing *b)
 {
 	if (!b)
@@ -270,7 +275,8 @@ void backing_close(struct backing *b)
 		close(b->worker_fd);
 	if (b->fd >= 0) {
 		/* The kernel may keep the description for a moment longer: the io_uring of a dead worker had it too. */
-		lock_release(b->fd);
+		if (!b->leave_locked)
+			lock_release(b->fd);
 		close(b->fd);
 	}
 	free(b);
