@@ -45,7 +45,7 @@ struct backing_options {
 	enum page_seal seal;
 	const char *key_file;
 	bool prepare; /* the file is made ready and not used (no backing_begin): whatever it was sealed with */
-	bool force;		  /* rewrite even over something foreign that libblkid recognises */
+	bool force;		  /* rewrite, or use, even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).
 	 */

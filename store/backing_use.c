@@ -150,7 +150,7 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 		return -1;
 	if (!e)
 		e = &mine;
-	if (load_table(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
+	if (load_table(b, table, e) < 0 || backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
 	    barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0)
 		goto failed;
 	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
