@@ -81,6 +81,8 @@ static int undo_connect(struct work *w, struct errbuf *e)
 		return -1;
 	if (procswaps_find(&swaps, w->st->dev.path))
 		return err_set(e, EBUSY, "%s stays connected, since swap on it is still on", w->st->dev.name);
+	if (nbddev_claimed(&w->st->dev))
+		return err_set(e, EBUSY, "%s stays connected, since somebody else uses it", w->st->dev.name);
 	if (nbdnl_disconnect(w->st->dev.index, e) < 0)
 		return -1;
 	if (!nbddev_wait_gone(&w->st->dev, GONE_MS))
@@ -148,7 +150,7 @@ static int undo_swapon(struct work *w, struct errbuf *e)
 	static const volatile int never;
 	struct swap_list swaps;
 
-	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path))
+	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path) && !nbddev_claimed(&w->st->dev))
 		return 0;
 	return swap_off(&w->st->dev, false, &never, e) == SWAP_OFF_DONE ? 0 : -1;
 }

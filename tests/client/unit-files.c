@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "client/detach_one.h"
 #include "client/state.h"
 #include "client/swapheader.h"
 #include "common/signature.h"
@@ -229,6 +230,37 @@ static void test_state_lock(void **state)
 	close(fd);
 }
 
+/* A loop device that others have claimed stands for one that is swap by another name, or mounted. */
+static void test_claimed_is_not_disconnected(void **state)
+{
+	struct detach_request r = { .state_dir = dir, .force = true };
+	static const volatile int stop;
+	struct errbuf e = { 0 };
+	char path[100];
+	int fd = new_file(1 << 20);
+
+	close(fd);
+	ask("losetup -f --show", path, sizeof(path));
+	path[strcspn(path, "\n")] = '\0';
+	if (strncmp(path, "/dev/loop", 9) != 0 || strlen(path) >= sizeof(r.dev.path)) {
+		print_message("needs a loop device\n");
+		skip();
+	}
+	nbddev_set(&r.dev, 9999);
+	memcpy(r.dev.path, path, strlen(path) + 1);
+	snprintf(r.dev.name, sizeof(r.dev.name), "%.15s", path + 5);
+	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(nbddev_claimed(&r.dev));
+	assert_int_equal(detach_one(&r, &stop, &e), EX_FAIL);
+	close(fd);
+	assert_false(nbddev_claimed(&r.dev));
+	snprintf(file, sizeof(file), "%s", path);
+	ask("losetup -d", path, sizeof(path));
+	snprintf(file, sizeof(file), "%s/file", dir);
+	assert_int_equal(e.code, EBUSY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +270,7 @@ int main(void)
 		cmocka_unit_test(test_state),
 		cmocka_unit_test(test_damaged_state_is_an_error),
 		cmocka_unit_test(test_state_lock),
+		cmocka_unit_test(test_claimed_is_not_disconnected),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
