@@ -38,6 +38,7 @@ struct work {
 	struct attach_state *st; /* &out->state */
 	struct server_facts server;
 	struct machine_facts machine;
+	const struct state_list *attached;
 	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
@@ -113,6 +114,7 @@ static int do_area(struct work *w, struct errbuf *e)
 	const struct area_wishes wishes = {
 		.label = w->r->label,
 		.default_label = w->r->uri.export,
+		.attached = w->attached,
 		.force = w->r->force,
 		.can_discard = w->server.export.trim,
 		.lost_is_fresh = w->server.knows_clients,
@@ -258,6 +260,7 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 		err_set(e, EINTR, "%s: interrupted; nothing was changed", r->uri.text);
 		return EX_FAIL;
 	}
+	w.attached = &attached;
 	out->discard = choose_discard(r, &w.server);
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);
