@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A file or device that was put to another use keeps our trailer where the newcomer did not come to its end: a clean one, by which it would be
  * served, and written over.  What gives it away is a signature (of a file system, a volume, a partition table) that no client wrote, for clients
- * may write such things too: in a file in which no page was ever written, or beside pages that are not what the table says.  A page
+ * may write such things too: in a file in which no page was ever written, and that is not as it was allocated, or beside pages that are not what the table says.  A page
  * that went bad alone is no such sign, nor is a signature in a page that is what it should be.
  */
 #include "config.h"
@@ -35,13 +35,30 @@ static enum known look(const struct backing *b, struct table *table, const struc
 	return mark_verify(marker, page, &m, buffer, NULL) ? AS_WRITTEN : NOT_AS_WRITTEN;
 }
 
+/* A file is allocated with noise, in which a short signature comes up by chance, once in many files; of zeros it has one in 256 bytes. */
+static bool is_noise(const struct backing *b, void *buffer, uint64_t page)
+{
+	const unsigned char *p = buffer;
+	unsigned zeros = 0;
+
+	if (full_pread(POINT_IMAGE_READ, b->fd, buffer, PAGE_BYTES, (off_t)(page * PAGE_BYTES)) < 0)
+		return true; /* nothing says that it is not */
+	for (unsigned i = 0; i < PAGE_BYTES; i++)
+		zeros += p[i] == 0;
+	return zeros < PAGE_BYTES / 16;
+}
+
 static bool is_foreign(const struct backing *b, struct table *table, const struct signature *sig, void *buffer)
 {
 	uint64_t pages = table_pages(table), page = sig->offset / PAGE_BYTES;
 	struct marker marker;
 
-	if (b->trailer.table == TRAILER_TABLE_FRESH)
-		return true;
+	if (b->trailer.table == TRAILER_TABLE_FRESH) {
+		for (page = 0; page < LOW_PAGES && page < pages; page++)
+			if (!is_noise(b, buffer, page))
+				return true;
+		return false;
+	}
 	marker_init(&marker, table);
 	if (sig->offset != SIGNATURE_NOWHERE && page < pages) {
 		enum known k = look(b, table, &marker, buffer, page);

@@ -64,6 +64,12 @@ for fs in ext4 xfs btrfs; do
     refused "$foreign" activate "$f" size=4M provision=rewrite begin
     [ "$(sha256sum <"$f")" = "$sum" ] || fail "$fs: what was put to another use was changed"
     works 'table fresh=1024' activate "$f" provision=rewrite force begin end
+    # A signature that came up in the noise of the allocation.
+    fresh
+    printf 'LUKS\xba\xbe\x00\x01' | dd of="$f" bs=8 count=1 conv=notrunc status=none
+    sync "$f"
+    [ "$(blkid -p -o value -s TYPE "$f")" = crypto_LUKS ] || fail "$fs: libblkid does not take it for one"
+    works 'table fresh=1024' activate "$f" begin end
     for page in 0 16; do
         fresh
         works ended activate "$f" begin write=$page+1:7 end
