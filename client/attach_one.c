@@ -43,6 +43,7 @@ struct work {
 	struct server_facts server;
 	struct machine_facts machine;
 	struct direct_link link; /* sock -1: none */
+	const struct state_list *attached;
 	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
@@ -104,6 +105,8 @@ static int undo_connect(struct work *w, struct errbuf *e)
 		return -1;
 	if (procswaps_find(&swaps, w->st->dev.path))
 		return err_set(e, EBUSY, "%s stays connected, since swap on it is still on", w->st->dev.name);
+	if (nbddev_claimed(&w->st->dev))
+		return err_set(e, EBUSY, "%s stays connected, since somebody else uses it", w->st->dev.name);
 	if (nbdnl_disconnect(w->st->dev.index, e) < 0)
 		return -1;
 	if (!nbddev_wait_gone(&w->st->dev, GONE_MS))
@@ -163,6 +166,7 @@ static int do_area(struct work *w, struct errbuf *e)
 	const struct area_wishes wishes = {
 		.label = w->r->label,
 		.default_label = w->r->uri.export,
+		.attached = w->attached,
 		.force = w->r->force,
 		.can_discard = w->server.export.trim,
 		.lost_is_fresh = w->server.knows_clients,
@@ -200,7 +204,7 @@ static int undo_swapon(struct work *w, struct errbuf *e)
 	static const volatile int never;
 	struct swap_list swaps;
 
-	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path))
+	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path) && !nbddev_claimed(&w->st->dev))
 		return 0;
 	return swap_off(&w->st->dev, false, &never, e) == SWAP_OFF_DONE ? 0 : -1;
 }
@@ -310,6 +314,7 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 		err_set(e, EINTR, "%s: interrupted; nothing was changed", r->uri.text);
 		return EX_FAIL;
 	}
+	w.attached = &attached;
 	out->discard = choose_discard(r, &w.server);
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);

@@ -71,6 +71,12 @@ int lease_resumes(const struct lease *l, const char *export_name, const char *ho
 		       holder);
 }
 
+void lease_expire(struct lease *l, const struct lease_clock *now)
+{
+	if (!lease_held(l, now))
+		l->holder[0] = '\0';
+}
+
 int lease_open(struct lease *l, const char *export_name, const char *holder, const char *peer,
 	       const struct lease_clock *now, struct errbuf *e)
 {

@@ -46,6 +46,7 @@ tests_client_reachtool_SOURCES = tests/client/reachtool.c tests/countmalloc.h
 tests_client_reachtool_LDADD = libclient.la
 CLIENT_TESTS = \
 	tests/client/test-check-round-trips.sh \
+	tests/client/test-check-while-attached.sh \
 	tests/client/test-help-and-man-agree.sh \
 	tests/client/test-preflight-refuses.sh \
 	tests/client/test-reach-nbdswapd.sh \
