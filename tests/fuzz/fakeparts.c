@@ -71,6 +71,26 @@ int job_start(struct job_runner *r, const struct job_ops *ops, void *arg, struct
 	return 0;
 }
 
+void job_try_again(struct job_runner *r)
+{
+	(void)r; /* each has its thread at once */
+}
+
+/* None has begun before it is run. */
+bool job_take_back(struct job_runner *r, const struct job_ops *ops, const void *arg)
+{
+	for (struct job **p = &jobs; *p; p = &(*p)->next) {
+		struct job *j = *p;
+
+		if (j->runner != r || j->ops != ops || j->arg != arg || j->was_run)
+			continue;
+		*p = j->next;
+		free(j);
+		return true;
+	}
+	return false;
+}
+
 void job_poke(struct job *j)
 {
 	if (j->ops->progress) /* really some time later; it only reads counters */
