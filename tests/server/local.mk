@@ -7,6 +7,7 @@ server_unit_tests = \
 	tests/server/test-holds \
 	tests/server/test-job \
 	tests/server/test-jsontext \
+	tests/server/test-keeper-store \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
@@ -39,6 +40,9 @@ tests_server_test_job_LDADD = $(server_test_libs)
 tests_server_test_jsontext_SOURCES = tests/server/test-jsontext.c
 tests_server_test_jsontext_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
 tests_server_test_jsontext_LDADD = $(server_test_libs) $(JANSSON_LIBS)
+tests_server_test_keeper_store_SOURCES = tests/server/test-keeper-store.c
+tests_server_test_keeper_store_CFLAGS = $(server_test_cflags)
+tests_server_test_keeper_store_LDADD = $(server_test_libs)
 tests_server_test_lease_SOURCES = tests/server/test-lease.c
 tests_server_test_lease_CFLAGS = $(server_test_cflags)
 tests_server_test_lease_LDADD = $(server_test_libs)
