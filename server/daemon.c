@@ -44,12 +44,18 @@ static void raise_descriptor_limit(const struct conf *c)
 static void notify(struct daemon *d)
 {
 	char text[sizeof(d->notified)];
+	int r;
 
 	status_line(d, text, sizeof(text));
 	if (strcmp(text, d->notified) == 0)
 		return;
 	strcpy(d->notified, text);
-	sd_notifyf(0, "STATUS=%s", text);
+	r = sd_notifyf(0, "STATUS=%s", text);
+	if (r < 0 && !d->unheard) {
+		d->unheard = true;
+		log_line(LOG_WARN, "whoever is to start this daemon again when it dies (the keeper, or another service manager) is not there: %s;"
+			 " it goes on without", strerror(-r));
+	}
 }
 
 static void on_check(struct ev_loop *loop, ev_check *w, int revents)
@@ -258,6 +264,18 @@ static void on_recheck(struct ev_loop *loop, ev_timer *w, int revents)
 		export_recheck(x);
 }
 
+/* The keeper starts the daemon with these blocked, so that one that comes before there is a handler waits and does not kill. */
+static void let_signals_in(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void start_watchers(struct daemon *d)
 {
 	ev_signal_init(&d->sigterm, on_stop_signal, SIGTERM);
@@ -267,6 +285,7 @@ static void start_watchers(struct daemon *d)
 	ev_signal_start(d->loop, &d->sigterm);
 	ev_signal_start(d->loop, &d->sigint);
 	ev_signal_start(d->loop, &d->sighup);
+	let_signals_in();
 	ev_timer_init(&d->tick, on_tick, 1., 1.);
 	ev_timer_init(&d->recheck, on_recheck, RECHECK_SECONDS, RECHECK_SECONDS);
 	d->tick.data = d->recheck.data = d;

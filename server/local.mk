@@ -11,7 +11,9 @@ libserver_la_SOURCES = \
 	server/job.c server/job.h \
 	server/jsontext.c server/jsontext.h \
 	server/engine/sessmem.c server/engine/sessmem.h \
+	server/keeper.c server/keeper.h \
 	server/keeper_message.c server/keeper_message.h \
+	server/keeper_socket.c server/keeper_socket.h \
 	server/keeper_store.c server/keeper_store.h \
 	server/listen.c server/listen.h \
 	server/livesessions.c server/livesessions.h \
