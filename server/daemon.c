@@ -5,12 +5,11 @@
 
 #include "common/allow.h"
 #include "common/exitcodes.h"
-#include "common/memlock.h"
-#include "common/procself.h"
 #include "server/holds.h"
 #include "server/log.h"
 #include "server/ops.h"
 #include "server/ops_pages.h"
+#include "server/protect.h"
 #include "server/reload.h"
 #include "server/status.h"
 
@@ -25,25 +24,6 @@
 #define BACKEND_JOBS_MAX (4 * CONF_EXPORTS_MAX) /* of an export that is to go and one that comes: a scrub and another job each */
 #define QUICK_JOBS_MAX 16
 #define RECHECK_SECONDS 60.
-
-/* Locks memory and sets the rest; what is refused and not allowed for ends the start. */
-static int protect_self(const struct conf_server *s, struct errbuf *e)
-{
-	struct errbuf why;
-
-	if (memlock_process(&why) < 0 || memlock_verify(NULL, &why) < 0) {
-		if (!(s->allow & ALLOW_MEMLOCK)) {
-			*e = why;
-			return -1;
-		}
-		log_line(LOG_WARN, "%s", why.text);
-	}
-	if (procself_oom_score(-1000, &why) < 0 && !(s->allow & ALLOW_OOM))
-		log_line(LOG_WARN, "%s", why.text);
-	if (procself_io_flusher(&why) < 0 && !(s->allow & ALLOW_IO_FLUSHER))
-		log_line(LOG_WARN, "%s", why.text);
-	return 0;
-}
 
 /* Sessions that are to outlive a worker have two descriptors each here, exports up to four, and the worker inherits the limit. */
 static void raise_descriptor_limit(const struct conf *c)
@@ -64,12 +44,18 @@ static void raise_descriptor_limit(const struct conf *c)
 static void notify(struct daemon *d)
 {
 	char text[sizeof(d->notified)];
+	int r;
 
 	status_line(d, text, sizeof(text));
 	if (strcmp(text, d->notified) == 0)
 		return;
 	strcpy(d->notified, text);
-	sd_notifyf(0, "STATUS=%s", text);
+	r = sd_notifyf(0, "STATUS=%s", text);
+	if (r < 0 && !d->unheard) {
+		d->unheard = true;
+		log_line(LOG_WARN, "whoever is to start this daemon again when it dies (the keeper, or another service manager) is not there: %s;"
+			 " it goes on without", strerror(-r));
+	}
 }
 
 static void on_check(struct ev_loop *loop, ev_check *w, int revents)
@@ -278,6 +264,18 @@ static void on_recheck(struct ev_loop *loop, ev_timer *w, int revents)
 		export_recheck(x);
 }
 
+/* The keeper starts the daemon with these blocked, so that one that comes before there is a handler waits and does not kill. */
+static void let_signals_in(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void start_watchers(struct daemon *d)
 {
 	ev_signal_init(&d->sigterm, on_stop_signal, SIGTERM);
@@ -287,6 +285,7 @@ static void start_watchers(struct daemon *d)
 	ev_signal_start(d->loop, &d->sigterm);
 	ev_signal_start(d->loop, &d->sigint);
 	ev_signal_start(d->loop, &d->sighup);
+	let_signals_in();
 	ev_timer_init(&d->tick, on_tick, 1., 1.);
 	ev_timer_init(&d->recheck, on_recheck, RECHECK_SECONDS, RECHECK_SECONDS);
 	d->tick.data = d->recheck.data = d;
@@ -305,7 +304,7 @@ static int setup(struct daemon *d, struct errbuf *e)
 	d->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
 	if (!d->loop)
 		return err_set(e, EIO, "the event loop cannot be made");
-	if (protect_self(s, e) < 0)
+	if (protect_process(s->allow, "", e) < 0)
 		return -1;
 	raise_descriptor_limit(d->conf);
 	if (listeners_prepare(s, &none, &d->listeners, e) < 0)

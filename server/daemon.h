@@ -53,6 +53,7 @@ struct daemon {
 	enum upgrade_step upgrade;
 	bool upgrade_kept; /* sessions waited for the new worker */
 	bool ready;	   /* the service manager has been told */
+	bool unheard;	   /* it could not be told something, which the log says */
 	unsigned stopping; /* how often it has been asked to stop */
 	bool ending;	   /* the worker is gone, exports are being released */
 	bool hurried;	   /* it ends before they are */

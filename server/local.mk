@@ -11,6 +11,10 @@ libserver_la_SOURCES = \
 	server/job.c server/job.h \
 	server/jsontext.c server/jsontext.h \
 	server/engine/sessmem.c server/engine/sessmem.h \
+	server/keeper.c server/keeper.h \
+	server/keeper_message.c server/keeper_message.h \
+	server/keeper_socket.c server/keeper_socket.h \
+	server/keeper_store.c server/keeper_store.h \
 	server/listen.c server/listen.h \
 	server/livesessions.c server/livesessions.h \
 	server/log.c server/log.h \
@@ -18,6 +22,7 @@ libserver_la_SOURCES = \
 	server/ops.c server/ops.h \
 	server/ops_pages.c server/ops_pages.h \
 	server/poolmem.c server/poolmem.h \
+	server/protect.c server/protect.h \
 	server/reload.c server/reload.h \
 	server/reopen.c \
 	server/scrubs.c server/scrubs.h \

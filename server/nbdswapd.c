@@ -7,21 +7,50 @@
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "server/daemon.h"
+#include "server/keeper.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
-enum { OPT_CHECK = 256, OPT_HELP_CONFIG, OPT_VERSION };
+enum { OPT_CHECK = 256, OPT_HELP_CONFIG, OPT_NO_KEEPER, OPT_VERSION };
 
 static const struct option_def options[] = {
 	{ 'c', "config", "FILE", "the configuration (default: " CONF_DEFAULT_PATH ")" },
 	{ OPT_CHECK, "check-config", NULL, "read the configuration, report everything wrong with it, and exit" },
 	{ OPT_HELP_CONFIG, "help-config", NULL, "list the keys of the configuration and exit" },
+	{ OPT_NO_KEEPER, "no-keeper", NULL, "without a service manager too: have nobody start the daemon again when it dies" },
 	{ OPT_VERSION, "version", NULL, "show the version and exit" },
 	OPTION_HELP,
 	{ 0, NULL },
 };
+
+/* Does whoever started this take messages (sd_notify)?  The keeper does too, which is what ends this in the daemon that it starts. */
+static bool has_manager(void)
+{
+	const char *socket = getenv("NOTIFY_SOCKET");
+
+	return socket && *socket;
+}
+
+static int keep(char **argv, uint64_t allow)
+{
+	static char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	struct keeper_plan plan = {
+		.program = n > 0 ? self : argv[0],
+		.argv = argv,
+		.allow = allow,
+		.soon_ms = 3000,
+		.pause_ms = 100,
+		.pause_max_ms = 5000,
+	};
+
+	return keeper_run(&plan);
+}
 
 int main(int argc, char **argv)
 {
@@ -30,7 +59,7 @@ int main(int argc, char **argv)
 	struct options o;
 	struct errbuf e;
 	struct conf *conf;
-	bool check = false, bad;
+	bool check = false, keeper = true, bad;
 	int opt;
 
 	options_begin(&o, options, argc, argv);
@@ -45,6 +74,9 @@ int main(int argc, char **argv)
 		case OPT_HELP_CONFIG:
 			conf_keys_help(stdout);
 			return EX_OK_;
+		case OPT_NO_KEEPER:
+			keeper = false;
+			break;
 		case OPT_VERSION:
 			puts("nbdswapd " PACKAGE_VERSION);
 			return EX_OK_;
@@ -73,6 +105,12 @@ int main(int argc, char **argv)
 		printf("%s: ok, %zu exports\n", conf->path, conf->nexports);
 		conf_free(conf);
 		return EX_OK_;
+	}
+	if (keeper && !has_manager()) {
+		uint64_t allow = conf->server.allow;
+
+		conf_free(conf);
+		return keep(argv, allow);
 	}
 	signal(SIGPIPE, SIG_IGN);
 	mallopt(M_ARENA_MAX, 1); /* helper threads need no arenas of their own, which are locked memory */

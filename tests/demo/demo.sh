@@ -48,7 +48,7 @@ size = $((job + 64))M
 CONF
 
 step "1. A swap server on this machine: $((job + 64)) MiB in $tmp/demo.swap"
-"$builddir/server/nbdswapd" --config "$tmp/nbdswapd.conf" 2>"$tmp/nbdswapd.log" &
+"$builddir/server/nbdswapd" --no-keeper --config "$tmp/nbdswapd.conf" 2>"$tmp/nbdswapd.log" &
 daemon=$!
 cleanup_fn end_process "$daemon"
 ready() {

@@ -30,7 +30,7 @@ start_nbdkit() {
         esac
         printf '%s\n' "$pool" "${lines[@]}"
     } >"$tmp/nbdswapd.conf"
-    "$builddir/server/nbdswapd" --config "$tmp/nbdswapd.conf" </dev/null >>"$log" 2>&1 &
+    "$builddir/server/nbdswapd" --no-keeper --config "$tmp/nbdswapd.conf" </dev/null >>"$log" 2>&1 &
     job=$!
     cleanup_fn end_process "$job"
     wait_until 120 exports_served

@@ -8,6 +8,7 @@ server_unit_tests = \
 	tests/server/test-holds \
 	tests/server/test-job \
 	tests/server/test-jsontext \
+	tests/server/test-keeper-store \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
@@ -44,6 +45,9 @@ tests_server_test_job_LDADD = $(server_test_libs)
 tests_server_test_jsontext_SOURCES = tests/server/test-jsontext.c
 tests_server_test_jsontext_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
 tests_server_test_jsontext_LDADD = $(server_test_libs) $(JANSSON_LIBS)
+tests_server_test_keeper_store_SOURCES = tests/server/test-keeper-store.c
+tests_server_test_keeper_store_CFLAGS = $(server_test_cflags)
+tests_server_test_keeper_store_LDADD = $(server_test_libs)
 tests_server_test_lease_SOURCES = tests/server/test-lease.c
 tests_server_test_lease_CFLAGS = $(server_test_cflags)
 tests_server_test_lease_LDADD = $(server_test_libs)
@@ -61,7 +65,14 @@ tests_server_test_worker_death_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
 tests_server_test_worker_death_LDADD = $(server_test_libs) $(JANSSON_LIBS)
 
 # What shell tests run.
-check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover
+check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/keeper-child tests/server/keeper-run \
+	tests/server/notify-listen tests/server/takeover
+tests_server_keeper_child_SOURCES = tests/server/keeper-child.c
+tests_server_keeper_child_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_server_keeper_child_LDADD = $(SYSTEMD_LIBS)
+tests_server_keeper_run_SOURCES = tests/server/keeper-run.c
+tests_server_keeper_run_CFLAGS = $(AM_CFLAGS)
+tests_server_keeper_run_LDADD = libserver.la
 tests_server_takeover_SOURCES = tests/server/takeover.c
 tests_server_takeover_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS)
 tests_server_takeover_LDADD = $(LIBNBD_LIBS)
@@ -79,6 +90,11 @@ server_shell_tests = \
 	tests/server/test-check-config.sh \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
+	tests/server/test-keeper.sh \
+	tests/server/test-keeper-kills.sh \
+	tests/server/test-keeper-messages.sh \
+	tests/server/test-keeper-no-allocation.sh \
+	tests/server/test-keeper-restarts.sh \
 	tests/server/test-kept-memory-locked.sh \
 	tests/server/test-kept-places.sh \
 	tests/server/test-kept-sessions.sh \
@@ -118,8 +134,8 @@ server_shell_tests = \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
-EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/server.sh
-LONG_TESTS += tests/server/test-take-over-slow.sh tests/server/test-take-over-slow-nbdkit.sh
+EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh
+LONG_TESTS += tests/server/test-keeper-kills.sh tests/server/test-take-over-slow.sh tests/server/test-take-over-slow-nbdkit.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
 # on nbdkit as well.

@@ -75,6 +75,9 @@ faulty_worker() {
     fi
 }
 
+# Without its keeper (test-keeper.sh is about that), so that the process started is the daemon, and a killed one stays dead.
+daemon_options=(--no-keeper)
+
 # start_server: starts it and waits until worker and control socket are there.
 start_server() {
     launch_server
@@ -83,7 +86,7 @@ start_server() {
 }
 
 launch_server() {
-    LD_PRELOAD=$sanitizer "$nbdswapd" --config "$conf" 2>>"$log" &
+    LD_PRELOAD=$sanitizer "$nbdswapd" "${daemon_options[@]}" --config "$conf" 2>>"$log" &
     server_pid=$!
     cleanup_fn end_process "$server_pid"
     cleanup_fn show_log

@@ -12,14 +12,14 @@ requires jq --version
 
 make_conf
 rc=0
-timeout 20 setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock "$nbdswapd" --config "$conf" >"$tmp/out" 2>&1 || rc=$?
+timeout 20 setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock "$nbdswapd" --no-keeper --config "$conf" >"$tmp/out" 2>&1 || rc=$?
 [ "$rc" = 8 ] || fail "exit status $rc, not 8: $(cat "$tmp/out")"
 must_match "$(cat "$tmp/out")" 'CAP_IPC_LOCK .*RLIMIT_MEMLOCK .*allow=memlock'
 [ ! -e "$tmp/control" ] || fail "it made a control socket all the same"
 
 server_lines='allow = memlock'
 make_conf
-setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock "$nbdswapd" --config "$conf" 2>"$log" &
+setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock "$nbdswapd" --no-keeper --config "$conf" 2>"$log" &
 server_pid=$!
 cleanup_fn end_process "$server_pid"
 cleanup_fn show_log

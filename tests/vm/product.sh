@@ -45,7 +45,7 @@ _swap_settled() {
 
 # swap_serve NAME: starts nbdswapd with the configuration and waits until every export is ready.
 swap_serve() {
-    vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --config /etc/nbdswapd.conf"
+    vm_spawn _swap_server "$1" "$tmp/nbdswapd.log" 1200 "$builddir/server/nbdswapd --no-keeper --config /etc/nbdswapd.conf"
     wait_until 400 _swap_settled "$1"
     kill -0 "$_swap_server" 2>/dev/null || fail "nbdswapd ended"
     jq -e '[.exports[].state] | all(. == "ready")' "$tmp/status" >"$tmp/out" ||
