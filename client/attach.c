@@ -3,6 +3,7 @@
 
 #include "client/attach_one.h"
 #include "client/command.h"
+#include "client/procswaps.h"
 #include "client/say.h"
 #include "client/swapheader.h"
 #include "client/swaptab.h"
@@ -168,10 +169,14 @@ static enum exit_code run_one(const struct attach_request *r, json_t *list)
 	return code;
 }
 
-/* What is attached already is what --all is to achieve: as swapon -a does, it is passed over. */
+/* What is attached already is what --all is to achieve: as swapon -a does, it is passed over.  Not so what a detach that was
+ * interrupted left, on which swap is off.
+ */
 static bool already(const struct attach_state *s, const struct attach_request *r, json_t *list)
 {
-	if (!s)
+	struct swap_list swaps;
+
+	if (!s || procswaps_read(&swaps, NULL) < 0 || !procswaps_find(&swaps, s->dev.path))
 		return false;
 	if (list)
 		json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b}", "uri", r->uri.text, "exit_code",

@@ -38,6 +38,7 @@ struct work {
 	struct attach_state *st; /* &out->state */
 	struct server_facts server;
 	struct machine_facts machine;
+	const struct state_list *attached;
 	bool ours; /* the connection of the device is the one that this attach made */
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
@@ -81,6 +82,8 @@ static int undo_connect(struct work *w, struct errbuf *e)
 		return -1;
 	if (procswaps_find(&swaps, w->st->dev.path))
 		return err_set(e, EBUSY, "%s stays connected, since swap on it is still on", w->st->dev.name);
+	if (nbddev_claimed(&w->st->dev))
+		return err_set(e, EBUSY, "%s stays connected, since somebody else uses it", w->st->dev.name);
 	if (nbdnl_disconnect(w->st->dev.index, e) < 0)
 		return -1;
 	if (!nbddev_wait_gone(&w->st->dev, GONE_MS))
@@ -111,6 +114,7 @@ static int do_area(struct work *w, struct errbuf *e)
 	const struct area_wishes wishes = {
 		.label = w->r->label,
 		.default_label = w->r->uri.export,
+		.attached = w->attached,
 		.force = w->r->force,
 		.can_discard = w->server.export.trim,
 		.lost_is_fresh = w->server.knows_clients,
@@ -148,7 +152,7 @@ static int undo_swapon(struct work *w, struct errbuf *e)
 	static const volatile int never;
 	struct swap_list swaps;
 
-	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path))
+	if (procswaps_read(&swaps, e) == 0 && !procswaps_find(&swaps, w->st->dev.path) && !nbddev_claimed(&w->st->dev))
 		return 0;
 	return swap_off(&w->st->dev, false, &never, e) == SWAP_OFF_DONE ? 0 : -1;
 }
@@ -256,6 +260,7 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 		err_set(e, EINTR, "%s: interrupted; nothing was changed", r->uri.text);
 		return EX_FAIL;
 	}
+	w.attached = &attached;
 	out->discard = choose_discard(r, &w.server);
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);

@@ -210,7 +210,7 @@ static enum exit_code run(const struct check_request *c)
 						[OPEN_REFUSED] = EX_BUSY,
 						[OPEN_FAILED] = EX_FAIL };
 	enum exit_code code = look_at_own_use(c);
-	char client_id[CLIENT_ID_MAX + 1];
+	char boot_id[CLIENT_ID_MAX + 1], client_id[CLIENT_ID_MAX + 1];
 	struct export_facts facts;
 	enum open_result opened;
 	struct session *s;
@@ -218,10 +218,14 @@ static enum exit_code run(const struct check_request *c)
 
 	if (code != EX_OK_)
 		return code;
-	if (bootid_read(client_id, &e) < 0) {
+	if (bootid_read(boot_id, &e) < 0) {
 		say_error(&e);
 		return EX_FAIL;
 	}
+	/* Another client than an attach from here: what this machine has attached, perhaps by another address, or where only root
+	 * may see that, is in use for a check as well.
+	 */
+	snprintf(client_id, sizeof(client_id), "check-%.*s", CLIENT_ID_MAX - 6, boot_id);
 	opened = session_open(&c->uri, client_id, &s, &facts, &e);
 	if (opened != OPEN_OK) {
 		say_error(&e);

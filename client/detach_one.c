@@ -93,6 +93,12 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 		if (procswaps_find(&swaps, r->dev.path))
 			return err_set(e, EBUSY, "swap on %s was turned on again meanwhile; it stays attached",
 				       r->dev.name);
+		/* That list knows devices by their names, as they are seen from here; and the device may be somebody else's by now. */
+		if (nbddev_claimed(&r->dev))
+			return err_set(e, EBUSY,
+				       "%s stays connected, for it is in use: mounted, part of another device, or swap "
+				       "by another name; end that first",
+				       r->dev.name);
 		if (nbdnl_disconnect(r->dev.index, e) < 0)
 			return -1;
 		if (!nbddev_wait_gone(&r->dev, GONE_MS))

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,13 @@ bool nbddev_connected(const struct nbddev *d)
 	 * is gone, since nbd-client ends after the hand-over.
 	 */
 	return sys_number(d, "pid", &pid) == 0 || nbddev_size(d) > 0;
+}
+
+bool nbddev_claimed(const struct nbddev *d)
+{
+	CLEANUP_CLOSE int fd = open(d->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+
+	return fd < 0 && errno == EBUSY;
 }
 
 int nbddev_first_free(struct nbddev *out, struct errbuf *e)

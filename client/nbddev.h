@@ -20,6 +20,8 @@ void nbddev_set(struct nbddev *d, int index);
 
 bool nbddev_exists(const struct nbddev *d);
 bool nbddev_connected(const struct nbddev *d); /* it has a size or a connection */
+/* Has anybody claimed it for himself: swap by whatever name, a mounted file system, another device on top?  Its link need not be alive for that. */
+bool nbddev_claimed(const struct nbddev *d);
 uint64_t nbddev_size(const struct nbddev *d); /* bytes, 0 when it is not connected */
 
 /* The first device that is free.  0; -1 with *e: ENOENT when there are no nbd devices at all (the module is

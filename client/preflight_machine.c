@@ -193,8 +193,8 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	if (geteuid() != 0)
 		finding_refuse(f, EX_PRIV, "root", "only root can attach swap; run it with sudo");
 	if (twice)
-		finding_refuse(f, EX_BUSY, "attached", "%s is attached already, as %s", uri->text,
-			       twice->dev.name);
+		finding_refuse(f, EX_BUSY, "attached", "%s is attached already, as %s; if swap on it is off, run `nbdswap detach %s` first",
+			       uri->text, twice->dev.name, twice->dev.name);
 	if (run_find(w->nbd_client, out->nbd_client, sizeof(out->nbd_client), &e) < 0)
 		finding_refuse(f, EX_REFUSED, "nbd-client", "%s; install it (Debian: nbd-client)", e.text);
 	look_at_module(f);

@@ -200,3 +200,11 @@ const struct attach_state *state_by_uri(const struct state_list *list, const cha
 			return &list->states[i];
 	return NULL;
 }
+
+const struct attach_state *state_by_uuid(const struct state_list *list, const char *uuid)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->states[i].uuid, uuid) == 0)
+			return &list->states[i];
+	return NULL;
+}

@@ -54,8 +54,9 @@ int state_load_all(const char *dir, struct state_list *out, struct errbuf *e);
 /* Removes the device's file; a missing one is fine. */
 int state_remove(const char *dir, const struct nbddev *dev, struct errbuf *e);
 
-/* The state of this device, or of this address (normal form); NULL when there is none. */
+/* The state of this device, of this address (normal form), or with this swap area; NULL when there is none. */
 const struct attach_state *state_by_device(const struct state_list *list, int index);
 const struct attach_state *state_by_uri(const struct state_list *list, const char *uri);
+const struct attach_state *state_by_uuid(const struct state_list *list, const char *uuid);
 
 #endif

@@ -77,6 +77,26 @@ static int refuse_other(const struct nbddev *dev, const struct signature *sig, s
 		       sig->uuid[0] ? ", UUID " : "", sig->uuid);
 }
 
+/* A server lets one machine in as often as it likes, and one server has many addresses: what is swap here already must not be emptied. */
+static int refuse_own(const struct nbddev *dev, int fd, const struct state_list *attached, struct area_result *out, struct errbuf *e)
+{
+	const struct attach_state *s;
+	struct swap_header h;
+	char uuid[40];
+
+	if (swapheader_read(fd, &h, NULL) != 1)
+		return 0;
+	uuid_unparse_lower(h.uuid, uuid);
+	s = state_by_uuid(attached, uuid);
+	if (!s)
+		return 0;
+	out->refused = true;
+	return err_set(e, EEXIST,
+		       "%s holds the swap area with UUID %s, which this machine has attached already, as %s (%s); nothing "
+		       "was written",
+		       dev->name, uuid, s->dev.name, s->uri);
+}
+
 /* The whole device becomes fresh: stale pages of an earlier use are gone, lost ones can be read again. */
 static int discard_all(int fd, uint64_t size, struct errbuf *e)
 {
@@ -134,7 +154,7 @@ int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct signature sig = { 0 };
-	enum content content;
+	enum content content = CONTENT_UNREADABLE;
 
 	memset(out, 0, sizeof(*out));
 	/* O_EXCL: not while it is mounted or swapped on.  O_DIRECT: what is read comes from the server. */
@@ -142,6 +162,8 @@ int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_
 	if (fd < 0)
 		return err_errno(e, "cannot open %s for itself", dev->path);
 	if (look(fd, &sig, &content, e) < 0)
+		return -1;
+	if (refuse_own(dev, fd, w->attached, out, e) < 0)
 		return -1;
 	if (content == CONTENT_OTHER && !w->force)
 		return refuse_other(dev, &sig, out, e);

@@ -41,6 +41,12 @@ bool lease_held(const struct lease *l, const struct lease_clock *now)
 	return l->holder[0] && (l->sessions > 0 || now->ms < l->kept_until_ms);
 }
 
+void lease_expire(struct lease *l, const struct lease_clock *now)
+{
+	if (!lease_held(l, now))
+		l->holder[0] = '\0';
+}
+
 int lease_open(struct lease *l, const char *export_name, const char *holder, const char *peer,
 	       const struct lease_clock *now, struct errbuf *e)
 {

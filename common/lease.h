@@ -46,6 +46,9 @@ void lease_close(struct lease *l);
 /* Ends one session that the client did not end itself (its worker is gone): with the last one the holder keeps the lease for keep_ms more. */
 void lease_lose(struct lease *l, const struct lease_clock *now, int64_t keep_ms);
 
+/* Who was expected back and has not come in time: the lease is nobody's. */
+void lease_expire(struct lease *l, const struct lease_clock *now);
+
 /* Who has no session left and is expected back could not come until now: keep_ms count from here. */
 void lease_keep(struct lease *l, const struct lease_clock *now, int64_t keep_ms);
 

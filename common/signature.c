@@ -6,6 +6,7 @@
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void cleanup_probe_(blkid_probe *pr)
@@ -22,20 +23,30 @@ static void take(blkid_probe pr, const char *key, char *out, size_t size)
 		snprintf(out, size, "%s", value);
 }
 
+static void take_offset(blkid_probe pr, const char *key, struct signature *out)
+{
+	const char *value = NULL;
+
+	if (blkid_probe_lookup_value(pr, key, &value, NULL) == 0 && value)
+		out->offset = strtoull(value, NULL, 10);
+}
+
 int signature_probe(int fd, struct signature *out, struct errbuf *e)
 {
 	__attribute__((cleanup(cleanup_probe_))) blkid_probe pr = blkid_new_probe();
 	int rc;
 
 	memset(out, 0, sizeof(*out));
+	out->offset = SIGNATURE_NOWHERE;
 	if (!pr)
 		return err_set(e, ENOMEM, "cannot look for existing content: out of memory");
 	if (blkid_probe_set_device(pr, fd, 0, 0) < 0)
 		return err_errno(e, "cannot look for existing content");
 	blkid_probe_enable_superblocks(pr, 1);
 	blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE |
-						      BLKID_SUBLKS_USAGE);
+						      BLKID_SUBLKS_USAGE | BLKID_SUBLKS_MAGIC);
 	blkid_probe_enable_partitions(pr, 1);
+	blkid_probe_set_partitions_flags(pr, BLKID_PARTS_MAGIC);
 	errno = 0;
 	rc = blkid_do_safeprobe(pr);
 	if (rc == 1)
@@ -55,7 +66,9 @@ int signature_probe(int fd, struct signature *out, struct errbuf *e)
 	take(pr, "USAGE", out->usage, sizeof(out->usage));
 	take(pr, "LABEL", out->label, sizeof(out->label));
 	take(pr, "UUID", out->uuid, sizeof(out->uuid));
+	take_offset(pr, "SBMAGIC_OFFSET", out);
 	if (!out->type[0]) {
+		take_offset(pr, "PTMAGIC_OFFSET", out);
 		take(pr, "PTTYPE", out->type, sizeof(out->type));
 		take(pr, "PTUUID", out->uuid, sizeof(out->uuid));
 		snprintf(out->usage, sizeof(out->usage), "partitions");

@@ -8,6 +8,9 @@
 #include "common/errbuf.h"
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#define SIGNATURE_NOWHERE UINT64_MAX
 
 struct signature {
 	char type
@@ -15,6 +18,7 @@ struct signature {
 	char usage[24]; /* "filesystem", "raid", "crypto", "other" (swap), "partitions" */
 	char label[64]; /* "" when there is none */
 	char uuid[40]; /* "" when there is none */
+	uint64_t offset; /* bytes, of what it was recognised by; SIGNATURE_NOWHERE: not known */
 };
 
 /* Probes fd (a regular file or a block device, readable; any position, which is not kept).

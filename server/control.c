@@ -20,6 +20,7 @@
 
 #define OUT_SOFT_MAX (64u << 10) /* no more progress is put behind that much */
 #define OUT_MAX (8u << 20)	 /* a client that far behind is cut */
+#define NO_DESCRIPTORS_S 1. /* accept failed: tried again after that, for the listening socket stays ready */
 
 struct client {
 	struct control *control;
@@ -42,6 +43,7 @@ struct control {
 	struct listen_addr addr;
 	int fd;
 	ev_io io;
+	ev_timer again; /* io is stopped until then */
 	control_fn fn;
 	void *arg;
 	struct client *clients;
@@ -295,8 +297,14 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
 	struct client *c;
 
 	(void)revents;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			ev_io_stop(loop, io);
+			ev_timer_set(&control->again, NO_DESCRIPTORS_S, 0.);
+			ev_timer_start(loop, &control->again);
+		}
 		return;
+	}
 	if (!peer_allowed(fd)) {
 		turn_away(fd, "{\"ok\":false,\"error\":\"only root and the daemon's user may use this socket\"}\n");
 		return;
@@ -321,6 +329,14 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
 	c->in.data = c->out.data = c->idle.data = c;
 	ev_io_start(loop, &c->in);
 	ev_timer_again(loop, &c->idle);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct control *control = timer->data;
+
+	(void)revents;
+	ev_io_start(loop, &control->io);
 }
 
 static int make_directory(const char *path, struct errbuf *e)
@@ -356,7 +372,8 @@ struct control *control_create(struct ev_loop *loop, const char *path, control_f
 	c->fn = fn;
 	c->arg = arg;
 	ev_io_init(&c->io, on_accept, c->fd, EV_READ);
-	c->io.data = c;
+	ev_init(&c->again, on_again);
+	c->io.data = c->again.data = c;
 	ev_io_start(loop, &c->io);
 	return steal_ptr(&c);
 }
@@ -366,6 +383,7 @@ void control_free(struct control *c)
 	if (!c)
 		return;
 	ev_io_stop(c->loop, &c->io);
+	ev_timer_stop(c->loop, &c->again);
 	while (c->clients) {
 		flush(c->clients);
 		client_free(c->clients);

@@ -286,6 +286,9 @@ static void release_run(struct job *job, void *arg)
 		wait_for_orphans(x);
 	if (backing_end(x->backing, x->table, &x->error) == 0)
 		x->error.code = 0;
+	/* A page of the next use could not be told from one that comes late, so that does not begin before the last has come. */
+	if (x->orphans && is_unchecked(x))
+		backing_leave_locked(x->backing);
 	backing_close(x->backing); /* which gives the lock back, and that a server may be asked for */
 	x->backing = NULL;
 }

@@ -56,7 +56,8 @@ struct export {
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */
 	char file_lost[640];	/* why it, or its file, is not to be had any more (export_lose); "": it is */
-	int64_t forget_until_ms; /* of EXPORT_FORGETTING */
+	int64_t forget_until_ms; /* of EXPORT_FORGETTING: when the worker is asked again */
+	bool forget_told;	 /* that it does not close it */
 	int64_t settle_told_ms;	 /* of EXPORT_SETTLING: when it is to be said that it lasts; 0: it has been */
 	bool again;		/* activate again once released, with: */
 	enum provision provision;

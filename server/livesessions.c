@@ -175,6 +175,8 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 			session_end(s, i, true);
 			continue;
 		}
+		if (i->place != SESSION_KEPT) /* else this worker never had it */
+			i->blame = blame;
 		i->place = SESSION_KEPT;
 		i->x->incomplete = true;
 		if (!r->under_way) /* else the worker before had not yet taken them all */
@@ -182,7 +184,6 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 		if (suspect)
 			lose(s, i, "its requests were in hand at three deaths of workers in a row");
 	}
-	r->blame = blame;
 }
 
 static void send_resume(struct sessions *s, struct session *i)
@@ -192,7 +193,7 @@ static void send_resume(struct sessions *s, struct session *i)
 	json_t *msg = json_pack("{s:s, s:I, s:s, s:I, s:s, s:o, s:i, s:o, s:b, s:b}", "cmd", "resume", "session", (json_int_t)i->id, "name",
 				x->conf.name, "size", (json_int_t)backing_data_size(x->backing), "backend",
 				backing_backend(x->backing)->name, "path", json_text(backing_path(x->backing)), "reserve", x->reserve,
-				"peer", json_text(i->peer), "blame", s->resumption.blame, "lost", x->file_lost[0] != '\0');
+				"peer", json_text(i->peer), "blame", i->blame, "lost", x->file_lost[0] != '\0');
 
 	i->place = SESSION_RESUMING;
 	i->resume_until_ms = now_ms() + SESSIONS_RESUME_MS;

@@ -59,6 +59,7 @@ struct session {
 	enum session_place place;
 	int64_t resume_until_ms; /* of RESUMING */
 	unsigned deaths;	 /* see SESSIONS_DEATHS_MAX */
+	bool blame;		 /* of KEPT and RESUMING: the worker that had it last did not end by SIGKILL */
 	bool ending;	     /* the worker was told to end it, and */
 	bool over;	     /* it has: the session only waits to be closed */
 	int sock;	     /* of one that can outlive its worker; else -1 */
@@ -70,7 +71,6 @@ struct session {
 /* How the last resuming went, or goes. */
 struct resumption {
 	bool under_way;
-	bool blame; /* the worker did not end by SIGKILL */
 	int64_t since_ms;
 	unsigned resumed, lost;
 	int64_t ms; /* it took, once it is over; -1: there has been none */

@@ -166,8 +166,10 @@ static void forgotten(struct sessions *s, const json_t *msg)
 	const char *name = json_string_value(json_object_get(msg, "export"));
 	struct export *x = name ? exports_find(s->exports, name) : NULL;
 
-	if (x && x->state == EXPORT_FORGETTING)
+	if (x && x->state == EXPORT_FORGETTING) {
+		x->used = false; /* what becomes of the worker from now on is nothing to it */
 		export_release(x);
+	}
 }
 
 void sessions_message(struct sessions *s, const json_t *msg, const int fds[], size_t nfds)
@@ -232,6 +234,7 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 		 */
 		else if (x->state == EXPORT_READY && unsettled && !s->closing) {
 			x->settle_told_ms = now.ms + SESSIONS_SETTLE_TELL_MS;
+			lease_expire(&x->lease, &now); /* who had not come before is not kept out by this (sessions_settled) */
 			export_settle(x);
 		}
 	}
@@ -252,6 +255,12 @@ void sessions_settled(struct sessions *s, struct export *x)
 	livesessions_resume(s);
 }
 
+static void ask_to_forget(struct sessions *s, struct export *x, int64_t now_ms)
+{
+	x->forget_until_ms = now_ms + SESSIONS_FORGET_MS;
+	worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "forget", "export", x->conf.name), NULL, 0);
+}
+
 void sessions_release(struct sessions *s, struct export *x)
 {
 	struct lease_clock now;
@@ -262,8 +271,18 @@ void sessions_release(struct sessions *s, struct export *x)
 	}
 	lease_clock_now(&now);
 	x->state = EXPORT_FORGETTING;
-	x->forget_until_ms = now.ms + SESSIONS_FORGET_MS;
-	worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "forget", "export", x->conf.name), NULL, 0);
+	x->forget_told = false;
+	ask_to_forget(s, x, now.ms);
+}
+
+/* Not released under its hands: what it still writes would land in the pages of the export's next use. */
+static void ask_again(struct sessions *s, struct export *x, int64_t now_ms)
+{
+	if (!x->forget_told)
+		log_line(LOG_ERROR, "export %s: the worker does not close it after %d s, so it is not released yet (is the storage of %s there?); where"
+			 " it never does: nbdswapctl upgrade", x->conf.name, SESSIONS_FORGET_MS / 1000, x->active_file);
+	x->forget_told = true;
+	ask_to_forget(s, x, now_ms);
 }
 
 static void tell_if_it_lasts(struct export *x, int64_t now_ms)
@@ -286,9 +305,7 @@ void sessions_tick(struct sessions *s)
 	for (struct export *x = s->exports->first, *next; x; x = next) {
 		next = x->next; /* as above */
 		if (x->state == EXPORT_FORGETTING && now.ms >= x->forget_until_ms) {
-			log_line(LOG_ERROR, "export %s: the worker does not close it; it is released all the same", x->conf.name);
-			x->reserve = -1; /* nor is its place in the pool anybody else's */
-			export_release(x);
+			ask_again(s, x, now.ms);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {
 			sessions_release(s, x);
 		} else if (x->state == EXPORT_SETTLING) {

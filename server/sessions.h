@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A worker is given so long to close an export. */
+/* A worker is given so long to close an export; then it is asked again. */
 #define SESSIONS_FORGET_MS 5000
 
 /* Settling that lasts so long is worth a word: its sessions wait. */
@@ -48,10 +48,10 @@ void sessions_go_on(struct sessions *s);
 /* An export is settled: its sessions that were kept go on, and who lost his has the whole time to come back. */
 void sessions_settled(struct sessions *s, struct export *x);
 
-/* Has the worker close an export that has no session, and then releases it (exports.h). */
+/* Has the worker close an export that has no session, and releases it (exports.h) when it has, or is dead. */
 void sessions_release(struct sessions *s, struct export *x);
 
-/* Once a second: a worker that does not answer is not waited for. */
+/* Once a second: opens that wait are answered at last, and a worker that has not closed an export is asked again. */
 void sessions_tick(struct sessions *s);
 
 bool sessions_held(const struct export *x); /* by a client, connected or expected back */

@@ -166,6 +166,7 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b->size = o.size;
 	b->allow_unlocked = opt->allow_unlocked;
 	b->check = opt->check;
+	b->force = opt->force;
 	snprintf(b->name, sizeof(b->name), "%s", o.path);
 	if (activate_opened(b, o.direct, opt, report, e) < 0) {
 		int code = e->code;

@@ -45,7 +45,7 @@ struct backing_options {
 	enum page_seal seal;
 	const char *key_file;
 	bool prepare; /* the file is made ready and not used (no backing_begin): whatever it was sealed with */
-	bool force;		  /* rewrite even over something foreign that libblkid recognises */
+	bool force;		  /* rewrite, or use, even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
 	 * Returning false interrupts the allocation (it is resumed at the next activation).
 	 */
@@ -112,7 +112,10 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e);
  */
 void backing_recheck(const struct backing *b, struct report *report);
 
-/* Closes the descriptor, which gives the lock back (unless another process holds the same open description). NULL is fine. */
+/* The lock is not given back with the descriptor, but goes with the open description: with the last I/O of a dead worker that had it. */
+void backing_leave_locked(struct backing *b);
+
+/* Closes the descriptor and gives the lock back. NULL is fine. */
 void backing_close(struct backing *b);
 
 #endif

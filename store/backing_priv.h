@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of a backing file's life share: backing.c (activation), backing_check.c, provision.c and backing_use.c. */
+/* What the files of a backing file's life share: backing.c (activation), backing_check.c, provision.c, backing_use.c and foreign.c. */
 #ifndef NBDSWAP_BACKING_PRIV_H
 #define NBDSWAP_BACKING_PRIV_H
 
@@ -20,10 +20,12 @@ struct backing {
 	int worker_fd; /* barrier_worker_fd(); -1: none */
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;
+	bool leave_locked; /* backing_leave_locked */
 	bool locked;  /* by us: only then may a file that we created be removed again */
 	bool fresh;   /* the use began with a file that was only allocated */
 	bool unclean; /* the trailer said "in use" when we came */
 	bool allow_unlocked;
+	bool force;   /* write over what others put there */
 	enum page_check check;
 	enum page_seal seal;
 	bool ephemeral;		/* sealed, and not with the key of a file */
@@ -52,6 +54,10 @@ int backing_seal_stamp(struct backing *b, struct errbuf *e);			    /* enters the
 int backing_seal_image(struct backing *b, struct table *table, struct errbuf *e); /* in place, before it is written */
 bool backing_unseal_image(const struct backing *b, struct table *table);	   /* false: it is not what was sealed */
 void backing_seal_close(struct backing *b);					   /* wipes the keys */
+
+/* foreign.c */
+/* Refuses (EEXIST) a clean file whose pages were written by somebody else; table as the trailer has it.  0, or -1 with *e. */
+int backing_refuse_foreign(const struct backing *b, struct table *table, struct errbuf *e);
 
 /* provision.c */
 int provide_nocow(const struct backing *b, struct errbuf *e); /* on an empty file only: before the first byte */

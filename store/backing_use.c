@@ -150,7 +150,7 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 		return -1;
 	if (!e)
 		e = &mine;
-	if (load_table(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
+	if (load_table(b, table, e) < 0 || backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
 	    barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0)
 		goto failed;
 	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
@@ -261,6 +261,11 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	return trailer_write(b->fd, b->name, t, e);
 }
 
+void backing_leave_locked(struct backing *b)
+{
+	b->leave_locked = true;
+}
+
 void backing_close(struct backing *b)
 {
 	if (!b)
@@ -270,7 +275,8 @@ void backing_close(struct backing *b)
 		close(b->worker_fd);
 	if (b->fd >= 0) {
 		/* The kernel may keep the description for a moment longer: the io_uring of a dead worker had it too. */
-		lock_release(b->fd);
+		if (!b->leave_locked)
+			lock_release(b->fd);
 		close(b->fd);
 	}
 	free(b);

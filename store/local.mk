@@ -11,6 +11,7 @@ libstore_la_SOURCES = \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/entry.h \
 	store/errclass.c store/errclass.h \
+	store/foreign.c \
 	store/fullio.c store/fullio.h \
 	store/lock.c store/lock.h \
 	store/lostlist.c store/lostlist.h \

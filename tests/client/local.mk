@@ -17,6 +17,7 @@ TESTS += $(CLIENT_UNIT_TESTS)
 
 CLIENT_TESTS = \
 	tests/client/test-check-round-trips.sh \
+	tests/client/test-check-while-attached.sh \
 	tests/client/test-help-and-man-agree.sh \
 	tests/client/test-preflight-refuses.sh \
 	tests/client/test-swaptab-is-validated.sh \

@@ -81,6 +81,9 @@ if [ "$(id -u)" = 0 ]; then
   "io_timeout_before": -1, "rotational_before": -1, "link_inode": 0, "link_port": 0, "attached_at": 0 }
 END
     refused attached 6 'attached already, as nbd7' "nbd://127.0.0.1:$good/x"
+    # A state is not yet swap: what an interrupted detach left is no success.
+    echo "nbd://127.0.0.1:$good/x" >"$tmp/tab"
+    expect 6 'attached already, as nbd7; if swap on it is off, run .nbdswap detach nbd7' "$nbdswap" attach --all --swaptab "$tmp/tab" --state-dir "$run"
     expect 6 'in use by this machine, as nbd7; detach it' "$nbdswap" check --state-dir "$run" "nbd://127.0.0.1:$good/x"
     expect 6 'in use by this machine' "$nbdswap" check --state-dir "$run" "NBD://127.0.0.1:$good/%78"
     if [ ! -e /sys/block/nbd7 ]; then

@@ -4,7 +4,9 @@
  */
 #include "config.h"
 
+#include "client/detach_one.h"
 #include "client/state.h"
+#include "client/swaparea.h"
 #include "client/swapheader.h"
 #include "common/signature.h"
 #include "tests/client/unit.h"
@@ -229,6 +231,75 @@ static void test_state_lock(void **state)
 	close(fd);
 }
 
+/* A loop device that others have claimed stands for one that is swap by another name, or mounted. */
+static void test_claimed_is_not_disconnected(void **state)
+{
+	struct detach_request r = { .state_dir = dir, .force = true };
+	static const volatile int stop;
+	struct errbuf e = { 0 };
+	char path[100];
+	int fd = new_file(1 << 20);
+
+	close(fd);
+	ask("losetup -f --show", path, sizeof(path));
+	path[strcspn(path, "\n")] = '\0';
+	if (strncmp(path, "/dev/loop", 9) != 0 || strlen(path) >= sizeof(r.dev.path)) {
+		print_message("needs a loop device\n");
+		skip();
+	}
+	nbddev_set(&r.dev, 9999);
+	memcpy(r.dev.path, path, strlen(path) + 1);
+	snprintf(r.dev.name, sizeof(r.dev.name), "%.15s", path + 5);
+	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(nbddev_claimed(&r.dev));
+	assert_int_equal(detach_one(&r, &stop, &e), EX_FAIL);
+	close(fd);
+	assert_false(nbddev_claimed(&r.dev));
+	snprintf(file, sizeof(file), "%s", path);
+	ask("losetup -d", path, sizeof(path));
+	snprintf(file, sizeof(file), "%s/file", dir);
+	assert_int_equal(e.code, EBUSY);
+}
+
+/* A loop device stands for the second device of one export: attached under one of the server's names, it is attached under another. */
+static void test_own_swap_is_not_emptied(void **state)
+{
+	static struct state_list attached = { .count = 1 };
+	struct area_wishes w = { .label = "other", .attached = &attached, .force = true, .can_discard = true };
+	unsigned char before[4096], after[4096];
+	struct area_result out;
+	struct errbuf e = { 0 };
+	struct nbddev dev;
+	char path[100];
+	int rc, fd = new_file(4 << 20);
+
+	assert_int_equal(swapheader_write(fd, 4 << 20, "ws1", UUID, NULL), 0);
+	assert_int_equal(pread(fd, before, sizeof(before), 0), sizeof(before));
+	ask("losetup -f --show", path, sizeof(path));
+	path[strcspn(path, "\n")] = '\0';
+	if (strncmp(path, "/dev/loop", 9) != 0 || strlen(path) >= sizeof(dev.path)) {
+		print_message("needs a loop device\n");
+		skip();
+	}
+	nbddev_set(&dev, 9999);
+	memcpy(dev.path, path, strlen(path) + 1);
+	fill_state(&attached.states[0], 3);
+	snprintf(attached.states[0].uuid, sizeof(attached.states[0].uuid), UUID);
+	rc = swaparea_prepare(&dev, 4 << 20, &w, &out, &e);
+	assert_int_equal(pread(fd, after, sizeof(after), 0), sizeof(after));
+	attached.states[0].uuid[0] ^= 1;
+	assert_int_equal(swaparea_prepare(&dev, 4 << 20, &w, &out, NULL), 0);
+	close(fd);
+	snprintf(file, sizeof(file), "%s", path);
+	ask("losetup -d", path, sizeof(path));
+	snprintf(file, sizeof(file), "%s/file", dir);
+	assert_int_equal(rc, -1);
+	assert_int_equal(e.code, EEXIST);
+	assert_non_null(strstr(e.text, "as nbd3"));
+	assert_memory_equal(before, after, sizeof(before));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +309,8 @@ int main(void)
 		cmocka_unit_test(test_state),
 		cmocka_unit_test(test_damaged_state_is_an_error),
 		cmocka_unit_test(test_state_lock),
+		cmocka_unit_test(test_claimed_is_not_disconnected),
+		cmocka_unit_test(test_own_swap_is_not_emptied),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

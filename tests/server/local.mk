@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 server_unit_tests = \
 	tests/server/test-conf \
+	tests/server/test-control-descriptors \
 	tests/server/test-exportname \
 	tests/server/test-exports \
 	tests/server/test-fdmsg \
@@ -10,7 +11,8 @@ server_unit_tests = \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
-	tests/server/test-supervisor
+	tests/server/test-supervisor \
+	tests/server/test-worker-death
 check_PROGRAMS += $(server_unit_tests)
 TESTS += $(server_unit_tests)
 
@@ -20,6 +22,9 @@ tests_server_test_conf_SOURCES = tests/server/test-conf.c
 tests_server_test_conf_CFLAGS = $(server_test_cflags)
 tests_server_test_conf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stat
 tests_server_test_conf_LDADD = $(server_test_libs)
+tests_server_test_control_descriptors_SOURCES = tests/server/test-control-descriptors.c
+tests_server_test_control_descriptors_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_control_descriptors_LDADD = $(server_test_libs) $(JANSSON_LIBS) -lev
 tests_server_test_exportname_SOURCES = tests/server/test-exportname.c
 tests_server_test_exportname_CFLAGS = $(server_test_cflags)
 tests_server_test_exportname_LDADD = $(server_test_libs)
@@ -51,6 +56,9 @@ tests_server_test_memlock_LDADD = $(server_test_libs)
 tests_server_test_supervisor_SOURCES = tests/server/test-supervisor.c
 tests_server_test_supervisor_CFLAGS = $(server_test_cflags)
 tests_server_test_supervisor_LDADD = $(server_test_libs)
+tests_server_test_worker_death_SOURCES = tests/server/test-worker-death.c
+tests_server_test_worker_death_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_worker_death_LDADD = $(server_test_libs) $(JANSSON_LIBS)
 
 # What shell tests run.
 check_PROGRAMS += tests/server/control-abuse tests/server/fake-engine tests/server/notify-listen tests/server/takeover

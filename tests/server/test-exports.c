@@ -642,6 +642,40 @@ static void test_release_stops_scrub(void **state)
 	end(x);
 }
 
+/* What a dead worker left could not be waited for, and pages have no checks: nobody gets the file while it may still come, which is as long as the
+ * description that the worker had is there.
+ */
+static void test_orphans_keep_the_lock(void **state)
+{
+	for (int check = CHECK_XXH3; check <= CHECK_NONE; check++) {
+		struct export *x;
+		int orphan;
+
+		begin();
+		x = activate(NULL);
+		release(x);
+		x->conf.check = (uint64_t)check;
+		x = activate(x);
+		write_two(x);
+		orphan = dup(backing_fd(x->backing));
+		x->dirty = true;
+		barrier_error = EIO;
+		release(x);
+		assert_true(x->orphans);
+		x->orphans = false;
+		export_activate(x, PROVISION_NEVER, false);
+		ev_run(set.arg, 0);
+		assert_int_equal(x->state, check == CHECK_NONE ? EXPORT_DOWN : EXPORT_READY);
+		if (check == CHECK_NONE)
+			assert_int_equal(x->why.code, EBUSY);
+		close(orphan);
+		if (check == CHECK_NONE)
+			activate(x);
+		release(x);
+		end(x);
+	}
+}
+
 static void test_interrupted(void **state)
 {
 	struct conf_export conf = { .name = "a", .size = 64 << 20 };
@@ -672,7 +706,7 @@ int main(void)
 		cmocka_unit_test(test_recheck), cmocka_unit_test(test_recheck_behind_others),
 		cmocka_unit_test(test_no_thread_behind_another), cmocka_unit_test(test_count),
 		cmocka_unit_test(test_scrub_pauses), cmocka_unit_test(test_release_stops_scrub),
-		cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_orphans_keep_the_lock), cmocka_unit_test(test_interrupted),
 	};
 	struct statfs fs;
 	char path[64];

@@ -64,6 +64,10 @@ must_match "$(ctl status)" 'Sessions wait for it'
 hang_up b
 wait_until 30 said 'export ws2: session 3 of B .* has ended: its client closed the connection in the pause'
 [ "$(field '.exports[]|select(.name=="ws2")|.client')" = null ] || fail "a client that has left still has its export"
+# One that never had them is killed: what the one before it died of is not forgotten for that.
+before=$(worker_pid)
+kill -KILL "$before"
+wait_until 60 started_anew
 rm "$FAKE_DIR/never-ready"
 wait_until 60 worker_ready
 for c in a0 a1; do went_on "$c"; done

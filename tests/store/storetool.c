@@ -8,6 +8,7 @@
  *     steps    begin  end  crash  hold (until stdin ends)  recheck
  *              worker (a process that has what a worker gets of the file, until it is killed)
  *              write=PAGE+COUNT:BYTE  read=PAGE+COUNT  discard=PAGE+COUNT  random=COUNT
+ *              load=PAGE+COUNT:FILE (writes FILE's first pages)
  *
  * Prints a line for each; exits 1 when the library refused, with its message.
  */
@@ -115,6 +116,26 @@ static void rw(const char *step)
 	if (op == RW_READ && !error)
 		printf(same ? " value=%u" : " value=mixed", data[0]);
 	putchar('\n');
+	free(data);
+}
+
+/* Writes a file's first pages. */
+static void load(const char *step)
+{
+	unsigned long page, count;
+	const char *path = strchr(step, ':');
+	unsigned char *data;
+	int fd, error;
+
+	if (!path || sscanf(step, "load=%lu+%lu", &page, &count) < 2)
+		exit(2);
+	data = malloc(count * PAGE_BYTES);
+	fd = open(path + 1, O_RDONLY | O_CLOEXEC);
+	if (!data || fd < 0 || read(fd, data, count * PAGE_BYTES) != (ssize_t)(count * PAGE_BYTES))
+		exit(2);
+	error = store_rw(store, NULL, RW_WRITE, (uint64_t)page * PAGE_BYTES, (uint64_t)count * PAGE_BYTES, data, NULL);
+	printf("%s error=%d\n", step, error);
+	close(fd);
 	free(data);
 }
 
@@ -231,6 +252,8 @@ static void step(const char *a)
 		print_report(&r, VERDICT_WARN);
 	} else if (strncmp(a, "random=", 7) == 0) {
 		random_requests(strtoul(a + 7, NULL, 10));
+	} else if (strncmp(a, "load=", 5) == 0) {
+		load(a);
 	} else {
 		rw(a);
 	}

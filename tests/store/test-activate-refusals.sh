@@ -51,6 +51,44 @@ for fs in ext4 xfs btrfs; do
     chmod 600 "$f"; head -c 4M /dev/zero >"$f"; mkswap "$f" >/dev/null 2>&1; sync "$f"
     works 'activated' activate "$f" size=3M provision=rewrite
 
+    # Put to another use, which did not reach the end with our trailer: never used before, or with a client's pages, whether the signature lies
+    # in one of them or beside. A client's own file system is none, nor is a page that went bad.
+    foreign='f: holds filesystem \(ext4\) that was not written by a client'
+    head -c 3M /dev/zero >"$tmp/ext4"
+    mkfs.ext4 -q -F "$tmp/ext4" >/dev/null 2>&1
+    overwrite() { dd if="$1" of="$f" bs=4096 count="$2" seek="${3:-0}" skip="${3:-0}" conv=notrunc status=none && sync "$f"; }
+    fresh
+    overwrite "$tmp/ext4" 768
+    sum=$(sha256sum <"$f")
+    refused "$foreign" activate "$f" size=4M begin
+    refused "$foreign" activate "$f" size=4M provision=rewrite begin
+    [ "$(sha256sum <"$f")" = "$sum" ] || fail "$fs: what was put to another use was changed"
+    works 'table fresh=1024' activate "$f" provision=rewrite force begin end
+    # A signature that came up in the noise of the allocation.
+    fresh
+    printf 'LUKS\xba\xbe\x00\x01' | dd of="$f" bs=8 count=1 conv=notrunc status=none
+    sync "$f"
+    [ "$(blkid -p -o value -s TYPE "$f")" = crypto_LUKS ] || fail "$fs: libblkid does not take it for one"
+    works 'table fresh=1024' activate "$f" begin end
+    for page in 0 16; do
+        fresh
+        works ended activate "$f" begin write=$page+1:7 end
+        overwrite "$tmp/ext4" 768
+        sum=$(sha256sum <"$f")
+        refused "$foreign" activate "$f" begin
+        [ "$(sha256sum <"$f")" = "$sum" ] || fail "$fs: what was put to another use was changed"
+        works "read=$page.1 error=EIO" activate "$f" force begin read=$page+1 end
+        works 'table fresh=1024' activate "$f" provision=renew begin end
+    done
+    fresh
+    works ended activate "$f" begin "load=0+2:$tmp/ext4" end
+    works 'table fresh=1022 written=2' activate "$f" begin write=5+1:3 end
+    overwrite /dev/urandom 1 5
+    works 'read=5.1 error=EIO' activate "$f" begin read=5+1 end
+    fresh
+    works ended activate "$f" begin "load=0+2:$tmp/ext4" discard=0+2 write=9+1:7 end
+    works 'table fresh=1023 written=1' activate "$f" begin end
+
     # Holes, unwritten extents, a cut trailer.
     fresh
     fallocate -p -o 1M -l 64K "$f"; sync "$f"

@@ -171,8 +171,10 @@ static void use(const char *path, const struct backing_options *opt, uint8_t fir
 		told->anew = false;
 		memset(told->value, 0, sizeof(told->value));
 	}
-	if (backing_begin(b, &t, &e) < 0 || !(s = store_create(&(struct store_options){ .name = "x", .fd = backing_fd(b), .table = t, .pool = p }, &e)))
+	if (backing_begin(b, &t, &e) < 0 || !(s = store_create(&(struct store_options){ .name = "x", .fd = backing_fd(b), .table = t, .pool = p }, &e))) {
+		fprintf(stderr, "%s\n", e.text);
 		_exit(1);
+	}
 	told->generation = backing_activation(b);
 	for (uint64_t page = 0; page + 3 <= PAGES; page += 5) {
 		uint8_t value = (uint8_t)(first + page);
