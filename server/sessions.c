@@ -218,10 +218,9 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
-	for (struct export *x = s->exports->first, *next; x; x = next) {
+	for (struct export *x = s->exports->first; x; x = x->next) {
 		bool unsettled = x->used && (!end->drained || (x->table && has_unfinished(x->table)));
 
-		next = x->next; /* where no thread is to be had for its release it is removed at once */
 		x->used = false;
 		x->reopen_id = 0;
 		x->dirty |= unsettled;
@@ -283,8 +282,7 @@ void sessions_tick(struct sessions *s)
 	holds_let_go(s);
 	opens_tick(s);
 	lease_clock_now(&now);
-	for (struct export *x = s->exports->first, *next; x; x = next) {
-		next = x->next; /* as above */
+	for (struct export *x = s->exports->first; x; x = x->next) {
 		if (x->state == EXPORT_FORGETTING && now.ms >= x->forget_until_ms) {
 			log_line(LOG_ERROR, "export %s: the worker does not close it; it is released all the same", x->conf.name);
 			x->reserve = -1; /* nor is its place in the pool anybody else's */
