@@ -99,11 +99,9 @@ static void on_worker_gone(void *arg)
 
 	d->ending = true;
 	livesessions_end_all(&d->sessions); /* those that were kept for a worker that will not come */
-	for (struct export *x = d->exports.first, *next; x; x = next) {
-		next = x->next; /* a release that fails at once may remove it */
+	for (struct export *x = d->exports.first; x; x = x->next)
 		if (x->state == EXPORT_READY)
 			export_release(x);
-	}
 	daemon_step(d);
 }
 

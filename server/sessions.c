@@ -220,10 +220,9 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
-	for (struct export *x = s->exports->first, *next; x; x = next) {
+	for (struct export *x = s->exports->first; x; x = x->next) {
 		bool unsettled = x->used && (!end->drained || (x->table && has_unfinished(x->table)));
 
-		next = x->next; /* where no thread is to be had for its release it is removed at once */
 		x->used = false;
 		x->reopen_id = 0;
 		x->dirty |= unsettled;
@@ -302,8 +301,7 @@ void sessions_tick(struct sessions *s)
 	holds_let_go(s);
 	opens_tick(s);
 	lease_clock_now(&now);
-	for (struct export *x = s->exports->first, *next; x; x = next) {
-		next = x->next; /* as above */
+	for (struct export *x = s->exports->first; x; x = x->next) {
 		if (x->state == EXPORT_FORGETTING && now.ms >= x->forget_until_ms) {
 			ask_again(s, x, now.ms);
 		} else if (x->removed && x->state == EXPORT_READY && !sessions_held(x)) {

@@ -4,6 +4,8 @@ server_unit_tests = \
 	tests/server/test-control-descriptors \
 	tests/server/test-exportname \
 	tests/server/test-exports \
+	tests/server/test-exports-looks \
+	tests/server/test-exports-short \
 	tests/server/test-fdmsg \
 	tests/server/test-holds \
 	tests/server/test-job \
@@ -29,10 +31,19 @@ tests_server_test_control_descriptors_LDADD = $(server_test_libs) $(JANSSON_LIBS
 tests_server_test_exportname_SOURCES = tests/server/test-exportname.c
 tests_server_test_exportname_CFLAGS = $(server_test_cflags)
 tests_server_test_exportname_LDADD = $(server_test_libs)
-tests_server_test_exports_SOURCES = tests/server/test-exports.c
+server_exportworld = tests/server/exportworld.c tests/server/exportworld.h
+tests_server_test_exports_SOURCES = tests/server/test-exports.c $(server_exportworld)
 tests_server_test_exports_CFLAGS = $(server_test_cflags)
-tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=backing_close,--wrap=pthread_create,--wrap=table_settle
+tests_server_test_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=backing_close
 tests_server_test_exports_LDADD = $(server_test_libs)
+tests_server_test_exports_looks_SOURCES = tests/server/test-exports-looks.c $(server_exportworld)
+tests_server_test_exports_looks_CFLAGS = $(server_test_cflags)
+tests_server_test_exports_looks_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier
+tests_server_test_exports_looks_LDADD = $(server_test_libs)
+tests_server_test_exports_short_SOURCES = tests/server/test-exports-short.c $(server_exportworld)
+tests_server_test_exports_short_CFLAGS = $(server_test_cflags)
+tests_server_test_exports_short_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=pthread_create,--wrap=table_settle
+tests_server_test_exports_short_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
 tests_server_test_fdmsg_LDADD = $(server_test_libs)
