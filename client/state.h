@@ -31,6 +31,7 @@ struct attach_state {
 	struct queue_settings queue_before;
 	uint64_t link_inode; /* of the connection's socket, 0 when not known */
 	uint16_t link_port; /* its local port */
+	uint16_t flags; /* NBD's transmission flags that the kernel was told; 0: not known */
 	uint64_t now_inode; /* not in the file: of the connection that the device has now, which the watch may have made; after loading the same */
 	uint16_t now_port;
 	int64_t attached_at; /* seconds since the epoch */

@@ -5,7 +5,9 @@
  */
 #include "config.h"
 
+#include "client/linkevents.h"
 #include "client/watchtalk.h"
+#include "common/allow.h"
 #include "common/exitcodes.h"
 #include "common/memlock.h"
 #include "common/options.h"
@@ -27,9 +29,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1 };
+enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1, OPT_ALLOW };
 
 static const struct option_def defs[] = {
+	{ OPT_ALLOW, "allow", "WORDS", "what may be missing, with commas between: memlock, oom, io-flusher" },
 	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " WATCH_DIR ")" },
 	OPTION_HELP,
@@ -38,7 +41,7 @@ static const struct option_def defs[] = {
 
 /* What both processes know. */
 struct shared {
-	int listener, active_pidfd, spare_pidfd;
+	int listener, events, active_pidfd, spare_pidfd; /* events -1: the kernel has none */
 	volatile pid_t active, spare;
 	struct watch_device device[WATCH_DEVICES];
 	struct reconfigure kernel;
@@ -94,21 +97,21 @@ static void forget(struct watch_device *d)
 {
 	if (!d)
 		return;
-	close(d->sock);
+	if (d->sock >= 0)
+		close(d->sock);
 	d->state = WATCH_FREE;
 }
 
-/* Takes sock over. */
+/* Takes sock over; -1: the device's is to be replaced. */
 static int adopt(const struct watch_order *o, int sock, struct errbuf *e)
 {
 	struct watch_device *d;
 
-	if (sock < 0)
-		return err_set(e, EINVAL, "no socket came with the device");
 	forget(device_of(o->index)); /* of an attach before, whose device is somebody else's now */
 	d = free_device();
 	if (!d || watch_order_check(o, e) < 0) {
-		close(sock);
+		if (sock >= 0)
+			close(sock);
 		return d ? -1 : err_set(e, E2BIG, "%d devices are watched already", WATCH_DEVICES);
 	}
 	watching_begin(d, o, sock);
@@ -262,9 +265,19 @@ static void look_at_sockets(const struct pollfd p[])
 	}
 }
 
+static void look_at_events(void)
+{
+	struct watch_device *d;
+	int index;
+
+	while ((index = linkevents_next(w->events, w->kernel.family)) >= 0)
+		if ((d = device_of(index)) != NULL)
+			watching_event(d, watching_now_ns());
+}
+
 static void work(void)
 {
-	struct pollfd p[WATCH_DEVICES + 2];
+	struct pollfd p[WATCH_DEVICES + 3];
 
 	for (;;) {
 		int ms = try_devices();
@@ -275,9 +288,12 @@ static void work(void)
 			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
 		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
 		p[WATCH_DEVICES + 1] = (struct pollfd){ .fd = w->spare_pidfd, .events = POLLIN };
-		if (poll(p, WATCH_DEVICES + 2, ms) < 0)
+		p[WATCH_DEVICES + 2] = (struct pollfd){ .fd = w->events, .events = POLLIN };
+		if (poll(p, WATCH_DEVICES + 3, ms) < 0)
 			continue;
 		look_at_sockets(p);
+		if (p[WATCH_DEVICES + 2].revents)
+			look_at_events();
 		if (p[WATCH_DEVICES].revents)
 			serve_one();
 		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
@@ -312,72 +328,125 @@ static int listen_at(const char *dir, struct errbuf *e)
 	return fd;
 }
 
-static int prepare(const char *dir, struct errbuf *e)
+/* One of the things that this process asks of the kernel for itself. */
+static int required(int rc, unsigned one, unsigned allowed, struct errbuf *e)
+{
+	if (rc == 0)
+		return 0;
+	if (!(allowed & one))
+		return -1;
+	fprintf(stderr, "nbdswap-watch: warning: %s\n", e->text);
+	return 0;
+}
+
+/* All but the locks is inherited by the processes that this one makes. */
+static int prepare(const char *dir, unsigned allowed, struct errbuf *e)
 {
 	const struct sched_param first = { .sched_priority = 1 };
 
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (w == MAP_FAILED)
 		return err_errno(e, "memory of the watch");
-	if (memlock_process(e) < 0 || memlock_verify(NULL, e) < 0 || procself_oom_score(-1000, e) < 0 || procself_io_flusher(e) < 0)
+	if (required(procself_oom_score(-1000, e), ALLOW_OOM, allowed, e) < 0 ||
+	    required(procself_io_flusher(e), ALLOW_IO_FLUSHER, allowed, e) < 0)
 		return -1;
 	sched_setscheduler(0, SCHED_RR, &first); /* a little more of the reserve, where it may be had */
-	if (reconfigure_open(&w->kernel, e) < 0 || (w->listener = listen_at(dir, e)) < 0)
+	if (reconfigure_open(&w->kernel, e) < 0)
+		return -1;
+	w->events = w->kernel.group ? linkevents_open(w->kernel.group, e) : -1;
+	if ((w->kernel.group && w->events < 0) || (w->listener = listen_at(dir, e)) < 0)
 		return -1;
 	return 0;
 }
 
-static void go_into_the_background(void)
+/* This process and all that is in it, libraries too: the root may be a file system that is dead when they are needed. */
+static int lock_and_prove(unsigned allowed, struct errbuf *e)
+{
+	int rc = mlockall(MCL_CURRENT | MCL_FUTURE);
+
+	if (rc < 0)
+		err_errno(e, "its memory cannot be locked; CAP_IPC_LOCK is needed, or --allow=memlock to run without");
+	return required(rc < 0 ? rc : memlock_verify(NULL, e), ALLOW_MEMLOCK, allowed, e);
+}
+
+/* The parent stays until it is told by a byte that all is well (left_terminal), or that process has ended, having said why.  Returns the descriptor for the
+ * byte in the child; -1 with *e.
+ */
+static int into_the_background(struct errbuf *e)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+		return err_errno(e, "no process in the background");
+	if (pid > 0) {
+		close(ready[1]);
+		_exit(read(ready[0], &byte, 1) == 1 ? EX_OK_ : EX_PRIV);
+	}
+	close(ready[0]);
+	setsid();
+	return ready[1];
+}
+
+static void leave_terminal(int ready)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (fork() > 0)
-		_exit(EX_OK_);
-	setsid();
 	for (int fd = 0; fd < 3; fd++)
 		if (null >= 0)
 			dup2(null, fd);
 	close(STDERR_FILENO); /* what there is to say goes to the kernel's log */
 	if (null > STDERR_FILENO)
 		close(null);
+	if (write(ready, "+", 1) == 1)
+		close(ready);
+}
+
+static int fail(const struct errbuf *e, enum exit_code code)
+{
+	fprintf(stderr, "nbdswap-watch: %s\n", e->text);
+	return code;
 }
 
 int main(int argc, char **argv)
 {
 	const char *dir = WATCH_DIR;
 	bool background = false;
+	unsigned allowed = 0;
 	struct options o;
 	struct errbuf e = { 0 };
-	int id;
+	int id, ready = -1;
 
 	options_begin(&o, defs, argc, argv);
 	while ((id = options_next(&o, &e)) != 0) {
-		if (id < 0) {
-			fprintf(stderr, "nbdswap-watch: %s\n", e.text);
-			return EX_USAGE_;
-		}
+		if (id < 0)
+			return fail(&e, EX_USAGE_);
 		if (id == OPT_BACKGROUND) {
 			background = true;
 		} else if (id == OPT_STATE_DIR) {
 			dir = o.value;
+		} else if (id == OPT_ALLOW) {
+			allowed = allow_list(o.value);
+			if (!allowed) {
+				err_set(&e, EINVAL, "--allow=%s: memlock, oom and io-flusher may be missing, nothing else", o.value);
+				return fail(&e, EX_USAGE_);
+			}
 		} else {
 			puts("Usage: nbdswap-watch [OPTION...]\n\nWatches the connections of attached devices and makes lost ones anew.  attach starts it.\n");
 			options_help(stdout, defs);
 			return EX_OK_;
 		}
 	}
-	if (prepare(dir, &e) < 0) {
-		fprintf(stderr, "nbdswap-watch: %s\n", e.text);
-		return e.code == EBUSY ? EX_BUSY : EX_PRIV;
-	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	if (background)
-		go_into_the_background();
-	lock_again();
+	if (prepare(dir, allowed, &e) < 0 || (background && (ready = into_the_background(&e)) < 0) || lock_and_prove(allowed, &e) < 0)
+		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
 	w->active = getpid();
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	make_spare();
+	if (background)
+		leave_terminal(ready);
 	work();
 }
