@@ -22,6 +22,8 @@ static enum health look(const struct attach_state *s, bool swap_on, bool *link_k
 		connected = nbddev_connected(&s->dev);
 	if (!connected)
 		return HEALTH_GONE;
+	if (s->watched == WATCHED_OVER)
+		return HEALTH_OVER;
 	if (link == LINK_DEAD)
 		return HEALTH_LINK_DEAD;
 	if (!swap_on)
@@ -58,7 +60,7 @@ int snapshot_take(const struct state_list *list, struct snapshot *out, struct er
 
 const char *health_name(enum health h)
 {
-	static const char *const names[] = { "up", "stalled", "not-swap", "link-dead", "gone" };
+	static const char *const names[] = { "up", "stalled", "not-swap", "link-dead", "over", "gone" };
 
 	return names[h];
 }

@@ -33,7 +33,7 @@ enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1, OPT_ALLOW };
 
 static const struct option_def defs[] = {
 	{ OPT_ALLOW, "allow", "WORDS", "what may be missing, with commas between: memlock, oom, io-flusher" },
-	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens" },
+	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens, until nothing is attached any more" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " WATCH_DIR ")" },
 	OPTION_HELP,
 	{ 0 },
@@ -43,10 +43,12 @@ static const struct option_def defs[] = {
 struct shared {
 	int listener, events, active_pidfd, spare_pidfd; /* events -1: the kernel has none */
 	volatile pid_t active, spare;
+	bool leaves, over; /* without a device it ends; it has ended, so the spare is not to take its place */
 	struct watch_device device[WATCH_DEVICES];
 	struct reconfigure kernel;
 	struct reach reach; /* the active one's */
 	char line[1400];
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of the listener */
 };
 
 static struct shared *w;
@@ -91,6 +93,14 @@ static struct watch_device *free_device(void)
 		if (w->device[i].state == WATCH_FREE)
 			return &w->device[i];
 	return NULL;
+}
+
+static bool any_device(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state != WATCH_FREE)
+			return true;
+	return false;
 }
 
 static void forget(struct watch_device *d)
@@ -170,6 +180,9 @@ static void serve_one(void)
 			sock = -1;
 		} else if (m.word == WATCH_DROP) {
 			forget(device_of(m.order.index));
+			w->over = w->leaves && !any_device();
+			if (w->over)
+				unlink(w->path); /* whoever comes from here on is to start another */
 		} else if ((d = device_of(m.order.index)) != NULL) {
 			a.state = d->state;
 			a.reconnects = d->reconnects;
@@ -226,6 +239,8 @@ static void wait_for_my_turn(void)
 {
 	while (!ended(w->active_pidfd, -1))
 		;
+	if (w->over)
+		_exit(EX_OK_);
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
 	w->active = getpid();
@@ -296,6 +311,8 @@ static void work(void)
 			look_at_events();
 		if (p[WATCH_DEVICES].revents)
 			serve_one();
+		if (w->over)
+			_exit(EX_OK_);
 		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
 			if (w->spare_pidfd >= 0)
 				close(w->spare_pidfd);
@@ -320,6 +337,7 @@ static int listen_at(const char *dir, struct errbuf *e)
 		close(fd);
 		return err_set(e, EBUSY, "there is a watch already at %s", a.sun_path);
 	}
+	snprintf(w->path, sizeof(w->path), "%s", a.sun_path);
 	unlink(a.sun_path);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0600) < 0 || listen(fd, 16) < 0) {
 		close(fd);
@@ -443,6 +461,7 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	if (prepare(dir, allowed, &e) < 0 || (background && (ready = into_the_background(&e)) < 0) || lock_and_prove(allowed, &e) < 0)
 		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
+	w->leaves = background;
 	w->active = getpid();
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	make_spare();

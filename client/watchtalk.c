@@ -99,10 +99,14 @@ void watch_refresh(const char *dir, struct state_list *list)
 		struct watch_answer answer;
 		struct errbuf e;
 
-		if (watch_say(dir, &m, -1, &answer, &e) < 0)
-			return;
+		if (watch_say(dir, &m, -1, &answer, &e) < 0) {
+			s->watched = e.code == ECONNREFUSED ? WATCHED_NOT : WATCHED_UNKNOWN; /* EACCES: only root may ask */
+			continue;
+		}
+		s->watched = answer.state == WATCH_FREE ? WATCHED_NOT : answer.state == WATCH_OVER ? WATCHED_OVER : WATCHED;
 		if (answer.state == WATCH_FREE)
 			continue;
+		snprintf(s->watch_words, sizeof(s->watch_words), "%s", answer.text);
 		s->now_inode = answer.state == WATCH_UP ? answer.inode : UINT64_MAX;
 		s->now_port = (uint16_t)answer.port;
 	}
