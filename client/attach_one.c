@@ -47,15 +47,24 @@ struct work {
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
 
+static struct export_ask ask_for(const struct work *w)
+{
+	return (struct export_ask){ .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
+}
+
 static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 {
+	const struct export_ask ask = ask_for(w);
+	char request[EXPORT_ASK_MAX];
 	uint16_t port = (uint16_t)strtoul(w->r->uri.port, NULL, 10);
 	struct conn_list before, after;
 	const struct tcp_conn *c;
 	int rc;
 
+	if (export_ask_format(&ask, request, e) < 0)
+		return -1;
 	link_list(port, &before);
-	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e);
+	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, request, &w->st->dev, e);
 	link_list(port, &after);
 	c = link_new(&before, &after);
 	if (c) {
@@ -67,11 +76,6 @@ static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 	 */
 	w->ours = rc == 0 || c;
 	return rc;
-}
-
-static struct export_ask ask_for(const struct work *w)
-{
-	return (struct export_ask){ .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
 }
 
 static void note_link(struct work *w)

@@ -13,8 +13,13 @@
 
 static enum health look(const struct attach_state *s, bool swap_on, bool *link_known)
 {
-	enum link_state link = link_state(s->now_inode, s->now_port, (uint16_t)strtoul(s->port, NULL, 10));
+	const uint16_t port = (uint16_t)strtoul(s->port, NULL, 10);
+	enum link_state link = link_state(s->now_inode, s->now_port, port);
 	bool connected;
+
+	/* The one that attach made may have been followed by others, of a watch that is not there any more to be asked. */
+	if (link == LINK_DEAD && s->watched == WATCHED_NOT && link_any(port))
+		link = LINK_UNKNOWN;
 
 	*link_known = link != LINK_UNKNOWN;
 	/* Netlink needs rights that a plain user lacks; sysfs tells the same, a little less surely. */

@@ -55,18 +55,12 @@ static struct shared *w;
 
 static void tell(const char *text)
 {
-	int n = snprintf(w->line, sizeof(w->line), "nbdswap-watch: %s\n", text), fd;
+	int n = snprintf(w->line, sizeof(w->line), "nbdswap-watch: %s\n", text);
 
 	if (n >= (int)sizeof(w->line))
 		n = (int)sizeof(w->line) - 1;
-	if (write(STDERR_FILENO, w->line, (size_t)n) >= 0)
-		return;
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (write(fd, w->line, (size_t)n) < 0)
-			n = 0; /* nobody to tell */
-		close(fd);
-	}
+	if (write(STDERR_FILENO, w->line, (size_t)n) < 0)
+		return; /* nobody to tell */
 }
 
 static void tell_device(const struct watch_device *d)
@@ -407,18 +401,34 @@ static int into_the_background(struct errbuf *e)
 	return ready[1];
 }
 
-static void leave_terminal(int ready)
+/* None of the three may be free: the next socket would get its number, and words for people. */
+static void take_standard_descriptors(void)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int fd;
 
-	for (int fd = 0; fd < 3; fd++)
-		if (null >= 0)
-			dup2(null, fd);
-	close(STDERR_FILENO); /* what there is to say goes to the kernel's log */
-	if (null > STDERR_FILENO)
-		close(null);
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What there is to say goes to the kernel's log. */
+static int leave_terminal(int ready, struct errbuf *e)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (null < 0)
+		return err_errno(e, "/dev/null");
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(log >= 0 ? log : null, STDERR_FILENO);
 	if (write(ready, "+", 1) == 1)
 		close(ready);
+	close(null);
+	if (log >= 0)
+		close(log);
+	return 0;
 }
 
 static int fail(const struct errbuf *e, enum exit_code code)
@@ -436,6 +446,7 @@ int main(int argc, char **argv)
 	struct errbuf e = { 0 };
 	int id, ready = -1;
 
+	take_standard_descriptors();
 	options_begin(&o, defs, argc, argv);
 	while ((id = options_next(&o, &e)) != 0) {
 		if (id < 0)
@@ -464,8 +475,8 @@ int main(int argc, char **argv)
 	w->leaves = background;
 	w->active = getpid();
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (background && leave_terminal(ready, &e) < 0)
+		return fail(&e, EX_FAIL);
 	make_spare();
-	if (background)
-		leave_terminal(ready);
 	work();
 }

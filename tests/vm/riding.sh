@@ -32,7 +32,7 @@ _ride_ask() {
     return 1
 }
 ride_mark() {
-    _ride_seen=$(grep -c '^swapload: mark' "$tmp/work")
+    _ride_seen=$(grep -c '^swapload: mark' "$tmp/work" || true)
     wait_until 60 _ride_ask
     ride_ms=$(sed -n 's/^swapload: mark: longest pause \([0-9]*\)[0-9][0-9][0-9] us.*/\1/p' "$tmp/work" | tail -n 1)
     ride_ms=${ride_ms:-0}
