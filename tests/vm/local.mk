@@ -31,8 +31,10 @@ VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-s
 	tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh tests/vm/test-io-shape.sh \
 	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh \
 	tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh \
-	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh
-LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh
+	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
+	tests/vm/test-ride-through-shortage.sh
+LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
+	tests/vm/test-ride-through-shortage.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS)
 

@@ -61,6 +61,7 @@ ride_end() {
     local lines
     vm_run "$1" 60 'touch /run/stop'
     wait "$ride_work" || fail "the machine's memory: $(tail -n 5 "$tmp/work")"
+    vm_run "$1" 60 'rm /run/stop /run/work'
     must_match "$(tail -n 1 "$tmp/work")" '^swapload: OK, .* pswpout=[0-9]{3,} pswpin=[0-9]{3,} ' "the memory test"
     say "$(grep -c '^swapload: OK' "$tmp/work") rounds of work; $(tail -n 1 "$tmp/work")"
     lines=$(vm_run "$1" 60 dmesg)

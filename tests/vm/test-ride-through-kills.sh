@@ -77,7 +77,6 @@ wait_until 30 vm_run client 60 '! pgrep -x nbdswap-watch'
 attach --via nbd-client
 vm_run client 60 '! pgrep -x nbd-client' || fail "nbd-client is still there"
 [ "$(field '.exports[].sessions')" = 1 ] || fail "$(field '.exports[].sessions') sessions"
-vm_run client 60 'rm /run/stop'
 ride_begin client 160
 before=$(worker_pid)
 kill -KILL "$before"

@@ -21,7 +21,7 @@ say "guests are up"
 swap_serve server
 swap_attach client "nbd://$(vm_ip server)/ws1"
 ride_watch_is_whole client
-ride_begin client 160
+ride_begin client 120
 ride_mark
 say "swap is on and in use"
 
