@@ -50,5 +50,6 @@ for case in $cases; do
     ride_end client
     vm_run client 120 "$nbdswap detach --all" || fail "no detach"
     vm_stop client
-    stop_server
+    kill -TERM "$server_pid"
+    wait_server || fail "nbdswapd did not end in order"
 done
