@@ -42,7 +42,6 @@ static const struct option_def defs[] = {
 /* What both processes know. */
 struct shared {
 	int listener, events, active_pidfd, spare_pidfd; /* events -1: the kernel has none */
-	volatile pid_t active, spare;
 	bool leaves, over; /* without a device it ends; it has ended, so the spare is not to take its place */
 	struct watch_device device[WATCH_DEVICES];
 	struct reconfigure kernel;
@@ -101,9 +100,9 @@ static void forget(struct watch_device *d)
 {
 	if (!d)
 		return;
+	d->state = WATCH_FREE;
 	if (d->sock >= 0)
 		close(d->sock);
-	d->state = WATCH_FREE;
 }
 
 /* Takes sock over; -1: the device's is to be replaced. */
@@ -206,11 +205,11 @@ static void wait_for_my_turn(void) __attribute__((noreturn));
 
 static void make_spare(void)
 {
-	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .exit_signal = SIGCHLD };
-	int pidfd = -1;
+	/* The kernel writes the pidfd before the new process runs, into memory of both: this one may be killed before it could. */
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uintptr_t)&w->spare_pidfd };
 	long pid;
 
-	args.pidfd = (uintptr_t)&pidfd;
+	w->spare_pidfd = -1;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		lock_again();
@@ -218,8 +217,6 @@ static void make_spare(void)
 	}
 	if (pid < 0)
 		tell("no second process can be made; tried again each second");
-	w->spare = pid < 0 ? 0 : (pid_t)pid;
-	w->spare_pidfd = pid < 0 ? -1 : pidfd;
 }
 
 static bool ended(int pidfd, int timeout_ms)
@@ -237,7 +234,6 @@ static void wait_for_my_turn(void)
 		_exit(EX_OK_);
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
-	w->active = getpid();
 	tell("the process that watched has ended; the other goes on");
 	make_spare();
 	work();
@@ -473,7 +469,6 @@ int main(int argc, char **argv)
 	if (prepare(dir, allowed, &e) < 0 || (background && (ready = into_the_background(&e)) < 0) || lock_and_prove(allowed, &e) < 0)
 		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
 	w->leaves = background;
-	w->active = getpid();
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (background && leave_terminal(ready, &e) < 0)
 		return fail(&e, EX_FAIL);

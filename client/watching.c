@@ -34,9 +34,9 @@ void watching_begin(struct watch_device *d, const struct watch_order *order, int
 	memset(d, 0, sizeof(*d));
 	d->order = *order;
 	d->sock = sock;
-	d->state = sock < 0 ? WATCH_DOWN : WATCH_UP;
 	d->in_use = sock >= 0;
 	d->down_ns = d->next_ns = watching_now_ns();
+	d->state = sock < 0 ? WATCH_DOWN : WATCH_UP;
 }
 
 void watching_link_dead(struct watch_device *d, int64_t now_ns)
@@ -93,7 +93,7 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
-	int sock;
+	int sock, old = d->sock;
 
 	if (d->state == WATCH_UP) {
 		confirm(d, k);
@@ -104,15 +104,15 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	if (sock >= 0)
 		d->sent = socksent(sock); /* the kernel may use it before it has said so */
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
-		if (d->sock >= 0)
-			close(d->sock);
 		d->sock = sock;
-		d->state = WATCH_UP;
 		d->in_use = false;
 		d->reconnects++;
 		d->took_ms = (watching_now_ns() - d->down_ns) / 1000000;
 		d->next_ns = watching_now_ns() + WATCH_STEP_NS;
 		d->pause_ns = 2 * WATCH_STEP_NS;
+		d->state = WATCH_UP;
+		if (old >= 0)
+			close(old); /* last: the process may be killed at any point, and the other one must not take another file's number for it */
 		return true;
 	}
 	if (sock >= 0)

@@ -24,7 +24,7 @@ more() { (($(connections) > connections_before)); }
 # lose: the connection is reset at the server's end.
 lose() {
     connections_before=$(connections)
-    ss -K src 127.0.0.1 sport = "$(port)" state established >"$tmp/out" 2>&1 || true
+    ss -H -K state established sport = "$(port)" >"$tmp/out" 2>&1 || fail "ss: $(cat "$tmp/out")"
     wait_until 120 more
 }
 
