@@ -31,7 +31,7 @@ tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=recon
 tests_client_unit_watching_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)
-tests_client_unit_negotiate_LDADD = libclient.la libengine.la libcommon.la $(CMOCKA_LIBS)
+tests_client_unit_negotiate_LDADD = libclient.la libengine.la libworker.la libcommon.la $(CMOCKA_LIBS)
 tests_client_unit_negotiate_fails_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_pieces_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_reach_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv,--wrap=send
