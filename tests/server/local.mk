@@ -102,6 +102,7 @@ server_shell_tests = \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
 	tests/server/test-keeper.sh \
+	tests/server/test-half-open.sh \
 	tests/server/test-keeper-kills.sh \
 	tests/server/test-keeper-messages.sh \
 	tests/server/test-keeper-no-allocation.sh \
@@ -141,6 +142,7 @@ server_shell_tests = \
 	tests/server/test-worker-locked.sh \
 	tests/server/test-worker-priority.sh \
 	tests/server/test-unit.sh \
+	tests/server/test-two-clients-fight.sh \
 	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
@@ -156,6 +158,7 @@ server_nbdkit_tests = \
 	tests/server/test-sealed-nbdkit.sh \
 	tests/server/test-serve-nbdkit.sh \
 	tests/server/test-stale-handle-nbdkit.sh \
-	tests/server/test-take-over-slow-nbdkit.sh
+	tests/server/test-take-over-slow-nbdkit.sh \
+	tests/server/test-two-clients-fight-nbdkit.sh
 TESTS += $(server_nbdkit_tests)
 EXTRA_DIST += $(server_nbdkit_tests)
