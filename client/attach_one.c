@@ -5,7 +5,9 @@
 
 #include "client/bootid.h"
 #include "client/direct.h"
+#include "client/holders.h"
 #include "client/link.h"
+#include "client/lookup.h"
 #include "client/nbdclient.h"
 #include "client/nbdnl.h"
 #include "client/preflight_machine.h"
@@ -122,16 +124,21 @@ static int do_watch(struct work *w, struct errbuf *e)
 	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0,
 					.generation = x->generation_told && w->st->client[0] ? &x->generation : NULL };
 	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
-				   .order = { .index = w->st->dev.index, .addresses = (uint32_t)w->link.addresses,
+				   .order = { .index = w->st->dev.index,
 					      .dead_link_timeout = w->r->dead_link_timeout, .user_timeout_ms = DIRECT_USER_TIMEOUT_MS,
 					      .keepalive_s = DIRECT_KEEPALIVE_S,
 					      .expected = { .size = x->size, .flags = x->flags, .request_bytes = REQUEST_BYTES,
 							    .has_generation = x->generation_told, .generation = x->generation } } };
 	struct watch_answer answer;
 
+	size_t addresses = w->link.addresses;
+
 	if (w->link.sock < 0 || w->r->no_watch)
 		return 0;
 	memcpy(m.order.address, w->link.address, sizeof(m.order.address));
+	if (lookup_add(w->st->servers, w->st->port, m.order.address, &addresses, e) < 0)
+		return -1;
+	m.order.addresses = (uint32_t)addresses;
 	if (export_ask_format(&ask, m.order.request, e) < 0 || watch_start(w->r->state_dir, e) < 0)
 		return -1;
 	return watch_say(w->r->state_dir, &m, w->link.sock, &answer, e);
@@ -196,7 +203,8 @@ static int undo_state(struct work *w, struct errbuf *e)
 
 static int do_swapon(struct work *w, struct errbuf *e)
 {
-	return swap_on(&w->st->dev, w->r->priority, w->out->discard, e);
+	/* Kept with the rest: that is how the pages on this device are told from those on others. */
+	return swap_on(&w->st->dev, w->r->priority, w->out->discard, &w->st->swap_type, e) < 0 ? -1 : state_save(w->r->state_dir, w->st, e);
 }
 
 static int undo_swapon(struct work *w, struct errbuf *e)
@@ -281,6 +289,14 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 	return r->discard;
 }
 
+static void servers_text(const struct attach_request *r, char out[STATE_SERVERS_MAX])
+{
+	int n = snprintf(out, STATE_SERVERS_MAX, "%s", r->uri.host);
+
+	for (size_t i = 0; i < r->nservers && n < STATE_SERVERS_MAX; i++)
+		n += snprintf(out + n, STATE_SERVERS_MAX - (size_t)n, " %s", r->servers[i]);
+}
+
 enum exit_code attach_one(const struct attach_request *r, struct attach_result *out, const volatile int *stop,
 			  struct errbuf *e)
 {
@@ -305,7 +321,9 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	preflight_machine(&r->uri,
 			  &(struct machine_wishes){ .device = r->device,
 						    .nbd_client = r->via_nbd_client ? r->nbd_client : NULL,
-						    .own_address_ok = r->own_address_ok },
+						    .own_address_ok = r->own_address_ok,
+						    .servers = r->servers,
+						    .nservers = r->nservers },
 			  &attached, &w.machine, &out->findings);
 	preflight_server(&r->uri, client_id, &w.server, &out->findings);
 	if (findings_verdict(&out->findings) != EX_OK_ || r->dry_run)
@@ -319,12 +337,14 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);
 	snprintf(w.st->host, sizeof(w.st->host), "%s", r->uri.host);
+	servers_text(r, w.st->servers);
 	snprintf(w.st->port, sizeof(w.st->port), "%s", r->uri.port);
 	snprintf(w.st->export, sizeof(w.st->export), "%s", r->uri.export);
 	snprintf(w.st->client, sizeof(w.st->client), "%s", w.server.export.identified ? client_id : "");
 	snprintf(w.st->discard, sizeof(w.st->discard), "%s", discard_mode_name(out->discard));
 	w.st->queue_before = (struct queue_settings){ .io_timeout_ms = -1, .rotational = -1 };
 	w.st->dead_link_timeout = r->dead_link_timeout;
+	w.st->swap_type = SWAP_TYPE_UNKNOWN;
 	w.st->attached_at = time(NULL);
 	code = run_steps(&w, stop, e);
 	if (w.link.sock >= 0)

@@ -201,4 +201,10 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	look_at_device(w, out, f);
 	look_at_memory(f);
 	look_at_address(uri, w, f);
+	for (size_t i = 0; i < w->nservers; i++) {
+		struct nbd_uri other = *uri;
+
+		snprintf(other.host, sizeof(other.host), "%s", w->servers[i]);
+		look_at_address(&other, w, f);
+	}
 }

@@ -149,12 +149,14 @@ static void fill_state(struct attach_state *s, int index)
 	snprintf(s->export, sizeof(s->export), "ws%d \"\\\xc3\xa4", index);
 	strcpy(s->client, "boot-id");
 	s->size = 1ull << 40;
+	strcpy(s->servers, "h 192.0.2.7");
+	s->swap_type = 3;
 	strcpy(s->uuid, UUID);
 	strcpy(s->discard, "pages");
 	s->dead_link_timeout = 604800;
 	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1 };
-	s->link_inode = 1ull << 33;
-	s->link_port = 65535;
+	s->link_inode = s->now_inode = 1ull << 33;
+	s->link_port = s->now_port = 65535;
 	s->attached_at = 1795252880;
 }
 
@@ -235,6 +237,7 @@ static void test_state_lock(void **state)
 static void test_claimed_is_not_disconnected(void **state)
 {
 	struct detach_request r = { .state_dir = dir, .force = true };
+	struct detach_result result;
 	static const volatile int stop;
 	struct errbuf e = { 0 };
 	char path[100];
@@ -253,7 +256,7 @@ static void test_claimed_is_not_disconnected(void **state)
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_true(nbddev_claimed(&r.dev));
-	assert_int_equal(detach_one(&r, &stop, &e), EX_FAIL);
+	assert_int_equal(detach_one(&r, &result, &stop, &e), EX_FAIL);
 	close(fd);
 	assert_false(nbddev_claimed(&r.dev));
 	snprintf(file, sizeof(file), "%s", path);
