@@ -47,7 +47,7 @@ static const struct option_def defs[] = {
 	{ OPT_LOOPBACK, "loopback-i-know", NULL, "allow a server on this very machine (it deadlocks)" },
 	{ OPT_NBD_CLIENT, "nbd-client", "PROGRAM", "the nbd-client for --via nbd-client (default: nbd-client)" },
 	{ OPT_PRIORITY, "priority", "N", "swap priority, 0 to 32767 (default: the kernel's choice)" },
-	{ OPT_SERVER, "server", "HOST", "where the export may be found as well, when it is lost (may be repeated)" },
+	{ OPT_SERVER, "server", "HOST[:PORT]", "where the export may be found as well, when it is lost (may be repeated)" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
 	{ OPT_NO_WATCH, "no-watch", NULL, "let nothing make a lost connection anew" },
 	{ OPT_VIA, "via", "WHAT", "netlink, or nbd-client (default: netlink)" },
@@ -71,18 +71,18 @@ static void help(void)
 	options_help(stdout, defs);
 }
 
-/* A host alone, as in an address. */
+/* A host as in an address, with its port; without one it is NBD's. */
 static int take_server(struct attach_request *r, const char *value, struct errbuf *e)
 {
+	struct nbd_uri *u = &r->servers[r->nservers];
 	char text[300];
-	struct nbd_uri uri;
 
 	if (r->nservers == ATTACH_SERVERS_MAX)
 		return err_set(e, E2BIG, "--server: at most %d can be given", ATTACH_SERVERS_MAX);
-	if (snprintf(text, sizeof(text), strchr(value, ':') ? "nbd://[%s]/x" : "nbd://%s/x", value) >= (int)sizeof(text) ||
-	    uri_parse(text, URI_TCP_ONLY, &uri, NULL) < 0 || strcmp(uri.host, value) != 0 || strcmp(uri.export, "x") != 0)
-		return err_set(e, EINVAL, "--server %.64s: give the name or the address of a host alone; the port is that of the address", value);
-	r->servers[r->nservers++] = value;
+	if (strchr(value, '/') || snprintf(text, sizeof(text), "nbd://%s/x", value) >= (int)sizeof(text) ||
+	    uri_parse(text, URI_TCP_ONLY, u, NULL) < 0)
+		return err_set(e, EINVAL, "--server %.64s: give HOST, HOST:PORT or [HOST]:PORT, as in an address", value);
+	r->nservers++;
 	return 0;
 }
 

@@ -136,7 +136,7 @@ static int do_watch(struct work *w, struct errbuf *e)
 	if (w->link.sock < 0 || w->r->no_watch)
 		return 0;
 	memcpy(m.order.address, w->link.address, sizeof(m.order.address));
-	if (lookup_add(w->st->servers, w->st->port, m.order.address, &addresses, e) < 0)
+	if (lookup_add(w->st->servers, m.order.address, &addresses, e) < 0)
 		return -1;
 	m.order.addresses = (uint32_t)addresses;
 	if (export_ask_format(&ask, m.order.request, e) < 0 || watch_start(w->r->state_dir, e) < 0)
@@ -289,12 +289,22 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 	return r->discard;
 }
 
-static void servers_text(const struct attach_request *r, char out[STATE_SERVERS_MAX])
+static int add_server(const struct nbd_uri *u, size_t used, char out[STATE_SERVERS_MAX], struct errbuf *e)
 {
-	int n = snprintf(out, STATE_SERVERS_MAX, "%s", r->uri.host);
+	int n = snprintf(out + used, STATE_SERVERS_MAX - used, strchr(u->host, ':') ? "%s[%s]:%s" : "%s%s:%s", used ? " " : "", u->host, u->port);
 
-	for (size_t i = 0; i < r->nservers && n < STATE_SERVERS_MAX; i++)
-		n += snprintf(out + n, STATE_SERVERS_MAX - (size_t)n, " %s", r->servers[i]);
+	return used + (size_t)n < STATE_SERVERS_MAX ? n : err_set(e, E2BIG, "the names of the servers are too long together");
+}
+
+static int servers_text(const struct attach_request *r, char out[STATE_SERVERS_MAX], struct errbuf *e)
+{
+	int n = add_server(&r->uri, 0, out, e), used = 0;
+
+	for (size_t i = 0; i < r->nservers && n >= 0; i++) {
+		used += n;
+		n = add_server(&r->servers[i], (size_t)used, out, e);
+	}
+	return n < 0 ? -1 : 0;
 }
 
 enum exit_code attach_one(const struct attach_request *r, struct attach_result *out, const volatile int *stop,
@@ -337,7 +347,8 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);
 	snprintf(w.st->host, sizeof(w.st->host), "%s", r->uri.host);
-	servers_text(r, w.st->servers);
+	if (servers_text(r, w.st->servers, e) < 0)
+		return EX_USAGE_;
 	snprintf(w.st->port, sizeof(w.st->port), "%s", r->uri.port);
 	snprintf(w.st->export, sizeof(w.st->export), "%s", r->uri.export);
 	snprintf(w.st->client, sizeof(w.st->client), "%s", w.server.export.identified ? client_id : "");

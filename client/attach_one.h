@@ -24,7 +24,7 @@
 
 struct attach_request {
 	struct nbd_uri uri;
-	const char *servers[ATTACH_SERVERS_MAX]; /* where the export may be found as well, at the same port */
+	struct nbd_uri servers[ATTACH_SERVERS_MAX]; /* host and port of where the export may be found as well */
 	size_t nservers;
 	const char *device; /* NULL: the first that is free */
 	const char *label; /* NULL: what is there, else the export's name */

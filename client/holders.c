@@ -34,20 +34,6 @@ struct found {
 	uint64_t pages;
 };
 
-int swap_type_of_new(const struct swap_list *before, const struct swap_list *after, const char *path)
-{
-	size_t b = 0;
-	int type = SWAP_TYPE_UNKNOWN;
-
-	for (size_t a = 0; a < after->count; a++) {
-		if (strcmp(after->entries[a].path, path) == 0)
-			type = (int)a;
-		else if (b == before->count || strcmp(after->entries[a].path, before->entries[b++].path) != 0)
-			return SWAP_TYPE_UNKNOWN;
-	}
-	return b == before->count ? type : SWAP_TYPE_UNKNOWN;
-}
-
 uint64_t holders_count_entries(const uint64_t *entries, size_t count, int type)
 {
 	uint64_t n = 0;

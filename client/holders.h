@@ -36,13 +36,6 @@ struct holders {
 	bool at_most;	     /* one of them is */
 };
 
-#define SWAP_TYPE_UNKNOWN (-1)
-
-/* The type of a device right after swapon, from the lists before and after it: the kernel gives out the lowest that is free, so that all below it
- * are in the list.  SWAP_TYPE_UNKNOWN where something else was changed meanwhile.
- */
-int swap_type_of_new(const struct swap_list *before, const struct swap_list *after, const char *path);
-
 /* Looks for at most budget_ms.  device, for its pages alone; type: its, or SWAP_TYPE_UNKNOWN.  0, or -1 with *e. */
 int holders_find(const struct swap_list *swaps, const char *device, int type, int budget_ms, struct holders *out, struct errbuf *e);
 void holders_free(struct holders *h);

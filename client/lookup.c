@@ -23,22 +23,36 @@ static void add(const struct addrinfo *a, union reach_address out[], size_t *cou
 		out[(*count)++] = one;
 }
 
-int lookup_add(const char *hosts, const char *port, union reach_address out[REACH_ADDRESSES_MAX], size_t *count, struct errbuf *e)
+/* One, of n bytes. */
+static int look_up(const char *server, size_t n, struct addrinfo **found, struct errbuf *e)
 {
-	while (*(hosts += strspn(hosts, " "))) {
-		struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-		size_t n = strcspn(hosts, " ");
-		char host[256];
-		int rc;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	char host[300], *port;
+	bool bracket;
+	int rc;
 
-		if (n >= sizeof(host))
-			return err_set(e, ENAMETOOLONG, "the name of a server is too long");
-		memcpy(host, hosts, n);
-		host[n] = '\0';
-		hosts += n;
-		rc = getaddrinfo(host, port, &hints, &found);
-		if (rc)
-			return err_set(e, EHOSTUNREACH, "the host %s cannot be resolved: %s", host, gai_strerror(rc));
+	if (n >= sizeof(host))
+		return err_set(e, ENAMETOOLONG, "the name of a server is too long");
+	memcpy(host, server, n);
+	host[n] = '\0';
+	bracket = host[0] == '[';
+	port = strrchr(host, ':');
+	if (!port || (bracket && port[-1] != ']'))
+		return err_set(e, EINVAL, "%.64s: a server without its port", host);
+	port[bracket ? -1 : 0] = '\0';
+	rc = getaddrinfo(host + bracket, port + 1, &hints, found);
+	return rc ? err_set(e, EHOSTUNREACH, "the host %s cannot be resolved: %s", host + bracket, gai_strerror(rc)) : 0;
+}
+
+int lookup_add(const char *servers, union reach_address out[REACH_ADDRESSES_MAX], size_t *count, struct errbuf *e)
+{
+	while (*(servers += strspn(servers, " "))) {
+		size_t n = strcspn(servers, " ");
+		struct addrinfo *found = NULL;
+
+		if (look_up(servers, n, &found, e) < 0)
+			return -1;
+		servers += n;
 		for (const struct addrinfo *a = found; a; a = a->ai_next)
 			add(a, out, count);
 		freeaddrinfo(found);

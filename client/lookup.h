@@ -8,9 +8,9 @@
 
 #include <stddef.h>
 
-/* Adds the addresses of each of hosts (names or addresses, blanks between them) at port behind the *count that are in out; those that are there
- * already, or beyond REACH_ADDRESSES_MAX, are left out.  0; -1 with *e when one of hosts has none.
+/* Adds the addresses of each of servers (HOST:PORT or [HOST]:PORT, blanks between them) behind the *count that are in out; those that are there
+ * already, or beyond REACH_ADDRESSES_MAX, are left out.  0; -1 with *e when one of them has none.
  */
-int lookup_add(const char *hosts, const char *port, union reach_address out[REACH_ADDRESSES_MAX], size_t *count, struct errbuf *e);
+int lookup_add(const char *servers, union reach_address out[REACH_ADDRESSES_MAX], size_t *count, struct errbuf *e);
 
 #endif

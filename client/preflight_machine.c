@@ -204,7 +204,7 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	for (size_t i = 0; i < w->nservers; i++) {
 		struct nbd_uri other = *uri;
 
-		snprintf(other.host, sizeof(other.host), "%s", w->servers[i]);
+		snprintf(other.host, sizeof(other.host), "%s", w->servers[i].host);
 		look_at_address(&other, w, f);
 	}
 }

@@ -31,7 +31,7 @@ static int try_server(const struct attach_state *s, struct errbuf *e)
 	struct timespec now;
 	int sock;
 
-	if (lookup_add(s->servers, s->port, address, &w.count, e) < 0 || export_ask_format(&ask, request, e) < 0)
+	if (lookup_add(s->servers, address, &w.count, e) < 0 || export_ask_format(&ask, request, e) < 0)
 		return -1;
 	if (!r)
 		return err_set(e, ENOMEM, "no memory");
@@ -50,7 +50,7 @@ enum server_look server_look(const char *dir, const struct attach_state *s, stru
 	struct watch_answer answer;
 	struct errbuf e;
 	bool watched = watch_say(dir, &m, -1, &answer, &e) == 0 && answer.state != WATCH_FREE;
-	enum link_state link = link_state(s->now_inode, s->now_port, (uint16_t)strtoul(s->port, NULL, 10));
+	enum link_state link = link_state(s->now_inode, s->now_port);
 
 	if (!nbddev_connected(&s->dev)) {
 		err_set(why, ENOTCONN, "the device is disconnected");

@@ -7,13 +7,12 @@
 #include "client/nbdnl.h"
 #include "client/procswaps.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static enum health look(const struct attach_state *s, bool swap_on, bool *link_known)
 {
-	enum link_state link = link_state(s->now_inode, s->now_port, (uint16_t)strtoul(s->port, NULL, 10));
+	enum link_state link = link_state(s->now_inode, s->now_port);
 	bool connected;
 
 	*link_known = link != LINK_UNKNOWN;

@@ -3,7 +3,6 @@
 
 #include "client/swapctl.h"
 
-#include "client/holders.h"
 #include "client/procswaps.h"
 #include "common/progress.h"
 

@@ -149,7 +149,7 @@ static void fill_state(struct attach_state *s, int index)
 	snprintf(s->export, sizeof(s->export), "ws%d \"\\\xc3\xa4", index);
 	strcpy(s->client, "boot-id");
 	s->size = 1ull << 40;
-	strcpy(s->servers, "h 192.0.2.7");
+	strcpy(s->servers, "h:10809 192.0.2.7:1");
 	s->swap_type = 3;
 	strcpy(s->uuid, UUID);
 	strcpy(s->discard, "pages");

@@ -116,6 +116,7 @@ server_shell_tests = \
 	tests/server/test-full-disk-worker-dies.sh \
 	tests/server/test-lease-kept-while-settled.sh \
 	tests/server/test-locked.sh \
+	tests/server/test-move.sh \
 	tests/server/test-notify.sh \
 	tests/server/test-generation.sh tests/server/test-generation-nbdkit.sh \
 	tests/server/test-one-client.sh \

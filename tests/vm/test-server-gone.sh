@@ -63,7 +63,7 @@ guest_expect 0 '^[0-9]+$' "awk '/VmSwap/ { n += \$2 } END { print n * 1024 }' /p
 
 # --- ours goes, zram stays
 guest_expect 0 'nbd0 is detached' "nbdswap detach nbd0"
-guest_expect 0 '^/dev/zram0 .* 100$' "tail -n +2 /proc/swaps"
+guest_expect 0 '^/dev/zram0[[:space:]].*[[:space:]]100$' "tail -n +2 /proc/swaps"
 guest_expect 0 '' "pkill -CONT swapload; sleep 2; pkill -STOP swapload; pgrep -c swapload"
 kill -0 "$load" || fail "the load: $(cat "$tmp/load")"
 
@@ -90,7 +90,7 @@ start=$SECONDS
 guest_expect 0 'nbd0 is detached' "timeout 100 nbdswap detach --lost-pages-are-lost nbd0"
 say "detached after $((SECONDS - start)) s: $out"
 must_match "$out" 'of pages may be lost'
-guest_expect 0 '^/dev/zram0 ' "tail -n +2 /proc/swaps"
+guest_expect 0 '^/dev/zram0[[:space:]]' "tail -n +2 /proc/swaps"
 guest_expect 0 '^gone$' "[ -e /sys/block/nbd0/pid ] || [ -e /run/nbdswap/nbd0.json ] || echo gone"
 [ "$(guest 60 "pgrep -c swapload")" = "$n" ] || fail "a process was ended before it needed a page that is lost"
 # Those that go on end when they touch such a page, and none finds a wrong word.
@@ -105,6 +105,6 @@ wait_until 120 export_is swap ready
 uri=nbd://10.0.2.2:$(port)/swap
 attach
 guest_expect 0 'nbd0 is detached' "nbdswap detach nbd0"
-guest_expect 0 '^/dev/zram0 ' "tail -n +2 /proc/swaps"
+guest_expect 0 '^/dev/zram0[[:space:]]' "tail -n +2 /proc/swaps"
 guest 60 'dmesg | grep -cE "Read-error|I/O error"' || true
 vm_stop client
