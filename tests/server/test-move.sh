@@ -4,6 +4,7 @@
 # generation, every page right.  Without that nobody takes it over, neither from a server that is there nor from one that is dead.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
+. "$srcdir/tests/client/reach.sh"
 requires_worker
 requires_backing
 requires jq --version
@@ -104,6 +105,13 @@ must_match "$out" 'already activated by process [0-9]+ on machine-b since'
 all_right B "$back"
 qemu-io -f raw -c 'read -P 0x77 4M 1M' "$(uri_B "$back")" >"$tmp/out" 2>&1 || fail "$(cat "$tmp/out")"
 must_match "$(cat "$tmp/out")" '^read 1048576/1048576'
+# So the watch finds it, which has both addresses, the one that is not it any more first.
+listening() { field '.listen[0]'; }
+# shellcheck disable=SC2001
+lease=$(sed 's,gen=\(.*\)&lease=\(.*\),\1/\2,' <<<"$generation")
+reaches 'reached 1 ' --size 8388608 --generation "$lease" "ws1?client=A&slot=0/1&$generation" "$(listening)" \
+    "$(ctl_B status --json | jq -r '.listen[0]')"
+model B "$back" write || fail "B: $(cat "$tmp/out")" # what that has written
 model B "$back" mix 300 || fail "B: $(cat "$tmp/out")"
 all_right B "$back"
 
