@@ -15,6 +15,7 @@ libclient_la_SOURCES = \
 	client/exportask.c client/exportask.h \
 	client/exportprobe.c client/exportprobe.h \
 	client/exportsame.c client/exportsame.h \
+	client/hibernation.c client/hibernation.h \
 	client/holders.c client/holders.h \
 	client/findings.c client/findings.h \
 	client/latency.c client/latency.h \

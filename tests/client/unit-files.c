@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "client/detach_one.h"
+#include "client/hibernation.h"
 #include "client/state.h"
 #include "client/swaparea.h"
 #include "client/swapheader.h"
@@ -266,6 +267,43 @@ static void test_claimed_is_not_disconnected(void **state)
 }
 
 /* A loop device stands for the second device of one export: attached under one of the server's names, it is attached under another. */
+static void put(const char *name, const char *text)
+{
+	char path[160];
+	FILE *f;
+
+	/* The directories first. */
+	for (const char *slash = strchr(name + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(path, sizeof(path), "%s%.*s", dir, (int)(slash - name), name);
+		mkdir(path, 0700);
+	}
+	snprintf(path, sizeof(path), "%s%s", dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void test_hibernation(void **state)
+{
+	assert_int_equal(hibernation_look(dir), HIBERNATION_OFF); /* no /sys/power at all */
+	put("/sys/power/state", "freeze mem\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_OFF);
+	put("/sys/power/state", "freeze mem disk\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "0:0\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "43:0\n"); /* of nbd */
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "8:2\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_ELSEWHERE);
+	put("/sys/power/resume", "0:0\n");
+	put("/etc/systemd/sleep.conf", "[Sleep]\n#AllowHibernation=no\nAllowHibernation=yes\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/etc/systemd/sleep.conf.d/10-no.conf", "[Sleep]\n AllowHibernation = No \n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_FORBIDDEN);
+}
+
 static void test_own_swap_is_not_emptied(void **state)
 {
 	static struct state_list attached = { .count = 1 };
@@ -313,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_state_is_an_error),
 		cmocka_unit_test(test_state_lock),
 		cmocka_unit_test(test_claimed_is_not_disconnected),
+		cmocka_unit_test(test_hibernation),
 		cmocka_unit_test(test_own_swap_is_not_emptied),
 	};
 
