@@ -148,7 +148,7 @@ server_shell_tests = \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
-EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh
+EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh tests/server/two.sh
 LONG_TESTS += tests/server/test-keeper-kills.sh tests/server/test-take-over-slow.sh tests/server/test-take-over-slow-nbdkit.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run

@@ -4,50 +4,28 @@
 # generation, every page right.  Without that nobody takes it over, neither from a server that is there nor from one that is dead.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
+. "$srcdir/tests/server/two.sh"
 . "$srcdir/tests/client/reach.sh"
 requires_worker
 requires_backing
 requires jq --version
 requires qemu-io --version
 requires nbdinfo --version
-# The other machine: of another name, and another boot.
-printf '11111111-2222-4333-8444-555555555555\n' >"$tmp/boot_id"
-requires unshare -m -u true
 
 nbdmodel=$builddir/tests/vm/nbdmodel
 pages=1024 client='A%26slot%3D0%2F1'
-# Two sets of what server.sh knows of one daemon: on A, on B.
-make_conf '[export ws1]' "file = $tmp/ws1.swap" 'size = 8M'
-sed -i 's/^listen = .*/listen = 127.0.0.1:0/' "$conf"
-mkdir "$tmp/B"
-sed "s,^control = $tmp/,control = $tmp/B/," "$conf" >"$tmp/B/nbdswapd.conf"
+two_conf '[export ws1]' "file = $tmp/ws1.swap" 'size = 8M'
 start_server
 pid_A=$server_pid
 wait_until 60 export_is ws1 ready
 uri_at() { printf 'nbd://%s/ws1?client=%s' "$1" "$2" | sed 's/?client=/%3Fclient%3D/'; }
 uri_A() { uri_at "$(field '.listen[0]')" "$1"; }
-uri_B() { uri_at "$(ctl_B status --json | jq -r '.listen[0]')" "$1"; }
-ctl_B() { timeout 60 "$builddir/server/nbdswapctl" "$1" --socket "$tmp/B/control" "${@:2}"; }
-state_B() { ctl_B status --json | jq -r ".exports[0].$1"; }
-is_B() { [ "$(state_B state)" = "$1" ]; }
+uri_B() { uri_at "$(field_B '.listen[0]')" "$1"; }
+is_B() { [ "$(field_B '.exports[0].state')" = "$1" ]; }
 model() { timeout 120 "$nbdmodel" "$("uri_$1" "$2")" "$tmp/model" "$pages" "${@:3}" >"$tmp/out" 2>&1; }
 all_right() {
     model "$1" "$2" read || fail "$1: $(cat "$tmp/out")"
     must_match "$(tail -n 1 "$tmp/out")" "right=$pages unreadable=0 lost=0 old=0 wrong=0"
-}
-cat >"$tmp/machine-B" <<EOF
-mount --bind "$tmp/boot_id" /proc/sys/kernel/random/boot_id && echo machine-b >/proc/sys/kernel/hostname || exit 77
-exec env LD_PRELOAD=$sanitizer "$nbdswapd" --no-keeper --config "$tmp/B/nbdswapd.conf"
-EOF
-start_B() {
-    unshare -m -u bash "$tmp/machine-B" 2>>"$tmp/log-B" &
-    pid_B=$!
-    cleanup_fn end_process "$pid_B"
-    there() { ctl_B status >"$tmp/out" 2>&1; }
-    wait_until 60 there
-    # shellcheck disable=SC2016 # jq's
-    settled() { ctl_B status --json | jq -e '.worker.state == "ready" and (.exports[0].state | . != "activating")' >"$tmp/out"; }
-    wait_until 60 settled
 }
 
 model A "$client" write || fail "A: $(cat "$tmp/out")"
@@ -110,7 +88,7 @@ listening() { field '.listen[0]'; }
 # shellcheck disable=SC2001
 lease=$(sed 's,gen=\(.*\)&lease=\(.*\),\1/\2,' <<<"$generation")
 reaches 'reached 1 ' --size 8388608 --generation "$lease" "ws1?client=A&slot=0/1&$generation" "$(listening)" \
-    "$(ctl_B status --json | jq -r '.listen[0]')"
+    "$(field_B '.listen[0]')"
 model B "$back" write || fail "B: $(cat "$tmp/out")" # what that has written
 model B "$back" mix 300 || fail "B: $(cat "$tmp/out")"
 all_right B "$back"

@@ -30,7 +30,7 @@ EXTRA_DIST += tests/vm/test-swapload.sh
 VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-local-nbdkit.sh \
 	tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh tests/vm/test-io-shape.sh \
 	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh \
-	tests/vm/test-server-gone.sh tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh
+	tests/vm/test-move-under-swap.sh tests/vm/test-server-gone.sh tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh
 LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS)
