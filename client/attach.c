@@ -33,6 +33,7 @@ enum {
 	OPT_VIA,
 	OPT_NO_WATCH,
 	OPT_ALLOW,
+	OPT_SERVER,
 };
 
 static const struct option_def defs[] = {
@@ -49,6 +50,7 @@ static const struct option_def defs[] = {
 	{ OPT_LOOPBACK, "loopback-i-know", NULL, "allow a server on this very machine (it deadlocks)" },
 	{ OPT_NBD_CLIENT, "nbd-client", "PROGRAM", "the nbd-client for --via nbd-client (default: nbd-client)" },
 	{ OPT_PRIORITY, "priority", "N", "swap priority, 0 to 32767 (default: the kernel's choice)" },
+	{ OPT_SERVER, "server", "HOST[:PORT]", "where the export may be found as well, when it is lost (may be repeated)" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
 	{ OPT_NO_WATCH, "no-watch", NULL, "let nothing make a lost connection anew" },
 	{ OPT_VIA, "via", "WHAT", "netlink, or nbd-client (default: netlink)" },
@@ -70,6 +72,21 @@ static void help(void)
 	     "Looks whether the export and this machine are fit for it, then attaches the export as swap.\n"
 	     "If anything fails, all that was done is undone.\n");
 	options_help(stdout, defs);
+}
+
+/* A host as in an address, with its port; without one it is NBD's. */
+static int take_server(struct attach_request *r, const char *value, struct errbuf *e)
+{
+	struct nbd_uri *u = &r->servers[r->nservers];
+	char text[300];
+
+	if (r->nservers == ATTACH_SERVERS_MAX)
+		return err_set(e, E2BIG, "--server: at most %d can be given", ATTACH_SERVERS_MAX);
+	if (strchr(value, '/') || snprintf(text, sizeof(text), "nbd://%s/x", value) >= (int)sizeof(text) ||
+	    uri_parse(text, URI_TCP_ONLY, u, NULL) < 0)
+		return err_set(e, EINVAL, "--server %.64s: give HOST, HOST:PORT or [HOST]:PORT, as in an address", value);
+	r->nservers++;
+	return 0;
 }
 
 /* 1: help was asked for. */
@@ -111,6 +128,8 @@ static int take_option(struct attach_command *c, int id, const char *value, stru
 		return 0;
 	case OPT_PRIORITY:
 		return priority_parse(value, &r->priority, e);
+	case OPT_SERVER:
+		return take_server(r, value, e);
 	case OPT_STATE_DIR:
 		r->state_dir = value;
 		return 0;
@@ -275,6 +294,14 @@ int attach_main(int argc, char **argv)
 	if (operands != (c.all ? 0 : 1)) {
 		say(c.all ? "with --all no address may be given"
 			  : "give one address, nbd://HOST[:PORT]/EXPORT, or --all");
+		return EX_USAGE_;
+	}
+	if (c.all && c.request.nservers) {
+		say("--server cannot be the same for all; attach those that need it one by one");
+		return EX_USAGE_;
+	}
+	if (c.request.nservers && (c.request.no_watch || c.request.via_nbd_client)) {
+		say("--server is where the watch looks, and with --no-watch or --via nbd-client there is none");
 		return EX_USAGE_;
 	}
 	if (c.all && c.request.device) {

@@ -5,7 +5,9 @@
 
 #include "client/bootid.h"
 #include "client/direct.h"
+#include "client/holders.h"
 #include "client/link.h"
+#include "client/lookup.h"
 #include "client/nbdclient.h"
 #include "client/nbdnl.h"
 #include "client/preflight_machine.h"
@@ -146,11 +148,13 @@ static int undo_connect(struct work *w, struct errbuf *e)
 
 static int do_watch(struct work *w, struct errbuf *e)
 {
+	size_t addresses = w->link.addresses;
+
 	if (w->link.sock < 0 || w->r->no_watch)
 		return 0;
-	if (watch_start(w->r->state_dir, w->r->watch_allow, e) < 0)
+	if (lookup_add(w->st->servers, w->link.address, &addresses, e) < 0 || watch_start(w->r->state_dir, w->r->watch_allow, e) < 0)
 		return -1;
-	return watch_adopt(w->r->state_dir, w->st, w->link.address, w->link.addresses, w->link.sock, e);
+	return watch_adopt(w->r->state_dir, w->st, w->link.address, addresses, w->link.sock, e);
 }
 
 static int undo_watch(struct work *w, struct errbuf *e)
@@ -212,7 +216,8 @@ static int undo_state(struct work *w, struct errbuf *e)
 
 static int do_swapon(struct work *w, struct errbuf *e)
 {
-	return swap_on(&w->st->dev, w->r->priority, w->out->discard, e);
+	/* Kept with the rest: that is how the pages on this device are told from those on others. */
+	return swap_on(&w->st->dev, w->r->priority, w->out->discard, &w->st->swap_type, e) < 0 ? -1 : state_save(w->r->state_dir, w->st, e);
 }
 
 static int undo_swapon(struct work *w, struct errbuf *e)
@@ -298,6 +303,24 @@ static enum discard_mode choose_discard(const struct attach_request *r, const st
 	return r->discard;
 }
 
+static int add_server(const struct nbd_uri *u, size_t used, char out[STATE_SERVERS_MAX], struct errbuf *e)
+{
+	int n = snprintf(out + used, STATE_SERVERS_MAX - used, strchr(u->host, ':') ? "%s[%s]:%s" : "%s%s:%s", used ? " " : "", u->host, u->port);
+
+	return used + (size_t)n < STATE_SERVERS_MAX ? n : err_set(e, E2BIG, "the names of the servers are too long together");
+}
+
+static int servers_text(const struct attach_request *r, char out[STATE_SERVERS_MAX], struct errbuf *e)
+{
+	int n = add_server(&r->uri, 0, out, e), used = 0;
+
+	for (size_t i = 0; i < r->nservers && n >= 0; i++) {
+		used += n;
+		n = add_server(&r->servers[i], (size_t)used, out, e);
+	}
+	return n < 0 ? -1 : 0;
+}
+
 enum exit_code attach_one(const struct attach_request *r, struct attach_result *out, const volatile int *stop,
 			  struct errbuf *e)
 {
@@ -322,7 +345,9 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	preflight_machine(&r->uri,
 			  &(struct machine_wishes){ .device = r->device,
 						    .nbd_client = r->via_nbd_client ? r->nbd_client : NULL,
-						    .own_address_ok = r->own_address_ok },
+						    .own_address_ok = r->own_address_ok,
+						    .servers = r->servers,
+						    .nservers = r->nservers },
 			  &attached, &w.machine, &out->findings);
 	preflight_server(&r->uri, client_id, &w.server, &out->findings);
 	if (findings_verdict(&out->findings) != EX_OK_ || r->dry_run)
@@ -336,12 +361,15 @@ enum exit_code attach_one(const struct attach_request *r, struct attach_result *
 	w.st->dev = w.machine.dev;
 	snprintf(w.st->uri, sizeof(w.st->uri), "%s", r->uri.text);
 	snprintf(w.st->host, sizeof(w.st->host), "%s", r->uri.host);
+	if (servers_text(r, w.st->servers, e) < 0)
+		return EX_USAGE_;
 	snprintf(w.st->port, sizeof(w.st->port), "%s", r->uri.port);
 	snprintf(w.st->export, sizeof(w.st->export), "%s", r->uri.export);
 	snprintf(w.st->client, sizeof(w.st->client), "%s", w.server.export.identified ? client_id : "");
 	snprintf(w.st->discard, sizeof(w.st->discard), "%s", discard_mode_name(out->discard));
 	w.st->queue_before = (struct queue_settings){ .io_timeout_ms = -1, .rotational = -1 };
 	w.st->dead_link_timeout = r->dead_link_timeout;
+	w.st->swap_type = SWAP_TYPE_UNKNOWN;
 	w.st->attached_at = time(NULL);
 	code = run_steps(&w, stop, e);
 	if (w.link.sock >= 0)

@@ -20,8 +20,12 @@
  */
 #define DEAD_LINK_TIMEOUT_DEFAULT (7 * 24 * 3600)
 
+#define ATTACH_SERVERS_MAX 8 /* beside that of the address */
+
 struct attach_request {
 	struct nbd_uri uri;
+	struct nbd_uri servers[ATTACH_SERVERS_MAX]; /* host and port of where the export may be found as well */
+	size_t nservers;
 	const char *device; /* NULL: the first that is free */
 	const char *label; /* NULL: what is there, else the export's name */
 	bool via_nbd_client; /* else attach negotiates itself */

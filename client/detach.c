@@ -6,16 +6,20 @@
 #include "client/say.h"
 #include "client/watchtalk.h"
 #include "common/options.h"
+#include "common/size.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_ALL = 'a', OPT_FORCE = 'f', OPT_QUIET = 'q', OPT_STATE_DIR = 1 };
+enum { OPT_ALL = 'a', OPT_FORCE = 'f', OPT_QUIET = 'q', OPT_STATE_DIR = 1, OPT_LOST };
+
+#define HOLDERS_SHOWN 20
 
 static const struct option_def defs[] = {
 	{ OPT_ALL, "all", NULL, "detach everything that nbdswap has attached" },
 	{ OPT_FORCE, "force", NULL, "go on although memory may not suffice" },
+	{ OPT_LOST, "lost-pages-are-lost", NULL, "go on although the server is gone and its pages are lost" },
 	{ OPT_QUIET, "quiet", NULL, "no progress bar and no message of success" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
 	OPTION_HELP,
@@ -31,15 +35,38 @@ static void help(void)
 	options_help(stdout, defs);
 }
 
+/* Who holds what is lost, and what that means for them. */
+static void tell_lost(enum exit_code code, const struct detach_result *r)
+{
+	char text[SIZE_TEXT];
+
+	if (code == EX_LOST)
+		say("nothing was done. When the server comes back with the same pages, all goes on by itself. To go on without it, save and end what"
+		    " holds them, then use --lost-pages-are-lost; these hold pages there:");
+	else if (code == EX_OK_)
+		say("%s of pages may be lost. What held them runs on, and is ended (SIGBUS) when it touches one that is; these did:",
+		    size_format(r->lost, text));
+	else
+		return;
+	holders_print(stderr, &r->holders, HOLDERS_SHOWN, "  ");
+	if (r->holders.bytes < r->lost)
+		fprintf(stderr, "  the rest, %s, is of shared memory and tmpfs, or in memory as well\n",
+			size_format(r->lost - r->holders.bytes, text));
+}
+
 static enum exit_code run_one(struct detach_request *r)
 {
 	struct errbuf e = { 0 };
-	enum exit_code code = detach_one(r, &caught_signal, &e);
+	struct detach_result result;
+	enum exit_code code = detach_one(r, &result, &caught_signal, &e);
 
 	if (code != EX_OK_)
 		say("%s: %s", r->dev.name, e.text);
 	else if (r->bar)
 		printf("%s is detached\n", r->dev.name);
+	if (result.lost)
+		tell_lost(code, &result);
+	holders_free(&result.holders);
 	return code;
 }
 
@@ -114,6 +141,9 @@ int detach_main(int argc, char **argv)
 			break;
 		case OPT_FORCE:
 			r.force = true;
+			break;
+		case OPT_LOST:
+			r.lost = true;
 			break;
 		case OPT_QUIET:
 			r.bar = false;

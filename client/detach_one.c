@@ -4,20 +4,23 @@
 #include "client/detach_one.h"
 
 #include "client/blockqueue.h"
-#include "client/link.h"
+#include "client/detach_lost.h"
 #include "client/meminfo.h"
 #include "client/nbdnl.h"
 #include "client/procswaps.h"
+#include "client/serverlook.h"
 #include "client/swapctl.h"
 #include "client/watchtalk.h"
 #include "common/cleanup.h"
 #include "common/size.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
 
 #define LOCK_SECONDS 60
 #define GONE_MS 10000
+#define HOLDERS_MS 3000
 #define MARGIN_BYTES (8ull << 20)
 
 int detach_memory_check(uint64_t used, uint64_t available, uint64_t other_swap, struct errbuf *e)
@@ -48,36 +51,55 @@ static int look_at_memory(const struct detach_request *r, const struct swap_list
 	return detach_memory_check(used, available, procswaps_free_elsewhere(swaps, r->dev.path), e);
 }
 
-/* Reading pages back over a dead link would wait for as long as the dead-link timeout, and cannot be
- * interrupted.
- */
-static int look_at_link(const struct detach_request *r, uint64_t used, struct errbuf *e)
+/* Without the word for it, nothing is done to pages that the server, which is gone, has. */
+static enum exit_code look_at_server(const struct detach_request *r, const struct swap_list *swaps, uint64_t used, struct detach_result *out,
+				     struct errbuf *e)
 {
+	enum server_look look = r->state && used > 0 ? server_look(r->state_dir, r->state, e) : SERVER_THERE;
 	char text[SIZE_TEXT];
+	struct errbuf he;
 
-	if (!r->state || used == 0 ||
-	    link_state(r->state->now_inode, r->state->now_port,
-		       (uint16_t)strtoul(r->state->port, NULL, 10)) != LINK_DEAD)
-		return 0;
-	return err_set(e, ENOTCONN,
-		       "its link to the server is dead, and %s of pages that processes need are over there; "
-		       "the device stays, since without it those processes would be ended",
-		       size_format(used, text));
+	if (look == SERVER_THERE)
+		return EX_OK_;
+	if (look == SERVER_BACK) {
+		size_t n = strlen(e->text);
+
+		snprintf(e->text + n, sizeof(e->text) - n, "; wait some seconds and run the same command again");
+		return EX_REFUSED;
+	}
+	out->lost = used;
+	if (holders_find(swaps, r->dev.path, r->state->swap_type, HOLDERS_MS, &out->holders, &he) < 0)
+		out->holders.count = 0; /* then they are not named */
+	if (r->lost)
+		return EX_OK_;
+	err_prefix(e, "its server is gone, and with it %s of pages that processes need (%llu pages)", size_format(used, text),
+		   (unsigned long long)used / 4096);
+	return EX_LOST;
 }
 
-static enum exit_code turn_off(const struct detach_request *r, const volatile int *stop, struct errbuf *e)
+static enum exit_code turn_off(const struct detach_request *r, struct detach_result *out, const volatile int *stop, struct errbuf *e)
 {
+	enum swap_off_result result;
 	struct swap_list swaps;
 	const struct swap_entry *s;
+	enum exit_code code;
 
 	if (procswaps_read(&swaps, e) < 0)
 		return EX_FAIL;
 	s = procswaps_find(&swaps, r->dev.path);
 	if (!s)
 		return EX_OK_;
-	if (look_at_link(r, s->used, e) < 0 || (!r->force && look_at_memory(r, &swaps, s->used, e) < 0))
-		return EX_REFUSED;
-	return swap_off(&r->dev, r->bar, stop, e) == SWAP_OFF_DONE ? EX_OK_ : EX_FAIL;
+	code = look_at_server(r, &swaps, s->used, out, e);
+	if (code != EX_OK_)
+		return code;
+	if (out->lost) {
+		result = swap_off_lost(r->state_dir, &r->dev, r->bar, stop, e);
+	} else {
+		if (!r->force && look_at_memory(r, &swaps, s->used, e) < 0)
+			return EX_REFUSED;
+		result = swap_off(&r->dev, r->bar, stop, e);
+	}
+	return result == SWAP_OFF_DONE ? EX_OK_ : e->code == EOPNOTSUPP ? EX_REFUSED : EX_FAIL;
 }
 
 /* Under the lock, so that an attach which takes the same device next is not hit. */
@@ -115,12 +137,13 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 	return state_remove(r->state_dir, &r->dev, e);
 }
 
-enum exit_code detach_one(const struct detach_request *r, const volatile int *stop, struct errbuf *e)
+enum exit_code detach_one(const struct detach_request *r, struct detach_result *out, const volatile int *stop, struct errbuf *e)
 {
 	static struct state_list now;
 	CLEANUP_CLOSE int lock = -1;
 	enum exit_code code;
 
+	memset(out, 0, sizeof(*out));
 	if (!r->state && !nbddev_connected(&r->dev)) {
 		err_set(e, ENOENT, "it is not attached");
 		return EX_FAIL;
@@ -129,7 +152,7 @@ enum exit_code detach_one(const struct detach_request *r, const volatile int *st
 		err_set(e, EPERM, "it is connected, but not by nbdswap; --force detaches it all the same");
 		return EX_REFUSED;
 	}
-	code = turn_off(r, stop, e);
+	code = turn_off(r, out, stop, e);
 	if (code != EX_OK_)
 		return code;
 	if (state_dir_prepare(r->state_dir, e) < 0)

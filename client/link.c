@@ -26,31 +26,47 @@ static bool parse_address(const char *text, bool v6, struct in6_addr *out)
 	return true;
 }
 
+static bool parse_line(const char *line, bool v6, struct tcp_conn *c)
+{
+	unsigned lport, rport;
+	char remote[40];
+
+	/* sl local:port remote:port st tx:rx tr:when retrnsmt uid timeout inode */
+	if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %lx %*u %*d %" SCNu64, &lport, remote, &rport, &c->state,
+		   &c->retransmits, &c->inode) != 6 || !parse_address(remote, v6, &c->remote))
+		return false;
+	c->local_port = (uint16_t)lport;
+	c->remote_port = (uint16_t)rport;
+	return true;
+}
+
 void link_parse(FILE *in, bool v6, uint16_t remote_port, struct conn_list *out)
 {
-	char line[512], remote[40];
+	char line[512];
 
 	if (!fgets(line, sizeof(line), in))
 		return;
 	while (out->count < CONNS_MAX && fgets(line, sizeof(line), in)) {
 		struct tcp_conn *c = &out->conns[out->count];
-		unsigned lport, rport;
 
-		/* sl local:port remote:port st tx:rx tr:when retrnsmt uid timeout inode */
-		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %lx %*u %*d %" SCNu64,
-			   &lport, remote, &rport, &c->state, &c->retransmits, &c->inode) != 6 ||
-		    rport != remote_port || !parse_address(remote, v6, &c->remote))
-			continue;
-		c->local_port = (uint16_t)lport;
-		c->remote_port = (uint16_t)rport;
-		out->count++;
+		out->count += parse_line(line, v6, c) && c->remote_port == remote_port;
 	}
 }
 
+bool link_find(FILE *in, bool v6, uint64_t inode, struct tcp_conn *out)
+{
+	char line[512];
+
+	while (fgets(line, sizeof(line), in))
+		if (parse_line(line, v6, out) && out->inode == inode)
+			return true;
+	return false;
+}
+
+static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
+
 void link_list(uint16_t remote_port, struct conn_list *out)
 {
-	static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
-
 	out->count = 0;
 	for (int v6 = 0; v6 < 2; v6++) {
 		CLEANUP_FCLOSE FILE *in = fopen(tables[v6], "re");
@@ -84,18 +100,21 @@ const struct tcp_conn *link_new(const struct conn_list *before, const struct con
 	return found;
 }
 
-enum link_state link_state(uint64_t inode, uint16_t local_port, uint16_t remote_port)
+enum link_state link_state(uint64_t inode, uint16_t local_port)
 {
-	struct conn_list list;
-	const struct tcp_conn *c;
+	struct tcp_conn c;
+	bool found = false;
 
 	if (!inode)
 		return LINK_UNKNOWN;
-	link_list(remote_port, &list);
-	c = by_inode(&list, inode);
-	if (!c || c->local_port != local_port || c->state != TCP_STATE_ESTABLISHED)
+	for (int v6 = 0; v6 < 2 && !found; v6++) {
+		CLEANUP_FCLOSE FILE *in = fopen(tables[v6], "re");
+
+		found = in && link_find(in, v6, inode, &c);
+	}
+	if (!found || c.local_port != local_port || c.state != TCP_STATE_ESTABLISHED)
 		return LINK_DEAD;
-	return c->retransmits ? LINK_STALLED : LINK_UP;
+	return c.retransmits ? LINK_STALLED : LINK_UP;
 }
 
 bool link_any(uint16_t remote_port)

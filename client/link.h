@@ -33,6 +33,9 @@ struct conn_list {
  */
 void link_parse(FILE *in, bool v6, uint16_t remote_port, struct conn_list *out);
 
+/* The line of this inode in such a table. */
+bool link_find(FILE *in, bool v6, uint64_t inode, struct tcp_conn *out);
+
 /* All connections of this machine to a remote port. */
 void link_list(uint16_t remote_port, struct conn_list *out);
 
@@ -49,7 +52,7 @@ enum link_state {
 };
 
 /* inode and local_port as kept at attach; inode 0: not known. */
-enum link_state link_state(uint64_t inode, uint16_t local_port, uint16_t remote_port);
+enum link_state link_state(uint64_t inode, uint16_t local_port);
 /* Is there any established connection to this port? */
 bool link_any(uint16_t remote_port);
 

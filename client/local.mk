@@ -9,15 +9,19 @@ libclient_la_SOURCES = \
 	client/check.c \
 	client/command.h \
 	client/detach.c \
+	client/detach_lost.c client/detach_lost.h \
 	client/direct.c client/direct.h \
 	client/detach_one.c client/detach_one.h \
 	client/exportask.c client/exportask.h \
 	client/exportprobe.c client/exportprobe.h \
 	client/exportsame.c client/exportsame.h \
+	client/hibernation.c client/hibernation.h \
+	client/holders.c client/holders.h \
 	client/findings.c client/findings.h \
 	client/latency.c client/latency.h \
 	client/link.c client/link.h \
 	client/linkevents.c client/linkevents.h \
+	client/lookup.c client/lookup.h \
 	client/meminfo.c client/meminfo.h \
 	client/nbdclient.c client/nbdclient.h \
 	client/nbddev.c client/nbddev.h \
@@ -31,6 +35,7 @@ libclient_la_SOURCES = \
 	client/roundtrip.c client/roundtrip.h \
 	client/run.c client/run.h \
 	client/say.c client/say.h \
+	client/serverlook.c client/serverlook.h \
 	client/session.c client/session.h \
 	client/snapshot.c client/snapshot.h \
 	client/socksent.c client/socksent.h \

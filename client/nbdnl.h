@@ -25,7 +25,7 @@ int nbdnl_connect(int index, int sock, const struct nbdnl_device *d, struct errb
  */
 int nbdnl_set_dead_link_timeout(int index, uint64_t seconds, struct errbuf *e);
 
-/* Disconnects.  Never while /proc/swaps lists the device: requests would fail and processes die.
+/* Disconnects.  Not while /proc/swaps lists the device, unless its pages are lost (client/detach_lost.h): requests fail and processes die.
  * 0, also when it was not connected; -1 with *e.
  */
 int nbdnl_disconnect(int index, struct errbuf *e);

@@ -3,6 +3,7 @@
 
 #include "client/preflight_machine.h"
 
+#include "client/hibernation.h"
 #include "client/meminfo.h"
 #include "client/run.h"
 #include "common/size.h"
@@ -163,6 +164,27 @@ static void look_at_memory(struct findings *f)
 		finding_ok(f, "min-free", "%s in reserve", size_format(min_free, text));
 }
 
+static void look_at_hibernation(struct findings *f)
+{
+	switch (hibernation_look("")) {
+	case HIBERNATION_HERE:
+		finding_warn(f, "hibernation",
+			     "this machine can hibernate, and its memory could be written to this swap, which is not there when it starts "
+			     "again: boot with `nohibernate`, set AllowHibernation=no in /etc/systemd/sleep.conf, or give it a local disk "
+			     "(resume=)");
+		break;
+	case HIBERNATION_OFF:
+		finding_ok(f, "hibernation", "this kernel does not hibernate");
+		break;
+	case HIBERNATION_FORBIDDEN:
+		finding_ok(f, "hibernation", "systemd is told not to hibernate");
+		break;
+	case HIBERNATION_ELSEWHERE:
+		finding_ok(f, "hibernation", "the kernel has another device for it");
+		break;
+	}
+}
+
 static void look_at_address(const struct nbd_uri *uri, const struct machine_wishes *w, struct findings *f)
 {
 	struct errbuf e = { 0 };
@@ -200,5 +222,12 @@ void preflight_machine(const struct nbd_uri *uri, const struct machine_wishes *w
 	look_at_module(f);
 	look_at_device(w, out, f);
 	look_at_memory(f);
+	look_at_hibernation(f);
 	look_at_address(uri, w, f);
+	for (size_t i = 0; i < w->nservers; i++) {
+		struct nbd_uri other = *uri;
+
+		snprintf(other.host, sizeof(other.host), "%s", w->servers[i].host);
+		look_at_address(&other, w, f);
+	}
 }

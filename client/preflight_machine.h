@@ -14,6 +14,8 @@ struct machine_wishes {
 	const char *device; /* the device asked for, or NULL: the first that is free */
 	const char *nbd_client; /* name or path of the program */
 	bool own_address_ok; /* --loopback-i-know */
+	const struct nbd_uri *servers; /* hosts beside that of the address */
+	size_t nservers;
 };
 
 struct machine_facts {

@@ -78,3 +78,17 @@ uint64_t procswaps_free_elsewhere(const struct swap_list *list, const char *path
 			sum += list->entries[i].size - list->entries[i].used;
 	return sum;
 }
+
+int swap_type_of_new(const struct swap_list *before, const struct swap_list *after, const char *path)
+{
+	size_t b = 0;
+	int type = SWAP_TYPE_UNKNOWN;
+
+	for (size_t a = 0; a < after->count; a++) {
+		if (strcmp(after->entries[a].path, path) == 0)
+			type = (int)a;
+		else if (b == before->count || strcmp(after->entries[a].path, before->entries[b++].path) != 0)
+			return SWAP_TYPE_UNKNOWN;
+	}
+	return b == before->count ? type : SWAP_TYPE_UNKNOWN;
+}

@@ -38,4 +38,11 @@ const struct swap_entry *procswaps_find(const struct swap_list *list, const char
 /* Bytes free on every swap but the one at path. */
 uint64_t procswaps_free_elsewhere(const struct swap_list *list, const char *path);
 
+#define SWAP_TYPE_UNKNOWN (-1)
+
+/* The type of a device right after swapon, from the lists before and after it: the kernel gives out the lowest that is free, so that all below it
+ * are in the list.  SWAP_TYPE_UNKNOWN where something else was changed meanwhile.
+ */
+int swap_type_of_new(const struct swap_list *before, const struct swap_list *after, const char *path);
+
 #endif

@@ -14,7 +14,7 @@
 static enum health look(const struct attach_state *s, bool swap_on, bool *link_known)
 {
 	const uint16_t port = (uint16_t)strtoul(s->port, NULL, 10);
-	enum link_state link = link_state(s->now_inode, s->now_port, port);
+	enum link_state link = link_state(s->now_inode, s->now_port);
 	bool connected;
 
 	/* The one that attach made may have been followed by others, of a watch that is not there any more to be asked. */

@@ -17,11 +17,13 @@
 #include <stdint.h>
 
 #define STATE_DIR "/run/nbdswap"
+#define STATE_SERVERS_MAX 1024
 
 struct attach_state {
 	struct nbddev dev;
 	char uri[URI_TEXT_MAX]; /* in its normal form */
 	char host[256], port[8], export[EXPORT_NAME_MAX + 1];
+	char servers[STATE_SERVERS_MAX]; /* the host, and others where the export may be found, in the order to try; blanks between them */
 	char client[CLIENT_ID_MAX + 1]; /* the identity sent; "" when the server does not know identities */
 	uint64_t size; /* bytes */
 	struct generation generation; /* activation 0: the server told none */
@@ -32,6 +34,7 @@ struct attach_state {
 	uint64_t link_inode; /* of the connection's socket, 0 when not known */
 	uint16_t link_port; /* its local port */
 	uint16_t flags; /* NBD's transmission flags that the kernel was told; 0: not known */
+	int swap_type;	    /* of the device as swap, in the kernel (client/holders.h); SWAP_TYPE_UNKNOWN, also before swap is on */
 	uint64_t now_inode; /* not in the file: of the connection that the device has now, which the watch may have made; after loading the same */
 	uint16_t now_port;
 	enum { WATCHED_UNKNOWN, WATCHED_NOT, WATCHED, WATCHED_OVER } watched; /* not in the file: by the watch; OVER: it has given it up for good, because of */

@@ -2,6 +2,8 @@
 #include "config.h"
 
 #include "client/command.h"
+#include "client/holders.h"
+#include "client/procswaps.h"
 #include "client/say.h"
 #include "client/snapshot.h"
 #include "client/swaptab.h"
@@ -14,14 +16,19 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { OPT_WATCH = 'w', OPT_JSON = 1, OPT_STATE_DIR };
+#define HOLDERS_SHOWN 5
+#define HOLDERS_MS 2000 /* for each device */
+
+enum { OPT_WATCH = 'w', OPT_PROCESSES = 'p', OPT_JSON = 1, OPT_STATE_DIR };
 
 static const struct option_def defs[] = {
 	{ OPT_JSON, "json", NULL, "print JSON (with --watch one line each time)" },
+	{ OPT_PROCESSES, "processes", "N", "show the N processes with most pages on each device, or all (default: 5)" },
 	{ OPT_WATCH, "watch", "[SECONDS]", "show it again and again with rates (default: every 2 s)" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " STATE_DIR ")" },
 	OPTION_HELP,
@@ -34,6 +41,64 @@ static void help(void)
 	     "Shows what nbdswap has attached.  Without --watch reads and writes are totals since the device "
 	     "was made.\nExit code 0: all is well; 1: a device is gone, its link is dead, or swap on it is off.\n");
 	options_help(stdout, defs);
+}
+
+/* Who holds pages on a device; all of them at once, so that no figure is of another moment than need be. */
+static void find_holders(const struct state_list *states, const struct snapshot *shots, struct holders *out)
+{
+	struct swap_list swaps;
+	struct errbuf e;
+
+	if (procswaps_read(&swaps, &e) < 0)
+		swaps.count = 0;
+	for (size_t i = 0; i < states->count; i++) {
+		const struct attach_state *s = &states->states[i];
+
+		memset(&out[i], 0, sizeof(out[i]));
+		if (shots[i].used > 0 && holders_find(&swaps, s->dev.path, s->swap_type, HOLDERS_MS, &out[i], &e) < 0)
+			holders_free(&out[i]);
+	}
+}
+
+static void print_holders(const struct snapshot *list, const struct holders *h, size_t count, size_t most)
+{
+	char text[SIZE_TEXT];
+
+	for (size_t i = 0; i < count && most > 0; i++) {
+		if (!h[i].count)
+			continue;
+		printf("\n%s holds pages of %zu process%s%s:\n", list[i].state->dev.name, h[i].count, h[i].count == 1 ? "" : "es",
+		       h[i].at_most ? " (at most: it cannot be told from other swap)" : "");
+		holders_print(stdout, &h[i], most, "  ");
+		if (!h[i].at_most && h[i].bytes < list[i].used)
+			printf("  the rest, %s, is of shared memory and tmpfs, or in memory as well\n",
+			       size_format(list[i].used - h[i].bytes, text));
+	}
+}
+
+static json_t *holders_json(const struct holders *h, size_t most)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < h->count && i < most; i++)
+		json_array_append_new(list, json_pack("{s:i, s:s%, s:I, s:b}", "pid", (int)h->list[i].pid, "name", h->list[i].name,
+						      strlen(h->list[i].name), "bytes", (json_int_t)h->list[i].bytes, "at_most",
+						      h->list[i].at_most));
+	return list;
+}
+
+/* "all", or how many. */
+static int parse_most(const char *text, size_t *most, struct errbuf *e)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (strcmp(text, "all") == 0)
+		n = SIZE_MAX;
+	else if (text[0] < '0' || text[0] > '9' || *end || n > 1000000)
+		return err_set(e, EINVAL, "--processes %.32s: give a number, or all", text);
+	*most = n;
+	return 0;
 }
 
 struct rates {
@@ -88,7 +153,7 @@ static void print_table(const struct snapshot *list, const struct snapshot *befo
 		puts("nothing is attached");
 }
 
-static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *before)
+static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *before, const struct holders *h, size_t most)
 {
 	const struct attach_state *st = s->state;
 	struct rates r = rates_of(before, s);
@@ -114,6 +179,9 @@ static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *be
 		json_object_set_new(j, "read_bytes_per_second", json_integer((json_int_t)r.read_bytes));
 		json_object_set_new(j, "write_bytes_per_second", json_integer((json_int_t)r.write_bytes));
 	}
+	json_object_set_new(j, "processes", holders_json(h, most));
+	json_object_set_new(j, "processes_count", json_integer((json_int_t)h->count));
+	json_object_set_new(j, "processes_bytes", json_integer((json_int_t)h->bytes));
 	json_object_set_new(j, "label", json_string(st->label));
 	json_object_set_new(j, "uuid", json_string(st->uuid));
 	json_object_set_new(j, "discard", json_string(st->discard));
@@ -123,12 +191,13 @@ static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *be
 	return j;
 }
 
-static void print_json(const struct snapshot *list, const struct snapshot *before, size_t count, bool one_line)
+static void print_json(const struct snapshot *list, const struct snapshot *before, const struct holders *h, size_t count, size_t most,
+		       bool one_line)
 {
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(array, snapshot_json(&list[i], before ? &before[i] : NULL));
+		json_array_append_new(array, snapshot_json(&list[i], before ? &before[i] : NULL, &h[i], most));
 	json_dumpf(array, stdout, one_line ? JSON_COMPACT : JSON_INDENT(1));
 	putchar('\n');
 	json_decref(array);
@@ -146,8 +215,9 @@ static bool same_devices(const struct state_list *a, const struct state_list *b)
 	return true;
 }
 
-static enum exit_code show(const char *dir, bool json, uint64_t every_s)
+static enum exit_code show(const char *dir, bool json, uint64_t every_s, size_t most)
 {
+	static struct holders holders[SNAPSHOTS_MAX];
 	static struct state_list states[2];
 	static struct snapshot shots[2][SNAPSHOTS_MAX];
 	bool tty = isatty(STDOUT_FILENO), have_before = false;
@@ -167,14 +237,19 @@ static enum exit_code show(const char *dir, bool json, uint64_t every_s)
 			say_error(&e);
 			return EX_FAIL;
 		}
+		find_holders(&states[turn], shots[turn], holders);
 		if (have_before && same_devices(&states[turn], &states[turn ^ 1]))
 			before = shots[turn ^ 1];
 		if (every_s && tty && !json)
 			fputs("\033[H\033[J", stdout);
 		if (json)
-			print_json(shots[turn], before, states[turn].count, every_s != 0);
+			print_json(shots[turn], before, holders, states[turn].count, most, every_s != 0);
 		else
 			print_table(shots[turn], before, states[turn].count);
+		if (!json)
+			print_holders(shots[turn], holders, states[turn].count, most);
+		for (size_t i = 0; i < states[turn].count; i++)
+			holders_free(&holders[i]);
 		fflush(stdout);
 		code = EX_OK_;
 		for (size_t i = 0; i < states[turn].count; i++)
@@ -193,6 +268,7 @@ int status_main(int argc, char **argv)
 {
 	const char *dir = STATE_DIR;
 	uint64_t every_s = 0;
+	size_t most = HOLDERS_SHOWN;
 	bool json = false;
 	struct options o;
 	struct errbuf e = { 0 };
@@ -207,6 +283,11 @@ int status_main(int argc, char **argv)
 		case OPT_WATCH:
 			every_s = 2;
 			if (!o.value || seconds_parse(o.value, &every_s, &e) == 0)
+				break;
+			say_error(&e);
+			return EX_USAGE_;
+		case OPT_PROCESSES:
+			if (parse_most(o.value, &most, &e) == 0)
 				break;
 			say_error(&e);
 			return EX_USAGE_;
@@ -230,5 +311,5 @@ int status_main(int argc, char **argv)
 		return EX_USAGE_;
 	}
 	catch_signals();
-	return show(dir, json, every_s);
+	return show(dir, json, every_s, most);
 }

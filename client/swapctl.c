@@ -51,9 +51,9 @@ static const char *swapon_remedy(int code)
 	}
 }
 
-int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, struct errbuf *e)
+int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, int *type, struct errbuf *e)
 {
-	struct swap_list swaps;
+	struct swap_list before, swaps;
 	int flags = 0;
 
 	if (priority >= 0)
@@ -62,6 +62,8 @@ int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, s
 		flags |= FLAG_DISCARD | FLAG_DISCARD_ONCE;
 	if (discard == DISCARD_PAGES)
 		flags |= FLAG_DISCARD | FLAG_DISCARD_PAGES;
+	if (procswaps_read(&before, e) < 0)
+		return -1;
 	if (swapon(dev->path, flags) < 0) {
 		int code = errno;
 
@@ -72,6 +74,7 @@ int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, s
 		return -1;
 	if (!procswaps_find(&swaps, dev->path))
 		return err_set(e, EIO, "swapon %s succeeded, but " PROC_SWAPS " does not list it", dev->path);
+	*type = swap_type_of_new(&before, &swaps, dev->path);
 	return 0;
 }
 

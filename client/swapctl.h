@@ -18,9 +18,9 @@ int discard_mode_parse(const char *text, enum discard_mode *out, struct errbuf *
 #define PRIORITY_MAX 32767
 
 /* swapon(2), then verified in /proc/swaps.  priority: 0 to PRIORITY_MAX or PRIORITY_KERNEL; discard:
- * not DISCARD_AUTO. 0, or -1 with *e.
+ * not DISCARD_AUTO.  *type becomes its number in the kernel (client/holders.h). 0, or -1 with *e.
  */
-int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, struct errbuf *e);
+int swap_on(const struct nbddev *dev, int priority, enum discard_mode discard, int *type, struct errbuf *e);
 
 enum swap_off_result {
 	SWAP_OFF_DONE,

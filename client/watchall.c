@@ -4,6 +4,7 @@
 
 #include "client/command.h"
 #include "client/direct.h"
+#include "client/lookup.h"
 #include "client/say.h"
 #include "client/watchtalk.h"
 #include "common/allow.h"
@@ -36,6 +37,7 @@ static int give(const char *dir, const struct attach_state *s, struct errbuf *e)
 	const struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_TELL, .order = { .index = s->dev.index } };
 	union reach_address address[REACH_ADDRESSES_MAX];
 	struct watch_answer answer;
+	size_t addresses;
 	int count;
 
 	if (watch_say(dir, &m, -1, &answer, e) < 0)
@@ -46,7 +48,10 @@ static int give(const char *dir, const struct attach_state *s, struct errbuf *e)
 		return err_set(e, ENOTSUP, "its server does not know identities, so a connection of the watch's own cannot take the place of the one that %s has"
 			       "; detach and attach it anew", s->dev.name);
 	count = direct_addresses(s->host, s->port, address, e);
-	return count < 0 ? -1 : watch_adopt(dir, s, address, (size_t)count, -1, e);
+	if (count < 0)
+		return -1;
+	addresses = (size_t)count;
+	return lookup_add(s->servers, address, &addresses, e) < 0 ? -1 : watch_adopt(dir, s, address, addresses, -1, e);
 }
 
 static enum exit_code run(const char *dir, const char *allow)

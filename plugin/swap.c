@@ -99,9 +99,10 @@ static bool on_forget(void *arg, const char *name)
 static bool end_one(void *arg, struct session *s)
 {
 	(void)arg;
-	store_end_session(s->store, &s->life);
+	/* In this order: its requests are refused from then on, and if the client is still there it is not to hear of that (deactivation). */
 	if (s->sock >= 0)
 		shutdown(s->sock, SHUT_RDWR);
+	store_end_session(s->store, &s->life);
 	return true;
 }
 

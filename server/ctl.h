@@ -16,7 +16,8 @@ struct ctl_command {
 	int (*run)(const struct ctl_command *cmd, int argc, char **argv);
 };
 
-extern const struct ctl_command ctl_status, ctl_activate, ctl_check, ctl_stop, ctl_reload, ctl_lost, ctl_scrub, ctl_reset, ctl_upgrade;
+extern const struct ctl_command ctl_status, ctl_activate, ctl_check, ctl_stop, ctl_reload, ctl_lost, ctl_scrub, ctl_reset, ctl_upgrade,
+	ctl_deactivate;
 
 #define CTL_SOCKET_DEFAULT RUNSTATEDIR "/nbdswap/control"
 enum { CTL_OPT_SOCKET = 's' };

@@ -5,6 +5,7 @@
 
 #include "common/allow.h"
 #include "common/exitcodes.h"
+#include "server/deactivate.h"
 #include "server/holds.h"
 #include "server/log.h"
 #include "server/ops.h"
@@ -137,6 +138,7 @@ static void on_released(void *arg, struct export *x)
 		export_activate(x, x->provision, x->force);
 		return;
 	}
+	deactivate_released(d, x);
 	ops_activated(d, x); /* nobody is to wait for what will not come */
 	if (x->removed)
 		exports_remove(&d->exports, x);
@@ -248,8 +250,10 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)loop;
 	(void)revents;
 	exports_try_again(&d->exports);
-	if (!d->stopping)
+	if (!d->stopping) {
 		sessions_tick(&d->sessions);
+		deactivate_tick(d);
+	}
 }
 
 static void on_recheck(struct ev_loop *loop, ev_timer *w, int revents)

@@ -23,6 +23,7 @@ enum control_wait_for {
 	WAIT_COUNT, /* of all exports' pages; x is NULL */
 	WAIT_ACTIVATION,
 	WAIT_SCRUB,
+	WAIT_DEACTIVATION,
 	WAIT_UPGRADE, /* x is NULL */
 };
 

@@ -52,6 +52,8 @@ static bool file_taken(const struct export *x)
 
 void exports_provide(struct export *x)
 {
+	if (x->deactivated)
+		return;
 	x->blocked = file_taken(x);
 	if (x->blocked)
 		err_set(&x->why, EBUSY, "its file %.400s is still another export's, which is being released", x->conf.file);
@@ -94,6 +96,8 @@ int export_refusal(const struct export *x, struct errbuf *e)
 
 	switch (x->state) {
 	case EXPORT_READY:
+		if (x->deactivated)
+			return err_set(e, EAGAIN, "export \"%s\" is being deactivated; it will be had elsewhere", name);
 		if (x->file_lost[0])
 			return err_set(e, EIO, "export \"%s\" is lost: %.560s; when that is mended: nbdswapctl activate %s", name,
 				       x->file_lost, name);

@@ -41,6 +41,8 @@ struct export {
 	struct conf_export conf;
 	char active_file[PATH_MAX]; /* that it has or had last: conf may have changed since */
 	enum export_state state;
+	bool deactivated;	/* or to be: given back on the word (deactivate.h), until it is activated on the word */
+	int64_t deactivate_until_ms;
 	bool blocked;		/* to be provided once its file has been given back, by another export or by itself */
 	bool removed;		/* no longer configured; kept while a client holds it */
 	bool used;		/* opened by the present worker at least once */

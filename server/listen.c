@@ -14,8 +14,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* A client whose machine died is noticed after 10 + 3 * 5 seconds. */
+/* A client whose machine died is noticed after 10 + 3 * 5 seconds; but with data on the way to it there are no keepalive probes, and repeats of that
+ * go on for a quarter of an hour: TCP_USER_TIMEOUT ends it after the same time.
+ */
 enum { KEEP_IDLE = 10, KEEP_INTERVAL = 5, KEEP_COUNT = 3, BACKLOG = 128 };
+_Static_assert(KEEP_IDLE + KEEP_INTERVAL * KEEP_COUNT == LISTEN_DEAD_AFTER_S, "one time for both, which the man page names");
 
 static int parse_port(const char *text, in_port_t *port)
 {
@@ -126,6 +129,7 @@ int listen_open(const struct listen_addr *a, struct errbuf *e)
 		   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE) < 0 ||
 		   set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL) < 0 ||
 		   set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT) < 0 ||
+		   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, LISTEN_DEAD_AFTER_S * 1000) < 0 ||
 		   (family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)) {
 		return err_errno(e, "listening on %s: socket options", a->text);
 	}

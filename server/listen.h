@@ -15,6 +15,9 @@
 
 #define LISTEN_TEXT 128
 
+/* A TCP connection whose other end is gone, with nothing on the way to it or with answers, ends after so long. */
+#define LISTEN_DEAD_AFTER_S 25
+
 struct listen_addr {
 	char text[LISTEN_TEXT]; /* as written: identifies it */
 	bool optional;		/* a default: left out when this machine has no such family */
@@ -25,7 +28,7 @@ struct listen_addr {
 /* Returns 0; -1 with *e saying what is wrong with text. */
 int listen_parse(const char *text, struct listen_addr *out, struct errbuf *e);
 
-/* Makes the socket, bound and listening, close-on-exec, with keepalive (which accepted sockets inherit).  A Unix socket that a
+/* Makes the socket, bound and listening, close-on-exec, with keepalive and a user timeout (which accepted sockets inherit).  A Unix socket that a
  * dead process left behind is replaced; one that somebody answers on is not.
  * Returns the descriptor; -1 with *e (EAFNOSUPPORT: this machine has no such family).
  */

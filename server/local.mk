@@ -4,6 +4,7 @@ libserver_la_SOURCES = \
 	server/conffile.c server/conffile.h \
 	server/confkeys.c server/confkeys.h \
 	server/control.c server/control.h \
+	server/deactivate.c server/deactivate.h \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
 	server/engine/buffers.c server/engine/buffers.h \
@@ -50,6 +51,7 @@ server_nbdswapctl_SOURCES = \
 	server/ctl.h \
 	server/ctl_activate.c \
 	server/ctl_check.c \
+	server/ctl_deactivate.c \
 	server/ctl_client.c \
 	server/ctl_lost.c \
 	server/ctl_reload.c \

@@ -3,6 +3,7 @@
 
 #include "server/ops.h"
 
+#include "server/deactivate.h"
 #include "server/jsontext.h"
 #include "server/ops_pages.h"
 #include "server/reload.h"
@@ -99,6 +100,7 @@ static void op_activate(struct daemon *d, uint64_t client, const json_t *req)
 		return;
 	}
 	waits_add(d, client, WAIT_ACTIVATION, x);
+	x->deactivated = false;
 	atomic_store(&x->interrupt, false);
 	x->provision = rewrite ? PROVISION_RENEW : no_rewrite ? PROVISION_CREATE : PROVISION_REWRITE;
 	x->force = force;
@@ -149,6 +151,7 @@ static void op_reload(struct daemon *d, uint64_t client, const json_t *req)
 static const struct op ops[] = {
 	{ "status", "", op_status },
 	{ "activate", "export:s rewrite:b no_rewrite:b force:b", op_activate },
+	{ "deactivate", "export:s force:b", deactivate_request },
 	{ "stop", "force:b", op_stop },
 	{ "reload", "", op_reload },
 	{ "upgrade", "force:b wait:b", upgrade_request },

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Who has it, as far as its trailer says. */
@@ -94,6 +95,25 @@ static int open_or_create(const char *path, const struct backing_options *opt, s
 	return open_backing(opt->dirfd, path, true, o, e);
 }
 
+/* Another machine had it and did not give it back.  Its lock is gone, so it is dead, or cut off and does not know yet that it has lost it (and some storage
+ * has no lock that holds between machines): nobody here can tell, and its page table is not here in any case.
+ */
+static int refuse_other_machine(const struct backing *b, const struct backing_options *opt, struct errbuf *e)
+{
+	struct trailer here = { .state = 0 };
+	char who[160];
+
+	if (!b->has_trailer || b->trailer.state != TRAILER_IN_USE || opt->provision == PROVISION_RENEW || opt->force)
+		return 0;
+	trailer_own(&here);
+	if (strcmp(here.owner_boot, b->trailer.owner_boot) == 0 || strcmp(here.owner_host, b->trailer.owner_host) == 0)
+		return 0;
+	backing_describe_owner(&b->trailer, who, sizeof(who));
+	return err_set(e, EBUSY, "%s: was activated by %s, which has not given it back; if it can, have it do that (nbdswapctl deactivate, or stop). If that"
+		       " machine is gone for good, so are the pages: nbdswapctl activate --rewrite makes it anew, and activate --force takes it with every"
+		       " page lost", b->name, who);
+}
+
 static int activate_opened(struct backing *b, bool direct, const struct backing_options *opt, struct report *r,
 			   struct errbuf *e)
 {
@@ -114,6 +134,8 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 	if (found < 0)
 		return -1;
 	b->has_trailer = found == 1;
+	if (refuse_other_machine(b, opt, e) < 0)
+		return -1;
 	if (provide_content(b, opt, r, e) < 0 || (!opt->prepare && backing_seal_match(b, e) < 0))
 		return -1;
 	b->unclean = b->trailer.state == TRAILER_IN_USE;

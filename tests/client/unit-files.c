@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "client/detach_one.h"
+#include "client/hibernation.h"
 #include "client/state.h"
 #include "client/swaparea.h"
 #include "client/swapheader.h"
@@ -149,6 +150,8 @@ static void fill_state(struct attach_state *s, int index)
 	snprintf(s->export, sizeof(s->export), "ws%d \"\\\xc3\xa4", index);
 	strcpy(s->client, "boot-id");
 	s->size = 1ull << 40;
+	strcpy(s->servers, "h:10809 192.0.2.7:1");
+	s->swap_type = 3;
 	strcpy(s->uuid, UUID);
 	strcpy(s->discard, "pages");
 	s->dead_link_timeout = 604800;
@@ -237,6 +240,7 @@ static void test_state_lock(void **state)
 static void test_claimed_is_not_disconnected(void **state)
 {
 	struct detach_request r = { .state_dir = dir, .force = true };
+	struct detach_result result;
 	static const volatile int stop;
 	struct errbuf e = { 0 };
 	char path[100];
@@ -255,7 +259,7 @@ static void test_claimed_is_not_disconnected(void **state)
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_true(nbddev_claimed(&r.dev));
-	assert_int_equal(detach_one(&r, &stop, &e), EX_FAIL);
+	assert_int_equal(detach_one(&r, &result, &stop, &e), EX_FAIL);
 	close(fd);
 	assert_false(nbddev_claimed(&r.dev));
 	snprintf(file, sizeof(file), "%s", path);
@@ -265,6 +269,43 @@ static void test_claimed_is_not_disconnected(void **state)
 }
 
 /* A loop device stands for the second device of one export: attached under one of the server's names, it is attached under another. */
+static void put(const char *name, const char *text)
+{
+	char path[160];
+	FILE *f;
+
+	/* The directories first. */
+	for (const char *slash = strchr(name + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(path, sizeof(path), "%s%.*s", dir, (int)(slash - name), name);
+		mkdir(path, 0700);
+	}
+	snprintf(path, sizeof(path), "%s%s", dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void test_hibernation(void **state)
+{
+	assert_int_equal(hibernation_look(dir), HIBERNATION_OFF); /* no /sys/power at all */
+	put("/sys/power/state", "freeze mem\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_OFF);
+	put("/sys/power/state", "freeze mem disk\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "0:0\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "43:0\n"); /* of nbd */
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/sys/power/resume", "8:2\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_ELSEWHERE);
+	put("/sys/power/resume", "0:0\n");
+	put("/etc/systemd/sleep.conf", "[Sleep]\n#AllowHibernation=no\nAllowHibernation=yes\n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_HERE);
+	put("/etc/systemd/sleep.conf.d/10-no.conf", "[Sleep]\n AllowHibernation = No \n");
+	assert_int_equal(hibernation_look(dir), HIBERNATION_FORBIDDEN);
+}
+
 static void test_own_swap_is_not_emptied(void **state)
 {
 	static struct state_list attached = { .count = 1 };
@@ -312,6 +353,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_state_is_an_error),
 		cmocka_unit_test(test_state_lock),
 		cmocka_unit_test(test_claimed_is_not_disconnected),
+		cmocka_unit_test(test_hibernation),
 		cmocka_unit_test(test_own_swap_is_not_emptied),
 	};
 

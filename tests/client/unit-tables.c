@@ -2,6 +2,8 @@
 /* The tables of text that the client reads: /proc/swaps, /proc/net/tcp and the swaptab. */
 #include "config.h"
 
+#include "client/detach_lost.h"
+#include "client/holders.h"
 #include "client/link.h"
 #include "client/procswaps.h"
 #include "client/swaptab.h"
@@ -174,12 +176,65 @@ static void test_swaptab_errors(void **state)
 	bad_tab(text, "swaptab:1: ", "longer than");
 }
 
+static void swaps_of(struct swap_list *l, const char *names)
+{
+	memset(l, 0, sizeof(*l));
+	for (; *names; names++)
+		snprintf(l->entries[l->count++].path, sizeof(l->entries[0].path), "/dev/%c", *names);
+}
+
+static int type_of(const char *before, const char *after)
+{
+	struct swap_list b, a;
+
+	swaps_of(&b, before);
+	swaps_of(&a, after);
+	return swap_type_of_new(&b, &a, "/dev/n");
+}
+
+static void test_swap_type(void **state)
+{
+	assert_int_equal(type_of("", "n"), 0);
+	assert_int_equal(type_of("ab", "abn"), 2);
+	assert_int_equal(type_of("abc", "anbc"), 1); /* into a gap: all below it are there */
+	assert_int_equal(type_of("ab", "an"), SWAP_TYPE_UNKNOWN);
+	assert_int_equal(type_of("a", "abn"), SWAP_TYPE_UNKNOWN);
+	assert_int_equal(type_of("ab", "ban"), SWAP_TYPE_UNKNOWN);
+	assert_int_equal(type_of("a", "a"), SWAP_TYPE_UNKNOWN);
+}
+
+static void test_page_table_entries(void **state)
+{
+	static const uint64_t entries[] = {
+		0, UINT64_C(1) << 63, /* in memory */
+		UINT64_C(1) << 62 | 1, UINT64_C(1) << 62 | 7 << 5 | 1, /* two pages of type 1, */
+		UINT64_C(1) << 62 | 7 << 5, /* one of type 0, */
+		UINT64_C(1) << 63 | UINT64_C(1) << 62 | 1, /* and what cannot be */
+	};
+
+	assert_int_equal(holders_count_entries(entries, 6, 1), 2);
+	assert_int_equal(holders_count_entries(entries, 6, 0), 1);
+	assert_int_equal(holders_count_entries(entries, 6, 2), 0);
+}
+
+static void test_kernels_that_mark_lost_pages(void **state)
+{
+	assert_false(kernel_marks_lost_pages("5.10.0-28-amd64"));
+	assert_false(kernel_marks_lost_pages("5.18.19"));
+	assert_true(kernel_marks_lost_pages("5.19.0"));
+	assert_true(kernel_marks_lost_pages("6.1.0-30-amd64"));
+	assert_false(kernel_marks_lost_pages("linux"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_swaps),
 		cmocka_unit_test(test_swaps_refuses_what_it_does_not_know),
 		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_swap_type),
+		cmocka_unit_test(test_page_table_entries),
+		cmocka_unit_test(test_kernels_that_mark_lost_pages),
 		cmocka_unit_test(test_swaptab),
 		cmocka_unit_test(test_swaptab_errors),
 	};

@@ -32,11 +32,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	promise(request.slots <= EXPORT_SLOTS_MAX && (request.slots ? request.slot < request.slots && request.client[0] : !request.slot),
 		"a bad slot");
 	if (request.client[0]) {
-		char slot[32] = "";
+		char slot[32] = "", generation[1 + GENERATION_TEXT] = "";
 
 		if (request.slots)
 			snprintf(slot, sizeof(slot), "&slot=%u/%u", request.slot, request.slots);
-		promise(strlen(text) == strlen(request.name) + strlen("?client=") + strlen(request.client) + strlen(slot),
+		if (request.resumes) {
+			generation[0] = '&';
+			generation_format(&request.generation, generation + 1);
+		}
+		promise(strlen(text) == strlen(request.name) + strlen("?client=") + strlen(request.client) + strlen(slot) + strlen(generation),
 			"something was left out");
 	} else {
 		promise(strcmp(text, request.name) == 0, "something was left out");

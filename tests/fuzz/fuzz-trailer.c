@@ -71,6 +71,7 @@ static struct backing_options options(enum trailer_seal seal)
 		.allow_unlocked = true,
 		.seal = seal == TRAILER_SEAL_NONE ? PAGE_SEAL_NONE : PAGE_SEAL_AES_256_GCM,
 		.key_file = seal == TRAILER_SEAL_KEY_FILE ? key_path : NULL,
+		.force = true, /* or what "another machine" had in use would never be opened */
 	};
 }
 

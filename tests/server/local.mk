@@ -102,6 +102,7 @@ server_shell_tests = \
 	tests/server/test-control.sh \
 	tests/server/test-docs.sh \
 	tests/server/test-keeper.sh \
+	tests/server/test-half-open.sh \
 	tests/server/test-keeper-kills.sh \
 	tests/server/test-keeper-messages.sh \
 	tests/server/test-keeper-no-allocation.sh \
@@ -115,6 +116,7 @@ server_shell_tests = \
 	tests/server/test-full-disk-worker-dies.sh \
 	tests/server/test-lease-kept-while-settled.sh \
 	tests/server/test-locked.sh \
+	tests/server/test-move.sh \
 	tests/server/test-notify.sh \
 	tests/server/test-generation.sh tests/server/test-generation-nbdkit.sh \
 	tests/server/test-one-client.sh \
@@ -141,11 +143,12 @@ server_shell_tests = \
 	tests/server/test-worker-locked.sh \
 	tests/server/test-worker-priority.sh \
 	tests/server/test-unit.sh \
+	tests/server/test-two-clients-fight.sh \
 	tests/server/test-upgrade-load.sh \
 	tests/server/test-upgrade.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
-EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh
+EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh tests/server/two.sh
 LONG_TESTS += tests/server/test-keeper-kills.sh tests/server/test-take-over-slow.sh tests/server/test-take-over-slow-nbdkit.sh
 
 # Shell tests run on the engine that the daemon takes by default (ENGINE=native|nbdkit in the environment: on that); these, a smoke set, run
@@ -156,6 +159,7 @@ server_nbdkit_tests = \
 	tests/server/test-sealed-nbdkit.sh \
 	tests/server/test-serve-nbdkit.sh \
 	tests/server/test-stale-handle-nbdkit.sh \
-	tests/server/test-take-over-slow-nbdkit.sh
+	tests/server/test-take-over-slow-nbdkit.sh \
+	tests/server/test-two-clients-fight-nbdkit.sh
 TESTS += $(server_nbdkit_tests)
 EXTRA_DIST += $(server_nbdkit_tests)

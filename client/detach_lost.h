@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Turning swap off when the server is gone with the pages.
+ *
+ * A swapoff would read every page back, and wait for each as long as the dead-link timeout, without hearing a signal.  So the device is disconnected
+ * first: every request on it fails at once, and so do the reads of swapoff.  The kernel then puts a mark in the place of each page that it cannot read,
+ * and goes on; a process is ended (SIGBUS) only when it touches one, and what it has in memory it keeps.  Kernels before 5.19 do not know such marks:
+ * they map whatever the memory held, so there it is refused.
+ */
+#ifndef NBDSWAP_CLIENT_DETACH_LOST_H
+#define NBDSWAP_CLIENT_DETACH_LOST_H
+
+#include "client/nbddev.h"
+#include "client/swapctl.h"
+#include "common/errbuf.h"
+
+#include <stdbool.h>
+
+/* Does a kernel of this release (uname -r) mark pages that it could not read? */
+bool kernel_marks_lost_pages(const char *release);
+
+/* Does it.  dir: of the watch, which is to forget the device.  EOPNOTSUPP in *e: not on this kernel, nothing was done. */
+enum swap_off_result swap_off_lost(const char *dir, const struct nbddev *dev, bool bar, const volatile int *stop, struct errbuf *e);
+
+#endif
