@@ -13,6 +13,7 @@ enum exit_code {
 	EX_BUSY = 6,	   /* in use by somebody else */
 	EX_PARTIAL = 7,	   /* of several, some failed (attach --all, detach --all, pages in a scrub) */
 	EX_PRIV = 8,	   /* rights are missing (root, a capability, locking memory) */
+	EX_RENEW = 9,	   /* nbdswapd ended to be started again, and left its workers to the next */
 };
 
 #endif

@@ -99,7 +99,8 @@ int main(int argc, char **argv)
 	conf_errors_free(&errors);
 	if (bad) {
 		conf_free(conf);
-		return EX_CONFIG_;
+		/* A predecessor has left things, which a wrong configuration is no reason to throw away: it is to be tried again. */
+		return !check && getenv("LISTEN_FDS") ? EX_FAIL : EX_CONFIG_;
 	}
 	if (check) {
 		printf("%s: ok, %zu exports\n", conf->path, conf->nexports);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# nbdswapctl upgrade: another program of the same name takes over, and sessions go on; with one that does not run they wait.  Where sessions
+# nbdswapctl reload-worker: another program of the same name takes over, and sessions go on; with one that does not run they wait.  Where sessions
 # would be cut it takes --force.  Without io_uring nbdkit takes the place of the native engine, until the next upgrade.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/server/server.sh"
@@ -30,7 +30,7 @@ same_session() {
     [ "$socket $memory" = "$was" ] || fail "another session"
 }
 replace "$fake"
-out=$(ctl upgrade --wait) || fail "upgrade: $?"
+out=$(ctl reload-worker --wait) || fail "upgrade: $?"
 must_match "$out" '^worker [0-9]+ \(native\) serves; 1 sessions went on after [0-9]+ ms, 0 were cut$'
 wait_until 30 asked '^complete ws1'
 [ "$(tail -n 4 "$FAKE_DIR/asked" | cut -d ' ' -f 1 | tr '\n' ' ')" = 'drain started resume complete ' ] || fail "order: $(cat "$FAKE_DIR/asked")"
@@ -42,8 +42,8 @@ must_match "$(readlink "/proc/$pid/exe")" "^$program\$"
 # No program at all: the worker stays.
 mv "$program" "$program.away"
 rc=0
-out=$(ctl upgrade --wait 2>&1) || rc=$?
-[ "$rc" = 1 ] || fail "upgrade to no program: $rc: $out"
+out=$(ctl reload-worker --wait 2>&1) || rc=$?
+[ "$rc" = 1 ] || fail "reload-worker to no program: $rc: $out"
 must_match "$out" 'nbdswap-engine cannot be run \(No such file or directory\), so the worker stays as it is'
 mv "$program.away" "$program"
 [ "$(worker_pid)" = "$pid" ] || fail "not the worker that was there"
@@ -55,18 +55,18 @@ printf '#!/bin/sh\nexit 1\n' >"$tmp/broken"
 chmod 755 "$tmp/broken"
 replace "$tmp/broken"
 rc=0
-out=$(ctl upgrade --wait 2>&1) || rc=$?
-[ "$rc" = 1 ] || fail "upgrade to a broken program: $rc: $out"
+out=$(ctl reload-worker --wait 2>&1) || rc=$?
+[ "$rc" = 1 ] || fail "reload-worker to a broken program: $rc: $out"
 must_match "$out" 'did not come into service: worker [0-9]+ exited with status 1; it is tried again, and sessions wait for it'
 [ "$(field '.sessions[0].state')" = kept ] || fail "the session is not kept: $(field .sessions)"
 replace "$fake"
-ctl upgrade --wait >"$tmp/out" || fail "upgrade: $?"
+ctl reload-worker --wait >"$tmp/out" || fail "upgrade: $?"
 same_session 3
 
 # One that does not finish what is at the backend is killed in time.
 touch "$FAKE_DIR/slow-drain"
 first=$pid
-ctl upgrade --wait >"$tmp/out" || fail "upgrade: $?"
+ctl reload-worker --wait >"$tmp/out" || fail "upgrade: $?"
 rm "$FAKE_DIR/slow-drain"
 same_session 4
 said 'did not finish its requests in time and is killed' || fail "not said in the log"
@@ -99,12 +99,12 @@ one() { [ "$(field '.sessions|length')" = 1 ]; }
 wait_until 30 one
 before=$(worker_pid)
 rc=0
-out=$(ctl upgrade 2>&1) || rc=$?
-[ "$rc" = 6 ] || fail "upgrade under a session of nbdkit: $rc: $out"
+out=$(ctl reload-worker 2>&1) || rc=$?
+[ "$rc" = 6 ] || fail "reload-worker under a session of nbdkit: $rc: $out"
 must_match "$out" '1 sessions would be cut'
 [ "$(worker_pid)" = "$before" ] || fail "replaced all the same"
 rm "$FAKE_DIR/no-uring"
-ctl upgrade --force --wait >"$tmp/out" || fail "upgrade --force: $?"
+ctl reload-worker --force --wait >"$tmp/out" || fail "reload-worker --force: $?"
 must_match "$(cat "$tmp/out")" '^worker [0-9]+ \(native\) serves$'
 exec {hold}>&-
 kill -TERM "$server_pid"
