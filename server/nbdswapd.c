@@ -44,7 +44,7 @@ static int keep(char **argv, uint64_t allow)
 		.program = n > 0 ? self : argv[0],
 		.argv = argv,
 		.allow = allow,
-		.soon_ms = 3000,
+		.soon_ms = 1000,
 		.pause_ms = 100,
 		.pause_max_ms = 5000,
 	};
