@@ -46,7 +46,7 @@ static int keep(char **argv, uint64_t allow)
 		.allow = allow,
 		.soon_ms = 1000,
 		.pause_ms = 100,
-		.pause_max_ms = 5000,
+		.pause_max_ms = 1000, /* a worker may have died as well, and clients wait */
 	};
 
 	return keeper_run(&plan);

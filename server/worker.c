@@ -38,6 +38,12 @@ static void close_socket(struct worker *w)
 	w->sock = -1;
 }
 
+static void sync_state(struct worker *w)
+{
+	if (w->ops && w->ops->sync)
+		w->ops->sync(w->arg);
+}
+
 static void kill_it(struct worker *w)
 {
 	if (w->adopted)
@@ -311,7 +317,7 @@ static int start(struct worker *w, struct errbuf *e)
 	ev_child_set(&w->child, w->pid, 0);
 	ev_child_start(w->loop, &w->child);
 	/* It does not begin before it would be found: there are never two. */
-	w->ops->sync(w->arg);
+	sync_state(w);
 	spawn_begin(gate);
 	return 0;
 }
@@ -400,7 +406,7 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 	json_decref(msg);
 	if (w->sock < 0)
 		return;
-	w->ops->sync(w->arg);
+	sync_state(w);
 	if (!text || fdmsg_send(w->sock, text, strlen(text), fds, nfds, &e) < 0) {
 		if (e.code == EPIPE)
 			return; /* its end will be reported */

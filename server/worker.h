@@ -22,7 +22,7 @@ struct worker_end {
 	int64_t served_ms; /* since it became ready, 0: it never did */
 };
 
-struct worker_ops { /* all required, on the loop's thread */
+struct worker_ops { /* all required but the last, on the loop's thread */
 	/* A request, or an event other than ready, drained, log; fds are the callee's. */
 	void (*message)(void *arg, const json_t *msg, const int fds[], size_t nfds);
 	void (*ready)(void *arg);

@@ -23,7 +23,7 @@ ours() {
 
 end_ours() {
     local name pid
-    for name in nbdswapd nbdswap-engine nbdkit; do
+    for name in nbdswapd nbdswapd-dies nbdswap-engine nbdkit; do
         for pid in $(ours "$name"); do kill -KILL "$pid" 2>/dev/null; done
     done
 }
@@ -56,11 +56,12 @@ kill_daemon() {
 
 # one_of_each: never two daemons, never two workers.  (Between the death of one and the start of the next there may be none.)
 one_of_each() {
-    local daemons workers name=nbdswap-engine
+    local daemons workers name=nbdswap-engine program
     [ "$ENGINE" = native ] || name=nbdkit
-    daemons=$(ours nbdswapd | wc -l)
+    program=$(basename "$nbdswapd")
+    daemons=$(ours "$program" | wc -l)
     workers=$(ours "$name" | wc -l)
-    ((daemons <= 2)) || fail "$daemons processes of nbdswapd, and the keeper and one daemon should be: $(ours nbdswapd)"
+    ((daemons <= 2)) || fail "$daemons processes of nbdswapd, and the keeper and one daemon should be: $(ours "$program")"
     ((workers <= 1)) || fail "$workers workers: $(ours "$name")"
 }
 
