@@ -258,6 +258,8 @@ int daemon_leave(struct daemon *d, struct errbuf *e)
 			       " there");
 	if (d->stopping)
 		return err_set(e, ESHUTDOWN, "the daemon is stopping");
+	if (sd_notify(0, "STATUS=leaving") <= 0)
+		return err_set(e, ENOTSUP, "whoever was to start nbdswapd again is not there any more");
 	keep_sync(d);
 	log_line(LOG_NOTE, "leaving; the worker goes on");
 	d->leaving = true;

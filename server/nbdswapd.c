@@ -7,6 +7,7 @@
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "server/daemon.h"
+#include "server/keep.h"
 #include "server/keeper.h"
 
 #include <limits.h>
@@ -78,7 +79,7 @@ int main(int argc, char **argv)
 			keeper = false;
 			break;
 		case OPT_VERSION:
-			puts("nbdswapd " PACKAGE_VERSION);
+			printf("nbdswapd " PACKAGE_VERSION "\n" KEEP_TAKES "\n", KEEP_VERSION);
 			return EX_OK_;
 		case 'h':
 			puts("Usage: nbdswapd [OPTION]...\nServes exports to swap on.  Runs in the foreground.\n");

@@ -14,6 +14,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,7 +44,7 @@ static int find_program(char out[PATH_MAX], struct errbuf *e)
 	return 0;
 }
 
-/* What the program says until it ends, its first line. */
+/* What the program says until it ends. */
 static void listen_to(int fd, char *out, size_t size)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -52,7 +54,16 @@ static void listen_to(int fd, char *out, size_t size)
 	while (have < size - 1 && poll(&p, 1, TRIAL_MS) > 0 && (n = read(fd, out + have, size - 1 - have)) > 0)
 		have += (size_t)n;
 	out[have] = '\0';
-	out[strcspn(out, "\n")] = '\0';
+}
+
+static bool takes_over(const char *said)
+{
+	char wanted[sizeof(KEEP_TAKES) + 16];
+	const char *at;
+
+	snprintf(wanted, sizeof(wanted), KEEP_TAKES, KEEP_VERSION);
+	at = strstr(said, wanted);
+	return at && (at[strlen(wanted)] == '\n' || !at[strlen(wanted)]);
 }
 
 /* What it does as a daemon is not known before; but where it does not even run, or the configuration is none, there would be no daemon at all. */
@@ -87,6 +98,9 @@ static void try_run(struct job *job, void *arg)
 		err_set(&u->error, code, "%.400s cannot be run: %s", u->program, strerror(code));
 	else if (strncmp(u->said, "nbdswapd ", strlen("nbdswapd ")) != 0)
 		err_set(&u->error, ENOEXEC, "%.400s does not run: asked for its version it did not tell one", u->program);
+	else if (!takes_over(u->said))
+		err_set(&u->error, EPROTO, "%.300s is of a version that could not take over from this one: every session would be cut and every page"
+			" lost; detach the clients, stop nbdswapd and start it anew", u->program);
 }
 
 static void try_done(void *arg)
@@ -97,7 +111,7 @@ static void try_done(void *arg)
 
 	d->upgrade = NULL;
 	if (e.code == 0 && daemon_leave(d, &e) == 0)
-		control_answer(d->control, u->client, json_pack("{s:b, s:i, s:s}", "ok", 1, "pid", (int)getpid(), "program", u->said));
+		control_answer(d->control, u->client, json_pack("{s:b, s:i}", "ok", 1, "pid", (int)getpid()));
 	else
 		control_refuse(d->control, u->client, "%s; this nbdswapd stays", e.text);
 	free(u);

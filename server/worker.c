@@ -228,12 +228,12 @@ static void finish(struct worker *w, bool killed, bool no_uring)
 	if (w->pidfd >= 0)
 		close(w->pidfd);
 	w->pidfd = -1;
-	w->kept_pidfd = w->kept_sock = 0;
 	w->pid = 0; /* not its own any more */
 	/* What it said last counts: of sessions that it had closed nothing is left to go on with. */
 	while (w->sock >= 0 && receive(w, &e) > 0)
 		;
 	close_socket(w);
+	w->kept_pidfd = w->kept_sock = 0; /* not before: of what it still has there is to be no second name */
 	end.drained = w->drained;
 	w->drained = false;
 	if (no_uring && w->engine == ENGINE_NATIVE)
@@ -288,8 +288,10 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 
 static void listen_to(struct worker *w, int sock)
 {
-	fcntl(sock, F_SETFL, O_NONBLOCK);
 	w->sock = sock;
+	if (sock < 0)
+		return; /* one that is ended for that */
+	fcntl(sock, F_SETFL, O_NONBLOCK);
 	ev_io_set(&w->io, w->sock, EV_READ);
 	ev_io_start(w->loop, &w->io);
 }
@@ -359,7 +361,8 @@ void worker_adopt(struct worker *w, const struct worker_left *left, bool renew)
 		kill_it(w);
 		return;
 	}
-	arm(w, START_SECONDS);
+	/* One that drains answers when that is over. */
+	arm(w, START_SECONDS + (w->sup.state == WORKER_RENEWING ? (double)w->conf->stop_timeout : 0));
 	say_hello(w);
 }
 

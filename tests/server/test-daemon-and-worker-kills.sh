@@ -8,16 +8,22 @@ requires_resume
 rounds=24
 [ -z "${NBDSWAP_LONG:-}" ] || rounds=600
 
-resume_conf '[export plain]' '[export checked]' 'check = xxh3'
+names=(plain checked)
+sealed=()
+if ! could_swap; then
+    names+=(sealed keyed)
+    sealed=('[export sealed]' 'seal = aes-256-gcm' '[export keyed]' 'seal = aes-256-gcm' "key-file = $tmp/key")
+    (umask 077 && head -c 32 /dev/urandom >"$tmp/key")
+fi
+resume_conf '[export plain]' 'check = none' '[export checked]' "${sealed[@]}"
 start_server
-for name in plain checked; do
+for name in "${names[@]}"; do
     wait_until 60 export_is "$name" ready
     start_check "$name" --connections 2 --depth 32 --pages 1024
 done
-four() { [ "$(field '.sessions|length')" = 4 ]; }
-wait_until 60 four
+all() { [ "$(field '.sessions|length')" = $((2 * ${#names[@]})) ]; }
+wait_until 60 all
 
-# slay WORKER-FIRST: kills both.
 workers=0
 slay_worker() {
     local pid
@@ -52,8 +58,8 @@ for ((n = 1; n <= rounds; n++)); do
 done
 wait_until 60 settled
 check_runs
-[ "$(field '.sessions|length')" = 4 ] || fail "sessions: $(field .sessions)"
-for name in plain checked; do
+all || fail "sessions: $(field .sessions)"
+for name in "${names[@]}"; do
     end_check "$name"
     [ "$(value operations)" -ge 500 ] || fail "$name: $said"
 done

@@ -77,6 +77,9 @@ refused() {
 printf '#!/bin/sh\nexit 1\n' >"$tmp/broken"
 replace "$tmp/broken"
 refused "a broken program" 'bin/nbdswapd does not run.*this nbdswapd stays'
+printf '#!/bin/sh\necho "nbdswapd 99"\necho "takes over state 10"\n' >"$tmp/future"
+replace "$tmp/future"
+refused "a program of another state" 'could not take over from this one.*this nbdswapd stays'
 rm "$tmp/bin/nbdswapd"
 refused "no program" 'bin/nbdswapd cannot be run: No such file.*this nbdswapd stays'
 replace "$real"
