@@ -42,6 +42,7 @@ void exports_remove(struct exports *s, struct export *x)
 	if (x->reserve >= 0)
 		poolmem_give(s->pool, x->reserve);
 	free(x->kept);
+	free(x->kept_text);
 	free(x);
 }
 

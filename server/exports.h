@@ -53,6 +53,8 @@ struct export {
 	bool incomplete;	/* it had sessions when the last worker died; the present one has not been told yet that it has them all */
 	bool awaits;		/* of these there are some (tell_complete alone) */
 	int reserve;		/* its place in the pool (poolmem.h), -1: none yet */
+	char *kept_text; /* of it, and whose print that is (keepexport.h) */
+	uint64_t kept_print;
 	struct export_kept *kept; /* for a successor (keep.h); NULL: nothing yet */
 	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */
 	struct table *table;

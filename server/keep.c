@@ -8,6 +8,7 @@
 #include "server/engine/engine.h"
 #include "server/holds.h"
 #include "server/jsontext.h"
+#include "server/keepexport.h"
 #include "server/log.h"
 #include "server/statefile.h"
 
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 void keep_name(char out[FDSTORE_NAME], char kind, kept_t number)
 {
@@ -82,8 +84,7 @@ static int compare(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* The name for the text, which has it from now on; null when it is not in keeping. */
-static json_t *named(struct keep *k, kept_t number)
+json_t *keep_named(struct keep *k, kept_t number)
 {
 	void *found = number ? bsearch(&number, k->item, k->count, sizeof(*k->item), compare) : NULL;
 
@@ -164,7 +165,7 @@ static json_t *listeners_json(struct daemon *d)
 
 	for (size_t i = 0; i < d->listeners.count; i++)
 		json_array_append_new(list, json_pack("{s:s, s:o}", "text", d->listeners.addr[i].text, "fd",
-						      named(&d->keep, d->listeners.kept[i])));
+						      keep_named(&d->keep, d->listeners.kept[i])));
 	return list;
 }
 
@@ -175,7 +176,7 @@ static json_t *pool_json(struct daemon *d)
 	for (int i = 0; i < poolmem_places(); i++)
 		if (poolmem_taken(d->pool, i))
 			json_array_append_new(taken, json_integer(i));
-	return json_pack("{s:o, s:I, s:o}", "fd", named(&d->keep, d->pool_kept), "common", (json_int_t)poolmem_common(d->pool), "taken", taken);
+	return json_pack("{s:o, s:I, s:o}", "fd", keep_named(&d->keep, d->pool_kept), "common", (json_int_t)poolmem_common(d->pool), "taken", taken);
 }
 
 static json_t *worker_json(struct daemon *d)
@@ -185,59 +186,8 @@ static json_t *worker_json(struct daemon *d)
 	if (w->pid <= 0)
 		return json_null();
 	return json_pack("{s:i, s:i, s:o, s:o, s:i, s:i, s:I, s:I, s:b}", "state", (int)w->sup.state, "pid", (int)w->pid, "pidfd",
-			 named(&d->keep, w->kept_pidfd), "sock", named(&d->keep, w->kept_sock), "engine", (int)w->engine, "interface",
+			 keep_named(&d->keep, w->kept_pidfd), "sock", keep_named(&d->keep, w->kept_sock), "engine", (int)w->engine, "interface",
 			 ENGINE_INTERFACE, "epoch", (json_int_t)w->epoch, "ready_ms", (json_int_t)w->sup.ready_ms, "renew", w->renew);
-}
-
-static json_t *conf_json(const struct conf_export *c)
-{
-	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "name", c->name, "file", json_text(c->file), "size",
-			 (json_int_t)c->size, "create", (json_int_t)c->create, "check", (json_int_t)c->check, "seal", (json_int_t)c->seal,
-			 "key", (json_int_t)c->key, "key_file", json_text(c->key_file), "retry_time", (json_int_t)c->retry_time,
-			 "description", json_text(c->description));
-}
-
-static json_t *lease_json(const struct lease *l)
-{
-	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o}", "holder", json_text(l->holder), "peer", json_text(l->peer), "since",
-			 (json_int_t)l->since, "kept_until_ms", (json_int_t)l->kept_until_ms, "number", (json_int_t)l->number, "last",
-			 json_text(l->last));
-}
-
-static json_t *in_use_json(struct keep *k, const struct export *x)
-{
-	static const char digits[] = "0123456789abcdef";
-	const struct export_kept *kept = x->kept;
-	const unsigned char *t = (const unsigned char *)&kept->trailer;
-	char hex[2 * sizeof(kept->trailer) + 1];
-
-	for (size_t i = 0; i < sizeof(kept->trailer); i++) {
-		hex[2 * i] = digits[t[i] >> 4];
-		hex[2 * i + 1] = digits[t[i] & 15];
-	}
-	hex[2 * sizeof(kept->trailer)] = '\0';
-	return json_pack("{s:o, s:o, s:o, s:b, s:s, s:o}", "file", named(k, kept->file), "table", named(k, kept->table), "master",
-			 named(k, kept->master), "ephemeral", kept->ephemeral, "trailer", hex, "path", json_text(kept->path));
-}
-
-static json_t *export_json(struct keep *k, const struct export *x)
-{
-	json_t *o = json_pack("{s:o, s:i, s:i, s:b, s:o}", "conf", conf_json(&x->conf), "state", (int)x->state, "reserve", x->reserve, "removed",
-			      x->removed, "lease", lease_json(&x->lease));
-
-	if (!x->kept)
-		return o;
-	json_object_set_new(o, "active_file", json_text(x->active_file));
-	json_object_set_new(o, "in_use", in_use_json(k, x));
-	json_object_set_new(o, "used", json_boolean(x->used));
-	json_object_set_new(o, "dirty", json_boolean(x->dirty));
-	json_object_set_new(o, "orphans", json_boolean(x->orphans));
-	json_object_set_new(o, "lost", json_text(x->file_lost));
-	json_object_set_new(o, "blocked", json_boolean(x->blocked));
-	json_object_set_new(o, "again", x->again ? json_pack("{s:i, s:b}", "provision", (int)x->provision, "force", x->force) : json_null());
-	if (x->adopting)
-		json_object_set_new(o, "was", json_integer(x->adopting->release ? EXPORT_RELEASING : x->adopting->forget ? EXPORT_FORGETTING : 0));
-	return o;
 }
 
 static json_t *session_json(struct keep *k, const struct session *i)
@@ -246,7 +196,7 @@ static json_t *session_json(struct keep *k, const struct session *i)
 			 (json_int_t)i->request, "export", i->x->conf.name, "client", json_text(i->client), "peer", json_text(i->peer), "slot",
 			 (int)i->slot, "slots", (int)i->slots, "since", (json_int_t)i->since, "activation", (json_int_t)i->activation,
 			 "place", (int)i->place, "deaths", (int)i->deaths, "blame", i->blame, "ending", i->ending, "over", i->over, "held",
-			 i->held, "sock", named(k, i->kept_sock), "memory", named(k, i->kept_memory));
+			 i->held, "sock", keep_named(k, i->kept_sock), "memory", keep_named(k, i->kept_memory));
 }
 
 static json_t *resumption_json(const struct resumption *r)
@@ -255,51 +205,93 @@ static json_t *resumption_json(const struct resumption *r)
 			 (int)r->resumed, "lost", (int)r->lost, "ms", (json_int_t)r->ms);
 }
 
-static char *make_text(struct daemon *d)
+/* All but exports and sessions, of which there may be many. */
+static char *rest_text(struct daemon *d)
 {
-	struct keep *k = &d->keep;
-	json_t *exports = json_array(), *sessions = json_array(), *o;
-	char *text;
+	json_t *o = json_pack("{s:i, s:s, s:i, s:I, s:o, s:o, s:o, s:b, s:i, s:I, s:o, s:o}", "version", KEEP_VERSION, "program", PACKAGE_VERSION,
+			      "takeovers", (int)d->takeovers, "last", (json_int_t)d->keep.last, "listen", listeners_json(d), "pool", pool_json(d),
+			      "worker", worker_json(d), "no_uring", d->worker.no_uring, "restarts", (int)d->worker.sup.restarts, "last_session",
+			      (json_int_t)d->sessions.last_id, "holds", holds_json(&d->sessions), "resumption",
+			      resumption_json(&d->sessions.resumption));
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
-	for (size_t i = 0; i < k->count; i++)
-		k->item[i].named = false;
-	for (const struct export *x = d->exports.first; x; x = x->next)
-		json_array_append_new(exports, export_json(k, x));
-	for (const struct session *i = d->sessions.first; i; i = i->next)
-		json_array_append_new(sessions, session_json(k, i));
-	o = json_pack("{s:i, s:s, s:i, s:I, s:o, s:o, s:o, s:b, s:i, s:I, s:o, s:o, s:o, s:o}", "version", KEEP_VERSION, "program", PACKAGE_VERSION,
-		      "takeovers", (int)d->takeovers, "last", (json_int_t)k->last, "listen", listeners_json(d), "pool", pool_json(d), "worker",
-		      worker_json(d), "no_uring", d->worker.no_uring, "restarts", (int)d->worker.sup.restarts, "last_session",
-		      (json_int_t)d->sessions.last_id, "exports", exports, "sessions", sessions, "holds", holds_json(&d->sessions), "resumption",
-		      resumption_json(&d->sessions.resumption));
-	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	return text;
 }
 
-void keep_sync(struct daemon *d)
+/* Changes when anything does that is in the text. */
+static uint64_t make_print(const struct daemon *d, const char *rest)
+{
+	uint64_t print = XXH3_64bits(rest, strlen(rest));
+
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		print = XXH3_64bits_withSeed(&(uint64_t){ keepexport_print(x) }, sizeof(uint64_t), print);
+	for (const struct session *i = d->sessions.first; i; i = i->next)
+		print = XXH3_64bits_withSeed(i, sizeof(*i), print);
+	return print;
+}
+
+static void write_text(struct daemon *d, const char *rest, FILE *out)
 {
 	struct keep *k = &d->keep;
+	const char *comma = "";
+
+	fputs("{\"exports\":[", out);
+	for (struct export *x = d->exports.first; x; x = x->next, comma = ",")
+		fprintf(out, "%s%s", comma, keepexport_text(k, x));
+	fputs("],\"sessions\":[", out);
+	comma = "";
+	for (const struct session *i = d->sessions.first; i; i = i->next, comma = ",") {
+		json_t *o = session_json(k, i);
+
+		fputs(comma, out);
+		json_dumpf(o, out, JSON_COMPACT);
+		json_decref(o);
+	}
+	fprintf(out, "],%s", rest + 1); /* its brace is there already */
+}
+
+/* The whole text, the caller's; NULL without memory.  Names what is in it. */
+static char *make_text(struct daemon *d, const char *rest, size_t *bytes)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, bytes);
+
+	if (!out)
+		return NULL;
+	write_text(d, rest, out);
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+void keep_sync(struct daemon *d)
+{
+	CLEANUP_FREE char *rest = NULL, *text = NULL;
+	struct keep *k = &d->keep;
 	struct errbuf e;
-	char *text;
+	uint64_t print;
+	size_t bytes;
 
 	if (!k->on)
 		return;
 	keep_all(d);
-	text = make_text(d);
-	if (text && k->text && strcmp(text, k->text) == 0) {
-		free(text);
+	for (size_t i = 0; i < k->count; i++)
+		k->item[i].named = false;
+	rest = rest_text(d);
+	print = rest ? make_print(d, rest) : 0;
+	if (rest && k->written && print == k->print)
 		return;
-	}
+	text = rest ? make_text(d, rest, &bytes) : NULL;
 	if (!text)
 		err_set(&e, ENOMEM, "no memory");
-	if (!text || statefile_write(k->fd, text, strlen(text), &e) < 0) {
+	if (!text || statefile_write(k->fd, text, bytes, &e) < 0) {
 		tell_once(k, &e);
-		free(text);
 		return;
 	}
-	free(k->text);
-	k->text = text;
+	k->print = print;
+	k->written = true;
 	remove_others(k);
 }
 
@@ -326,6 +318,5 @@ void keep_end(struct keep *k)
 	remove_others(k);
 	close(k->fd);
 	free(k->item);
-	free(k->text);
 	*k = (struct keep){ .fd = -1 };
 }

@@ -15,6 +15,7 @@
 #include "server/fdstore.h"
 #include "store/adopt.h"
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,7 +48,8 @@ struct keep {
 	int fd; /* of the text */
 	bool on;
 	uint64_t last; /* number in a name */
-	char *text;    /* as last written */
+	bool written;
+	uint64_t print; /* of what was written last */
 	struct {
 		kept_t number;
 		char kind;
@@ -62,6 +64,9 @@ int keep_begin(struct keep *k, int fd, struct errbuf *e);
 
 /* What a predecessor kept and this daemon has taken over. */
 void keep_inherit(struct keep *k, kept_t number, char kind);
+
+/* The number for the text, which names it then; null when it is not in keeping. */
+json_t *keep_named(struct keep *k, kept_t number);
 
 void keep_name(char out[FDSTORE_NAME], char kind, kept_t number);
 

@@ -14,6 +14,7 @@ libserver_la_SOURCES = \
 	server/jsontext.c server/jsontext.h \
 	server/engine/sessmem.c server/engine/sessmem.h \
 	server/keep.c server/keep.h \
+	server/keepexport.c server/keepexport.h \
 	server/keeper.c server/keeper.h \
 	server/keeper_message.c server/keeper_message.h \
 	server/keeper_socket.c server/keeper_socket.h \
