@@ -17,7 +17,10 @@ successor_tests = \
 	tests/server/test-daemon-dies-at-each-instant.sh \
 	tests/server/test-daemon-kills.sh \
 	tests/server/test-daemon-kills-nbdkit.sh \
+	tests/server/test-state-not-understood.sh \
 	tests/server/test-upgrade.sh
 TESTS += $(successor_tests)
 LONG_TESTS += tests/server/test-daemon-and-worker-kills.sh tests/server/test-daemon-dies-at-each-instant.sh tests/server/test-daemon-kills.sh
 EXTRA_DIST += $(successor_tests) tests/server/successor.sh
+
+VM_TESTS += tests/vm/test-under-systemd.sh
