@@ -66,6 +66,14 @@ static void kill_and_wait(int pidfd)
 		log_line(LOG_ERROR, "the worker of an earlier nbdswapd does not end; the files that it has stay locked until it has");
 }
 
+static void remove_kept(char kind, uint64_t kept)
+{
+	char name[FDSTORE_NAME];
+
+	keep_name(name, kind, kept);
+	fdstore_remove(name);
+}
+
 static void give_up(struct takeover *t, const char *why)
 {
 	log_line(LOG_ERROR, "what an earlier nbdswapd left cannot be taken over (%s): its worker is ended, its sessions are cut, and EVERY PAGE OF"
@@ -73,8 +81,10 @@ static void give_up(struct takeover *t, const char *why)
 	for (size_t i = 0; i < t->in.count; i++)
 		if (t->in.item[i].fd >= 0 && t->in.item[i].name[0] == KEEP_WORKER)
 			kill_and_wait(t->in.item[i].fd);
-	for (size_t i = 0; i < t->listeners.count; i++)
+	for (size_t i = 0; i < t->listeners.count; i++) {
 		close(t->listeners.fd[i]);
+		remove_kept('l', t->listeners.kept[i]);
+	}
 	t->listeners.count = 0;
 	if (t->fd >= 0) {
 		close(t->fd);
@@ -162,8 +172,10 @@ struct poolmem *takeover_pool(struct takeover *t, bool allow_unlocked)
 	p = fd >= 0 ? poolmem_adopt(fd, (uint64_t)number(pool, "common"), allow_unlocked, &e) : NULL;
 	if (p)
 		return p;
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
+		remove_kept('p', kept);
+	}
 	give_up(t, e.text);
 	return NULL;
 }
@@ -448,8 +460,8 @@ bool takeover_run(struct takeover *t, struct daemon *d)
 		return false;
 	d->keep.last = (uint64_t)number(t->state, "last");
 	d->takeovers = (unsigned)number(t->state, "takeovers") + 1;
-	for (i = 0; i < d->listeners.count; i++)
-		keep_inherit(&d->keep, d->listeners.kept[i], 'l');
+	for (i = 0; i < t->listeners.count; i++) /* also of those that are not listened on any more: then they are removed */
+		keep_inherit(&d->keep, t->listeners.kept[i], 'l');
 	d->pool_kept = (uint64_t)number(pool, "fd");
 	keep_inherit(&d->keep, d->pool_kept, 'p');
 	all = take_exports(t, d);

@@ -107,6 +107,22 @@ none_other() { [ "$(field '[.exports[]|select(.name=="other")]|length')" = 0 ]; 
 wait_until 60 none_other
 same_worker "another configuration"
 
+# Another listening socket means another worker; one that is not listened on any more is closed everywhere.
+sed -i "s|^listen = .*|& unix:$tmp/more.sock|" "$conf"
+out=$(ctl upgrade) || fail "upgrade to another socket: $out"
+other_worker() { settled && [ "$(worker_pid)" != "$worker" ]; }
+wait_until 60 other_worker
+out=$(timeout 60 "$nbdcheck" --unix "$tmp/more.sock" --export new --connections 1 --depth 4 --operations 20 2>&1) || fail "the new socket: $out"
+cp "$tmp/good.conf" "$conf"
+sed -i 's/^\[export other\]/[export new]/' "$conf"
+worker=$(worker_pid)
+out=$(ctl upgrade) || fail "upgrade without that socket: $out"
+wait_until 60 other_worker
+closed() { ! grep -qF "$tmp/more.sock" /proc/net/unix; }
+wait_until 60 closed
+worker=$(worker_pid)
+same_worker "other sockets"
+
 # ---- the worker ----
 longest=0
 for n in 1 2 3; do
