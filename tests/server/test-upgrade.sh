@@ -115,11 +115,11 @@ wait_until 60 other_worker
 out=$(timeout 60 "$nbdcheck" --unix "$tmp/more.sock" --export new --connections 1 --depth 4 --operations 20 2>&1) || fail "the new socket: $out"
 cp "$tmp/good.conf" "$conf"
 sed -i 's/^\[export other\]/[export new]/' "$conf"
-worker=$(worker_pid)
 out=$(ctl upgrade) || fail "upgrade without that socket: $out"
-wait_until 60 other_worker
 closed() { ! grep -qF "$tmp/more.sock" /proc/net/unix; }
 wait_until 60 closed
+renamed() { settled && [ "$(field '[.exports[].name]|sort|join(" ")')" = "checked new plain" ]; }
+wait_until 60 renamed
 worker=$(worker_pid)
 same_worker "other sockets"
 
