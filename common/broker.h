@@ -59,9 +59,18 @@
  *                                    answers.  The native engine also shuts the socket down.  close follows as always.  Also answered
  *                                    for a session that has been closed; one whose open is just being answered ends before it begins.
  *
+ *   {"cmd":"hello","epoch":E}        another daemon has taken the place of the last one (below)
+ *
+ * The daemon's end of the socket is kept for its successor, so what is sent while there is none waits.  What the dead one had read and not
+ * answered is lost: on hello the worker sends all requests that wait for an answer once more, with their ids, and from then on every request
+ * has "epoch":E.  The successor passes over requests without its epoch, for they come again; one that its predecessor granted already, and
+ * whose answer did not go out, it answers with the same session.  Then the worker answers
+ *   {"event":"here","epoch":E,"locked_kib":K,"warnings":[...],"drained":BOOL,"sessions":[S,...]}
+ * drained: only after drain, and as in its answer.  sessions: those that it has; one that it is just about to close need not be among them.
+ *
  * A worker that drains on the way to its replacement leaves live sessions as they are, with their replies in the session's memory.
  *
- * When the worker's end sees the end of the stream, the daemon is gone: the worker goes on serving the sessions that it has
+ * When the worker's end sees the end of the stream, the daemon is gone and nobody keeps its end for a successor: the worker goes on serving the sessions that it has
  * and refuses new ones.
  */
 #ifndef NBDSWAP_BROKER_H

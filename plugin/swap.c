@@ -111,6 +111,11 @@ static bool on_end(void *arg, uint64_t session)
 	return exports_end_session(arg, session, end_one, NULL);
 }
 
+static size_t on_sessions(void *arg, uint64_t *out, size_t max)
+{
+	return exports_list_sessions(arg, out, max);
+}
+
 /* Sessions go on; with the last one this worker has nothing left to do. */
 static void on_orphaned(void *arg, bool draining)
 {
@@ -195,7 +200,8 @@ static int swap_get_ready(void)
 static int swap_after_fork(void)
 {
 	static const int ending[] = { SIGTERM, SIGINT, SIGQUIT };
-	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned, .end = on_end };
+	struct remote_commands commands = { .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned, .end = on_end,
+					    .sessions = on_sessions };
 	uint64_t locked_kib;
 	struct errbuf e;
 

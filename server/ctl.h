@@ -17,7 +17,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_status, ctl_activate, ctl_check, ctl_stop, ctl_reload, ctl_lost, ctl_scrub, ctl_reset, ctl_upgrade,
-	ctl_deactivate;
+	ctl_deactivate, ctl_reload_worker;
 
 #define CTL_SOCKET_DEFAULT RUNSTATEDIR "/nbdswap/control"
 enum { CTL_OPT_SOCKET = 's' };
@@ -36,6 +36,9 @@ int ctl_option(const struct ctl_command *cmd, struct options *o);
  */
 json_t *ctl_request(const struct ctl_command *cmd, const char *socket, json_t *request,
 		    void (*progress)(void *arg, const json_t *line), void *arg);
+
+/* The same, without a word where the daemon cannot be reached or goes away. */
+json_t *ctl_request_quietly(const char *socket, json_t *request);
 
 /* Prints the error of an answer that is not ok. Returns the exit code: 0 when it is ok. */
 int ctl_verdict(const struct ctl_command *cmd, const json_t *answer, int code);

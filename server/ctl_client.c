@@ -75,30 +75,22 @@ static int send_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
-json_t *ctl_request(const struct ctl_command *cmd, const char *path, json_t *request,
-		    void (*progress)(void *arg, const json_t *line), void *arg)
+/* Sends text, and returns the last answer; NULL with *e. */
+static json_t *converse(const char *path, const char *text, void (*progress)(void *arg, const json_t *line), void *arg, struct errbuf *e)
 {
-	CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT), *line = NULL;
+	CLEANUP_FREE char *line = NULL;
 	CLEANUP_FCLOSE FILE *in = NULL;
 	size_t size = 0;
-	struct errbuf e;
 	ssize_t n;
 	int fd;
 
-	json_decref(request);
-	if (!text) {
-		ctl_fail(cmd, 0, "the request cannot be made (is a name not UTF-8?)");
+	fd = connect_to(path ? path : CTL_SOCKET_DEFAULT, e);
+	if (fd < 0)
 		return NULL;
-	}
-	fd = connect_to(path ? path : CTL_SOCKET_DEFAULT, &e);
-	if (fd < 0) {
-		ctl_fail(cmd, 0, "%s", e.text);
-		return NULL;
-	}
 	in = fdopen(fd, "r");
 	/* The daemon may turn the connection away at once: what it says is read even when it no longer reads. */
 	if (!in || ((send_all(fd, text, strlen(text)) < 0 || send_all(fd, "\n", 1) < 0) && errno != EPIPE)) {
-		ctl_fail(cmd, 0, "sending to nbdswapd: %s", strerror(errno));
+		err_errno(e, "sending to nbdswapd");
 		return NULL;
 	}
 	while ((n = getline(&line, &size, in)) > 0) {
@@ -115,8 +107,34 @@ json_t *ctl_request(const struct ctl_command *cmd, const char *path, json_t *req
 			progress(arg, step);
 		json_decref(answer);
 	}
-	ctl_fail(cmd, 0, "nbdswapd ended the connection without an answer; its log may say why");
+	err_set(e, EPIPE, "nbdswapd ended the connection without an answer; its log may say why");
 	return NULL;
+}
+
+json_t *ctl_request(const struct ctl_command *cmd, const char *path, json_t *request,
+		    void (*progress)(void *arg, const json_t *line), void *arg)
+{
+	CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT);
+	json_t *answer = NULL;
+	struct errbuf e;
+
+	json_decref(request);
+	if (!text)
+		err_set(&e, EINVAL, "the request cannot be made (is a name not UTF-8?)");
+	else
+		answer = converse(path, text, progress, arg, &e);
+	if (!answer)
+		ctl_fail(cmd, 0, "%s", e.text);
+	return answer;
+}
+
+json_t *ctl_request_quietly(const char *path, json_t *request)
+{
+	CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT);
+	struct errbuf e;
+
+	json_decref(request);
+	return text ? converse(path, text, NULL, NULL, &e) : NULL;
 }
 
 int ctl_verdict(const struct ctl_command *cmd, const json_t *answer, int code)

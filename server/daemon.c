@@ -13,6 +13,7 @@
 #include "server/protect.h"
 #include "server/reload.h"
 #include "server/status.h"
+#include "server/takeover.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #define BACKEND_JOBS_MAX (4 * CONF_EXPORTS_MAX) /* of an export that is to go and one that comes: a scrub and another job each */
 #define QUICK_JOBS_MAX 16
 #define RECHECK_SECONDS 60.
+#define RELOAD_SECONDS 10 /* a successor waits so long for its exports before it looks for changes of the configuration */
 
 /* Sessions that are to outlive a worker have two descriptors each here, exports up to four, and the worker inherits the limit. */
 static void raise_descriptor_limit(const struct conf *c)
@@ -59,11 +61,12 @@ static void notify(struct daemon *d)
 	}
 }
 
-static void on_check(struct ev_loop *loop, ev_check *w, int revents)
+static void before_wait(struct ev_loop *loop, ev_prepare *w, int revents)
 {
 	(void)loop;
 	(void)revents;
-	upgrade_check(w->data);
+	reload_worker_check(w->data);
+	keep_sync(w->data);
 	notify(w->data);
 }
 
@@ -91,7 +94,7 @@ static void on_worker_died(void *arg, const struct worker_end *end)
 	struct daemon *d = arg;
 
 	sessions_worker_died(&d->sessions, end);
-	upgrade_worker_died(d);
+	reload_worker_died(d);
 }
 
 static void on_worker_gone(void *arg)
@@ -106,7 +109,12 @@ static void on_worker_gone(void *arg)
 	daemon_step(d);
 }
 
-static const struct worker_ops worker_ops = { on_worker_message, on_worker_ready, on_worker_died, on_worker_gone };
+static void on_sync(void *arg)
+{
+	keep_sync(arg);
+}
+
+static const struct worker_ops worker_ops = { on_worker_message, on_worker_ready, on_worker_died, on_worker_gone, on_sync };
 
 static void on_progress(void *arg, struct export *x)
 {
@@ -158,6 +166,30 @@ static void on_settled(void *arg, struct export *x)
 	daemon_step(d);
 }
 
+/* Nobody may have heard of it, or its worker may have died, since its last daemon did. */
+static void on_adopted(void *arg, struct export *x, const struct adopting *a)
+{
+	struct daemon *d = arg;
+
+	if (x->state == EXPORT_DOWN) {
+		on_released(d, x);
+		return;
+	}
+	if (d->ending || a->release) {
+		export_release(x);
+	} else if (x->dirty && a->forget) {
+		export_release(x);
+	} else if (x->dirty) {
+		sessions_settle(&d->sessions, x);
+	} else if (a->forget) {
+		sessions_release(&d->sessions, x);
+	} else {
+		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time);
+		livesessions_resume(&d->sessions);
+	}
+	daemon_step(d);
+}
+
 static void on_reopened(void *arg, struct export *x)
 {
 	struct daemon *d = arg;
@@ -182,6 +214,7 @@ static void on_scrubbed(void *arg, struct export *x)
 
 static const struct exports_ops exports_ops = {
 	on_progress, on_activated, on_released, on_settled, on_reopened, on_counted, on_scrub_progress, on_scrubbed,
+	on_adopted,
 };
 
 /* The end of stopping: all exports have been released. */
@@ -220,6 +253,33 @@ void daemon_stop(struct daemon *d)
 	worker_event(&d->worker, WORKER_EV_STOP);
 }
 
+int daemon_leave(struct daemon *d, struct errbuf *e)
+{
+	if (!d->keep.on)
+		return err_set(e, ENOTSUP, "nobody would start nbdswapd again and keep its workers for it: neither a service manager nor the keeper is"
+			       " there");
+	if (d->stopping)
+		return err_set(e, ESHUTDOWN, "the daemon is stopping");
+	if (sd_notify(0, "STATUS=leaving") <= 0)
+		return err_set(e, ENOTSUP, "whoever was to start nbdswapd again is not there any more");
+	keep_sync(d);
+	log_line(LOG_NOTE, "leaving; the worker goes on");
+	d->leaving = true;
+	d->exit_code = EX_RENEW;
+	ev_break(d->loop, EVBREAK_ALL);
+	return 0;
+}
+
+static void on_leave_signal(struct ev_loop *loop, ev_signal *w, int revents)
+{
+	struct errbuf e;
+
+	(void)loop;
+	(void)revents;
+	if (daemon_leave(w->data, &e) < 0)
+		log_line(LOG_ERROR, "told to leave (SIGUSR2), and it stays: %s", e.text);
+}
+
 static void on_stop_signal(struct ev_loop *loop, ev_signal *w, int revents)
 {
 	(void)loop;
@@ -243,6 +303,15 @@ static void on_hup(struct ev_loop *loop, ev_signal *w, int revents)
 		sd_notify(0, "READY=1");
 }
 
+/* Of what was taken over is all known, as far as it does not take too long? */
+static bool looked_at(const struct daemon *d)
+{
+	for (const struct export *x = d->exports.first; x; x = x->next)
+		if (x->state == EXPORT_ADOPTING)
+			return time(NULL) - d->started >= RELOAD_SECONDS;
+	return true;
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	struct daemon *d = w->data;
@@ -250,9 +319,13 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)loop;
 	(void)revents;
 	exports_try_again(&d->exports);
-	if (!d->stopping) {
-		sessions_tick(&d->sessions);
-		deactivate_tick(d);
+	if (d->stopping)
+		return;
+	sessions_tick(&d->sessions);
+	deactivate_tick(d);
+	if (d->took_over && looked_at(d)) {
+		d->took_over = false;
+		json_decref(daemon_reload(d));
 	}
 }
 
@@ -283,25 +356,26 @@ static void start_watchers(struct daemon *d)
 	ev_signal_init(&d->sigterm, on_stop_signal, SIGTERM);
 	ev_signal_init(&d->sigint, on_stop_signal, SIGINT);
 	ev_signal_init(&d->sighup, on_hup, SIGHUP);
-	d->sigterm.data = d->sigint.data = d->sighup.data = d;
+	ev_signal_init(&d->sigusr2, on_leave_signal, SIGUSR2);
+	d->sigterm.data = d->sigint.data = d->sighup.data = d->sigusr2.data = d;
 	ev_signal_start(d->loop, &d->sigterm);
 	ev_signal_start(d->loop, &d->sigint);
 	ev_signal_start(d->loop, &d->sighup);
+	ev_signal_start(d->loop, &d->sigusr2);
 	let_signals_in();
 	ev_timer_init(&d->tick, on_tick, 1., 1.);
 	ev_timer_init(&d->recheck, on_recheck, RECHECK_SECONDS, RECHECK_SECONDS);
 	d->tick.data = d->recheck.data = d;
 	ev_timer_start(d->loop, &d->tick);
 	ev_timer_start(d->loop, &d->recheck);
-	ev_check_init(&d->notify, on_check);
-	d->notify.data = d;
-	ev_check_start(d->loop, &d->notify);
+	ev_prepare_init(&d->before_wait, before_wait);
+	d->before_wait.data = d;
+	ev_prepare_start(d->loop, &d->before_wait);
 }
 
-static int setup(struct daemon *d, struct errbuf *e)
+static int setup(struct daemon *d, struct takeover *t, struct errbuf *e)
 {
 	const struct conf_server *s = &d->conf->server;
-	struct listeners none = { .count = 0 };
 
 	d->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
 	if (!d->loop)
@@ -309,24 +383,38 @@ static int setup(struct daemon *d, struct errbuf *e)
 	if (protect_process(s->allow, "", e) < 0)
 		return -1;
 	raise_descriptor_limit(d->conf);
-	if (listeners_prepare(s, &none, &d->listeners, e) < 0)
-		return -1;
+	/* Before there is a second one of anything. */
 	d->control = control_create(d->loop, s->control, ops_request, d, e);
-	d->pool = poolmem_create(s->pool, s->allow & ALLOW_MEMLOCK, e);
+	if (!d->control)
+		return -1;
+	takeover_begin(t);
+	d->pool = takeover_pool(t, s->allow & ALLOW_MEMLOCK);
+	if (listeners_prepare(s, &t->listeners, &d->listeners, e) < 0)
+		return -1;
+	if (!d->pool)
+		d->pool = poolmem_create(s->pool, s->allow & ALLOW_MEMLOCK, e);
 	d->exports = (struct exports){ .ops = &exports_ops, .arg = d, .allow_unlocked = s->allow & ALLOW_MEMLOCK, .pool = d->pool };
 	d->exports.backends = job_runner_create(d->loop, BACKEND_JOBS_MAX, e);
 	d->exports.checks = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
 	d->exports.quick = job_runner_create(d->loop, QUICK_JOBS_MAX, e);
-	return d->control && d->pool && d->exports.backends && d->exports.checks && d->exports.quick ? 0 : -1;
+	if (fdstore_there() && keep_begin(&d->keep, t->fd, e) < 0) {
+		log_line(LOG_WARN, "%s; should nbdswapd die, nobody takes over from it", e->text);
+		e->code = 0;
+	}
+	return d->pool && d->exports.backends && d->exports.checks && d->exports.quick ? 0 : -1;
 }
 
-static void begin(struct daemon *d)
+static void begin(struct daemon *d, struct takeover *t)
 {
 	start_watchers(d);
 	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker, .resumption = { .ms = -1 } };
 	worker_init(&d->worker, d->loop, &worker_ops, d);
 	d->worker.pool = d->pool;
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
+	if (takeover_run(t, d)) {
+		listeners_close_others(&t->listeners, &d->listeners);
+		return;
+	}
 	worker_event(&d->worker, WORKER_EV_START);
 	for (size_t i = 0; i < d->conf->nexports; i++)
 		exports_provide(exports_add(&d->exports, &d->conf->exports[i]));
@@ -341,6 +429,9 @@ static bool teardown(struct daemon *d)
 	else if (d->stop_client)
 		control_answer(d->control, d->stop_client, json_pack("{s:b}", "ok", 1));
 	control_free(d->control);
+	if (d->leaving)
+		return false;
+	keep_end(&d->keep);
 	for (size_t i = 0; i < d->listeners.count; i++) {
 		close(d->listeners.fd[i]);
 		listen_unlink(&d->listeners.addr[i]);
@@ -377,19 +468,23 @@ int daemon_run(struct conf *conf)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
 	struct errbuf e = { .code = 0 };
+	struct takeover t = { .fd = -1 };
 	int code;
 
 	if (!d)
 		abort();
 	d->conf = conf;
 	d->started = time(NULL);
-	if (setup(d, &e) < 0) {
+	if (setup(d, &t, &e) < 0) {
 		log_line(LOG_ERROR, "%s", e.text);
 		d->exit_code = failed_code(e.code);
+		/* What a predecessor left stays for the next one. */
+		d->leaving = d->keep.on || t.state;
 	} else {
-		begin(d);
+		begin(d, &t);
 		ev_run(d->loop, 0);
-		log_line(LOG_NOTE, "stopped");
+		if (!d->leaving)
+			log_line(LOG_NOTE, "stopped");
 	}
 	code = d->exit_code;
 	if (teardown(d))

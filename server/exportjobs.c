@@ -382,7 +382,10 @@ void exports_try_again(struct exports *s)
 		if (!x->unstarted)
 			continue;
 		x->unstarted = false; /* under way from now on, and that may last */
-		start_or_wait(x);
+		if (x->state == EXPORT_ADOPTING)
+			export_adopt_start(x);
+		else
+			start_or_wait(x);
 	}
 	job_try_again(s->backends);
 	job_try_again(s->checks);

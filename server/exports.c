@@ -3,6 +3,8 @@
 
 #include "server/exports.h"
 
+#include "server/keep.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +41,8 @@ void exports_remove(struct exports *s, struct export *x)
 	*p = x->next;
 	if (x->reserve >= 0)
 		poolmem_give(s->pool, x->reserve);
+	free(x->kept);
+	free(x->kept_text);
 	free(x);
 }
 
@@ -111,6 +115,8 @@ int export_refusal(const struct export *x, struct errbuf *e)
 		return err_set(e, EAGAIN, "export \"%s\" is being activated; try again", name);
 	case EXPORT_SETTLING:
 		return err_set(e, EAGAIN, "export \"%s\" is being brought back after its worker died; try again", name);
+	case EXPORT_ADOPTING:
+		return err_set(e, EAGAIN, "export \"%s\" is being taken over from an earlier nbdswapd; try again", name);
 	case EXPORT_FORGETTING:
 	case EXPORT_RELEASING:
 		return err_set(e, EAGAIN, "export \"%s\" is being released; try again", name);
@@ -131,6 +137,8 @@ const char *export_state_name(const struct export *x)
 		return atomic_load(&x->total) ? "allocating" : "activating";
 	case EXPORT_SETTLING:
 		return "settling";
+	case EXPORT_ADOPTING:
+		return "adopting";
 	case EXPORT_FORGETTING:
 	case EXPORT_RELEASING:
 		return "releasing";

@@ -6,6 +6,8 @@
  *                         +--error--> down | +-- settling (its worker died under it)
  *                                          +--> forgetting (the worker is to close it) --> releasing
  *
+ * One that a predecessor had in use begins as adopting, and becomes what it was then.
+ *
  * Everything here runs on the loop's thread; what blocks is done by jobs (exportjobs.c), one at a time per export.
  */
 #ifndef NBDSWAP_EXPORTS_H
@@ -31,9 +33,12 @@ enum export_state {
 	EXPORT_SETTLING,
 	EXPORT_FORGETTING,
 	EXPORT_RELEASING,
+	EXPORT_ADOPTING, /* a predecessor had it in use, and this daemon is about to (adopting.c); a worker may be serving it */
 };
 
 struct exports;
+struct export_kept;
+struct adopting;
 
 struct export {
 	struct exports *set;
@@ -50,6 +55,9 @@ struct export {
 	bool incomplete;	/* it had sessions when the last worker died; the present one has not been told yet that it has them all */
 	bool awaits;		/* of these there are some (tell_complete alone) */
 	int reserve;		/* its place in the pool (poolmem.h), -1: none yet */
+	char *kept_text; /* of it, and whose print that is (keepexport.h) */
+	uint64_t kept_print;
+	struct export_kept *kept; /* for a successor (keep.h); NULL: nothing yet */
 	struct backing *backing; /* NULL unless ready, settling, forgetting or releasing */
 	struct table *table;
 	struct lease lease;
@@ -82,6 +90,7 @@ struct export {
 	struct table_totals totals; /* of pages, as counted last */
 	_Atomic uint64_t done, total; /* of an allocation, bytes */
 	_Atomic bool interrupt;
+	struct adopting *adopting; /* of EXPORT_ADOPTING */
 	struct job *job; /* helper thread only */
 	struct backing *new_backing;
 	struct table *new_table;
@@ -99,6 +108,8 @@ struct exports_ops {
 	void (*counted)(void *arg); /* after export_count returned true */
 	void (*scrub_progress)(void *arg, struct export *x);
 	void (*scrubbed)(void *arg, struct export *x); /* a scrub has ended, in whatever way */
+	/* After export_adopt: ready; or down, when there was nothing left to be taken over. */
+	void (*adopted)(void *arg, struct export *x, const struct adopting *a);
 };
 
 struct exports {
@@ -138,6 +149,21 @@ bool exports_idle(const struct exports *s); /* no job is under way */
 int export_refusal(const struct export *x, struct errbuf *e);
 
 const char *export_state_name(const struct export *x);
+
+/* What a predecessor left of an export (all taken over): its table, and a (server/keep.h has what it kept of it). */
+struct adopting {
+	struct table *table;
+	int file, master; /* -1: none */
+	bool release; /* it was being released */
+	bool forget;  /* the worker was to forget it */
+	/* What the helper thread finds: */
+	bool ended; /* the use had been ended */
+	struct errbuf lost;
+};
+
+/* Begins to take over an export that is down and of which x->kept tells; ops->adopted follows.  a is allocated, and taken over. */
+void export_adopt(struct export *x, struct adopting *a);
+void export_adopt_start(struct export *x); /* again, where there was no thread for it */
 
 /* Begins to activate an export that is down; ops->activated follows (also on failure). */
 void export_activate(struct export *x, enum provision provision, bool force);

@@ -133,6 +133,47 @@ void holds_export_released(struct sessions *s, struct export *x)
 	x->orphans = false;
 }
 
+json_t *holds_json(const struct sessions *s)
+{
+	json_t *list = json_array();
+
+	for (const struct hold *h = s->holds; h; h = h->next) {
+		json_t *ranges = json_array();
+
+		for (unsigned k = 0; k < h->n; k++)
+			json_array_append_new(ranges, json_pack("[I, I]", (json_int_t)h->range[k].first, (json_int_t)h->range[k].pages));
+		json_array_append_new(list, json_pack("{s:i, s:b, s:o}", "reserve", h->reserve, "for_good", h->for_good, "ranges", ranges));
+	}
+	return list;
+}
+
+int holds_adopt(struct sessions *s, const json_t *list)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		const json_t *ranges = json_object_get(item, "ranges"), *range;
+		struct hold *h = calloc(1, sizeof(*h));
+		size_t k;
+
+		if (!h)
+			abort();
+		h->next = s->holds;
+		s->holds = h;
+		h->reserve = (int)json_integer_value(json_object_get(item, "reserve"));
+		h->for_good = json_is_true(json_object_get(item, "for_good"));
+		if (json_array_size(ranges) > SESSMEM_REQUESTS)
+			return -1;
+		json_array_foreach(ranges, k, range) {
+			h->range[k].first = (uint32_t)json_integer_value(json_array_get(range, 0));
+			h->range[k].pages = (uint32_t)json_integer_value(json_array_get(range, 1));
+			h->n++;
+		}
+	}
+	return 0;
+}
+
 void holds_free(struct sessions *s)
 {
 	while (s->holds) {

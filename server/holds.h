@@ -9,6 +9,8 @@
 
 #include "server/livesessions.h"
 
+#include <jansson.h>
+
 struct sessions;
 
 /* The worker has been reaped: holds what all sessions have, and no more. */
@@ -25,6 +27,10 @@ void holds_let_go(struct sessions *s);
  * for good, and its place in the pool is nobody's.
  */
 void holds_export_released(struct sessions *s, struct export *x);
+
+/* What is held for sessions that are over, for a successor (keep.h), who takes it from that.  -1: it is not understood. */
+json_t *holds_json(const struct sessions *s);
+int holds_adopt(struct sessions *s, const json_t *list);
 
 /* Forgets them all, with the pool: the daemon ends. */
 void holds_free(struct sessions *s);

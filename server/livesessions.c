@@ -48,6 +48,21 @@ struct session *session_add(struct sessions *s, struct export *x, const char *cl
 	return i;
 }
 
+struct session *session_adopt(struct sessions *s, struct export *x, uint64_t id)
+{
+	struct session *i = calloc(1, sizeof(*i)), **p;
+
+	if (!i)
+		abort();
+	i->id = id;
+	i->x = x;
+	i->sock = i->memory = -1;
+	for (p = &s->first; *p; p = &(*p)->next)
+		;
+	*p = i;
+	return i;
+}
+
 /* Has its transmission begun?  Until then the worker may still answer its client that it cannot be had. */
 static bool begun(const struct session *i)
 {
@@ -178,6 +193,7 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end)
 		if (i->place != SESSION_KEPT) /* else this worker never had it */
 			i->blame = blame;
 		i->place = SESSION_KEPT;
+		i->request = 0;
 		i->x->incomplete = true;
 		if (!r->under_way) /* else the worker before had not yet taken them all */
 			*r = (struct resumption){ .under_way = true, .since_ms = now_ms(), .ms = -1 };
@@ -205,12 +221,12 @@ static void tell_complete(struct sessions *s)
 {
 	bool told = false;
 
-	if (s->worker->sup.state != WORKER_READY)
+	if (!worker_serves(s->worker))
 		return;
 	for (const struct session *i = s->first; i; i = i->next)
 		i->x->awaits |= i->place == SESSION_KEPT;
 	for (struct export *x = s->exports->first; x; x = x->next) {
-		if (x->incomplete && !x->awaits) {
+		if (x->incomplete && !x->awaits && x->state != EXPORT_ADOPTING) {
 			x->incomplete = false;
 			told = true;
 			worker_send(s->worker, json_pack("{s:s, s:s}", "cmd", "complete", "export", x->conf.name), NULL, 0);
@@ -225,7 +241,7 @@ void livesessions_resume(struct sessions *s)
 {
 	unsigned under_way = 0;
 
-	if (s->worker->sup.state != WORKER_READY || s->closing)
+	if (!worker_serves(s->worker) || s->closing)
 		return;
 	for (const struct session *i = s->first; i; i = i->next)
 		under_way += i->place == SESSION_RESUMING;
@@ -245,6 +261,38 @@ void livesessions_resume(struct sessions *s)
 	see_whether_all_are_back(s);
 }
 
+static void end_in_worker(struct sessions *s, json_int_t session)
+{
+	worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", session), NULL, 0);
+}
+
+/* Of a session that the worker was being told of its predecessor does not know whether it has heard.  One that it had and does not name it is about to
+ * close.
+ */
+void livesessions_here(struct sessions *s, const json_t *msg)
+{
+	const json_t *list = json_object_get(msg, "sessions"), *id;
+	size_t k;
+
+	json_array_foreach(list, k, id) {
+		struct session *i = sessions_find(s, (uint64_t)json_integer_value(id));
+
+		if (!i) {
+			end_in_worker(s, json_integer_value(id));
+		} else if (i->place != SESSION_SERVED) {
+			i->place = SESSION_SERVED;
+			holds_session_resumed(i);
+			s->resumption.resumed++;
+		}
+	}
+	for (struct session *i = s->first; i; i = i->next) {
+		if (i->place == SESSION_RESUMING)
+			i->place = SESSION_KEPT;
+		if (i->ending && !i->over)
+			end_in_worker(s, (json_int_t)i->id);
+	}
+}
+
 void livesessions_resumed(struct sessions *s, const json_t *msg)
 {
 	uint64_t id = (uint64_t)json_integer_value(json_object_get(msg, "session"));
@@ -253,7 +301,7 @@ void livesessions_resumed(struct sessions *s, const json_t *msg)
 	struct session *i = sessions_find(s, id);
 
 	if (!i && ok) /* nobody waited for it so long */
-		worker_send(s->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)id), NULL, 0);
+		end_in_worker(s, (json_int_t)id);
 	if (!i || i->place != SESSION_RESUMING)
 		return;
 	if (ok) {

@@ -50,6 +50,7 @@ enum session_place {
 struct session {
 	struct session *next;
 	uint64_t id;
+	uint64_t request; /* the open by which the present worker asked for it; 0: it came to it otherwise */
 	struct export *x;
 	char client[LEASE_HOLDER_MAX]; /* the lease's holder */
 	char peer[LEASE_HOLDER_MAX];   /* "ADDR:PORT" */
@@ -66,6 +67,7 @@ struct session {
 	int memory;	     /* of a live one; else -1 */
 	void *locked;	     /* of one that can outlive its worker: its memory, so that it stays where it is while no worker has it */
 	bool held;	     /* its pages of the pool are (holds.h) */
+	uint64_t kept_sock, kept_memory; /* of keep.h */
 };
 
 /* How the last resuming went, or goes. */
@@ -81,6 +83,9 @@ struct resumption {
  */
 struct session *session_add(struct sessions *s, struct export *x, const char *client, const char *peer, int sock, int memory, void *locked);
 
+/* One that a predecessor had, behind the others; all else is to be filled in, and counted in its lease. */
+struct session *session_adopt(struct sessions *s, struct export *x, uint64_t id);
+
 /* The client's connection ends here: shutdown(2), for others have the socket too. */
 void session_shut(const struct session *i);
 
@@ -92,6 +97,9 @@ void livesessions_worker_died(struct sessions *s, const struct worker_end *end);
 
 /* Hands down what can be: after ready, when an export was settled, when a session was resumed. */
 void livesessions_resume(struct sessions *s);
+
+/* What the worker has, as it tells a daemon that has taken it over. */
+void livesessions_here(struct sessions *s, const json_t *msg);
 
 /* The worker's event. */
 void livesessions_resumed(struct sessions *s, const json_t *msg);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 noinst_LTLIBRARIES += libserver.la
 libserver_la_SOURCES = \
+	server/adopting.c \
 	server/conffile.c server/conffile.h \
 	server/confkeys.c server/confkeys.h \
 	server/control.c server/control.h \
@@ -8,10 +9,13 @@ libserver_la_SOURCES = \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
 	server/engine/buffers.c server/engine/buffers.h \
+	server/fdstore.c server/fdstore.h \
 	server/holds.c server/holds.h \
 	server/job.c server/job.h \
 	server/jsontext.c server/jsontext.h \
 	server/engine/sessmem.c server/engine/sessmem.h \
+	server/keep.c server/keep.h \
+	server/keepexport.c server/keepexport.h \
 	server/keeper.c server/keeper.h \
 	server/keeper_message.c server/keeper_message.h \
 	server/keeper_socket.c server/keeper_socket.h \
@@ -25,12 +29,15 @@ libserver_la_SOURCES = \
 	server/poolmem.c server/poolmem.h \
 	server/protect.c server/protect.h \
 	server/reload.c server/reload.h \
+	server/reload_worker.c server/reload_worker.h \
 	server/reopen.c \
 	server/scrubs.c server/scrubs.h \
 	server/sessions.c server/sessions.h \
 	server/spawn.c server/spawn.h \
+	server/statefile.c server/statefile.h \
 	server/status.c server/status.h \
 	server/supervisor.c server/supervisor.h \
+	server/takeover.c server/takeover.h \
 	server/upgrade.c server/upgrade.h \
 	server/waits.c server/waits.h \
 	server/worker.c server/worker.h
@@ -55,6 +62,7 @@ server_nbdswapctl_SOURCES = \
 	server/ctl_client.c \
 	server/ctl_lost.c \
 	server/ctl_reload.c \
+	server/ctl_reload_worker.c \
 	server/ctl_reset.c \
 	server/ctl_scrub.c \
 	server/ctl_status.c \

@@ -8,7 +8,7 @@
 
 static const struct ctl_command *const commands[] = {
 	&ctl_status, &ctl_activate, &ctl_deactivate, &ctl_check, &ctl_scrub, &ctl_lost, &ctl_reset, &ctl_stop, &ctl_reload,
-	&ctl_upgrade,
+	&ctl_upgrade, &ctl_reload_worker,
 };
 
 #define COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -18,7 +18,7 @@ static void help(void)
 	puts("Usage: nbdswapctl COMMAND [OPTION]...\n       nbdswapctl --help | --version\nControls nbdswapd, and prepares and checks its"
 	     " files.\n");
 	for (size_t i = 0; i < COUNT; i++)
-		printf("  %-10s %-5s  %s\n", commands[i]->name, commands[i]->operands, commands[i]->help);
+		printf("  %-13s %-5s  %s\n", commands[i]->name, commands[i]->operands, commands[i]->help);
 	puts("\nnbdswapctl COMMAND --help shows the options of a command.");
 }
 

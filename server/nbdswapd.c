@@ -7,6 +7,7 @@
 #include "server/conffile.h"
 #include "server/confkeys.h"
 #include "server/daemon.h"
+#include "server/keep.h"
 #include "server/keeper.h"
 
 #include <limits.h>
@@ -44,9 +45,9 @@ static int keep(char **argv, uint64_t allow)
 		.program = n > 0 ? self : argv[0],
 		.argv = argv,
 		.allow = allow,
-		.soon_ms = 3000,
+		.soon_ms = 1000,
 		.pause_ms = 100,
-		.pause_max_ms = 5000,
+		.pause_max_ms = 1000, /* a worker may have died as well, and clients wait */
 	};
 
 	return keeper_run(&plan);
@@ -78,7 +79,7 @@ int main(int argc, char **argv)
 			keeper = false;
 			break;
 		case OPT_VERSION:
-			puts("nbdswapd " PACKAGE_VERSION);
+			printf("nbdswapd " PACKAGE_VERSION "\n" KEEP_TAKES "\n", KEEP_VERSION);
 			return EX_OK_;
 		case 'h':
 			puts("Usage: nbdswapd [OPTION]...\nServes exports to swap on.  Runs in the foreground.\n");
@@ -99,7 +100,8 @@ int main(int argc, char **argv)
 	conf_errors_free(&errors);
 	if (bad) {
 		conf_free(conf);
-		return EX_CONFIG_;
+		/* A predecessor has left things, which a wrong configuration is no reason to throw away: it is to be tried again. */
+		return !check && getenv("LISTEN_FDS") ? EX_FAIL : EX_CONFIG_;
 	}
 	if (check) {
 		printf("%s: ok, %zu exports\n", conf->path, conf->nexports);

@@ -70,6 +70,8 @@ static struct export *find_open(struct sessions *s, const char *name, struct err
 		err_set(e, ENOENT, "there is no export \"%.64s\" here; nbdinfo --list shows those there are", name);
 		return NULL;
 	}
+	if (x->state == EXPORT_ADOPTING)
+		return x; /* that is waited for */
 	return export_refusal(x, e) < 0 ? NULL : x;
 }
 
@@ -159,6 +161,15 @@ static void answer(struct sessions *s, json_int_t id, const struct session *i)
 	worker_send(s->worker, o, fds, nfds);
 }
 
+/* The session that this very request was granted: by a daemon that died before its answer was sent. */
+static struct session *granted(const struct sessions *s, json_int_t id)
+{
+	for (struct session *i = s->first; i && id > 0; i = i->next)
+		if (i->request == (uint64_t)id && i->x->state == EXPORT_READY)
+			return i;
+	return NULL;
+}
+
 static void pass(struct export *x, bool resumes, const struct lease_clock *now)
 {
 	lease_pass(&x->lease, resumes, now);
@@ -177,10 +188,16 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 
 	if (take_apart(msg, sock, &a, e) < 0)
 		return -1;
+	i = granted(s, a.id);
+	if (i) {
+		close_if_open(sock);
+		answer(s, a.id, i);
+		return 0;
+	}
 	x = find_open(s, a.name.name, e);
 	if (!x)
 		return -1;
-	if (x->incomplete) {
+	if (x->incomplete || x->state == EXPORT_ADOPTING) {
 		wait_for(s, 0, msg, sock);
 		return 0;
 	}
@@ -211,6 +228,7 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);
 	i->slot = a.name.slot;
 	i->slots = a.name.slots;
+	i->request = (uint64_t)a.id;
 	x->used = true;
 	log_line(LOG_NOTE, "export %s: session %llu of %s from %s", x->conf.name, (unsigned long long)i->id, i->client, a.peer);
 	answer(s, a.id, i);

@@ -8,6 +8,7 @@
 #include "server/ops_pages.h"
 #include "server/reload.h"
 #include "server/status.h"
+#include "server/upgrade.h"
 #include "server/waits.h"
 
 #include <string.h>
@@ -154,7 +155,8 @@ static const struct op ops[] = {
 	{ "deactivate", "export:s force:b", deactivate_request },
 	{ "stop", "force:b", op_stop },
 	{ "reload", "", op_reload },
-	{ "upgrade", "force:b wait:b", upgrade_request },
+	{ "upgrade", "", upgrade_request },
+	{ "reload_worker", "force:b wait:b", reload_worker_request },
 	{ "lost", "export:s from:i", ops_lost },
 	{ "reset", "export:s", ops_reset },
 	{ "scrub", "export:s rate:i wait:b", ops_scrub },

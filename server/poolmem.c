@@ -56,6 +56,33 @@ struct poolmem *poolmem_create(uint64_t bytes, bool allow_unlocked, struct errbu
 	return p;
 }
 
+struct poolmem *poolmem_adopt(int fd, uint64_t common, bool allow_unlocked, struct errbuf *e)
+{
+	struct poolmem *p = calloc(1, sizeof(*p));
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (!p) {
+		err_set(e, ENOMEM, "no memory");
+		return NULL;
+	}
+	p->allow_unlocked = allow_unlocked;
+	p->common = common;
+	p->fd = -1;
+	p->head = MAP_FAILED;
+	if (common % BLOCK_BYTES || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+	    (uint64_t)st.st_size < buffers_bytes(common / PAGE_BYTES, 0))
+		err_set(e, EPROTO, "the memory of the pool is not what it should be");
+	else if ((p->head = mmap(NULL, sizeof(*p->head), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+		err_errno(e, "the memory of the pool");
+	if (p->head == MAP_FAILED) {
+		poolmem_free(p);
+		return NULL;
+	}
+	p->fd = fd;
+	return p;
+}
+
 void poolmem_free(struct poolmem *p)
 {
 	if (!p)
@@ -110,6 +137,29 @@ int poolmem_take(struct poolmem *p, struct errbuf *e)
 		return -1;
 	p->taken[i] = true;
 	return i;
+}
+
+int poolmem_take_again(struct poolmem *p, int index, struct errbuf *e)
+{
+	struct stat st;
+
+	if (index < 0 || index >= RESERVES_MAX || fstat(p->fd, &st) < 0 ||
+	    st.st_size < (off_t)buffers_bytes(p->common / PAGE_BYTES, (uint64_t)index + 1))
+		return err_set(e, EPROTO, "the memory of the pool has no place %d", index);
+	if (lock_memory(p, index, e) < 0)
+		return -1;
+	p->taken[index] = true;
+	return 0;
+}
+
+int poolmem_places(void)
+{
+	return RESERVES_MAX;
+}
+
+bool poolmem_taken(const struct poolmem *p, int index)
+{
+	return p->taken[index];
 }
 
 void poolmem_give(struct poolmem *p, int index)

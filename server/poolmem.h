@@ -16,6 +16,9 @@ struct poolmem;
  * use while no worker is there.  NULL with *e.
  */
 struct poolmem *poolmem_create(uint64_t bytes, bool allow_unlocked, struct errbuf *e);
+
+/* A predecessor's, of which so many bytes are common; fd is taken over by a success.  NULL with *e. */
+struct poolmem *poolmem_adopt(int fd, uint64_t common, bool allow_unlocked, struct errbuf *e);
 void poolmem_free(struct poolmem *p); /* NULL is fine */
 
 int poolmem_fd(const struct poolmem *p);	 /* borrowed */
@@ -23,6 +26,12 @@ uint64_t poolmem_common(const struct poolmem *p); /* bytes */
 
 /* Gives out a reserve, for which there is room in the memfd then: its index, or -1 with *e. */
 int poolmem_take(struct poolmem *p, struct errbuf *e);
+
+/* This one, as a predecessor had given it out.  0; -1 with *e. */
+int poolmem_take_again(struct poolmem *p, int index, struct errbuf *e);
+
+int poolmem_places(void); /* of reserves */
+bool poolmem_taken(const struct poolmem *p, int index);
 
 /* Takes it back; no worker may use it any more. */
 void poolmem_give(struct poolmem *p, int index);

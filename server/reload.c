@@ -13,19 +13,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static int find_fd(const struct listeners *l, const char *text)
+static int find_fd(const struct listeners *l, const char *text, uint64_t *kept)
 {
 	for (size_t i = 0; i < l->count; i++)
-		if (strcmp(l->addr[i].text, text) == 0)
+		if (strcmp(l->addr[i].text, text) == 0) {
+			*kept = l->kept[i];
 			return l->fd[i];
+		}
+	*kept = 0;
 	return -1;
 }
 
-/* Closes what is in l but not in keep. */
-static void close_others(struct listeners *l, const struct listeners *keep)
+void listeners_close_others(struct listeners *l, const struct listeners *keep)
 {
+	uint64_t kept;
+
 	for (size_t i = 0; i < l->count; i++)
-		if (find_fd(keep, l->addr[i].text) < 0) {
+		if (find_fd(keep, l->addr[i].text, &kept) < 0) {
 			close(l->fd[i]);
 			listen_unlink(&l->addr[i]);
 		}
@@ -37,7 +41,8 @@ int listeners_prepare(const struct conf_server *want, const struct listeners *ha
 	out->count = 0;
 	for (size_t i = 0; i < want->nlisten; i++) {
 		const struct listen_addr *a = &want->listen[i];
-		int fd = find_fd(have, a->text);
+		uint64_t kept;
+		int fd = find_fd(have, a->text, &kept);
 
 		if (fd < 0)
 			fd = listen_open(a, e);
@@ -46,10 +51,11 @@ int listeners_prepare(const struct conf_server *want, const struct listeners *ha
 			continue;
 		}
 		if (fd < 0) {
-			close_others(out, have);
+			listeners_close_others(out, have);
 			return -1;
 		}
 		out->addr[out->count] = *a;
+		out->kept[out->count] = kept;
 		out->fd[out->count++] = fd;
 	}
 	if (out->count == 0)
@@ -222,7 +228,7 @@ static void commit(struct daemon *d, struct plan *p)
 				commit_export(d, p, &p->conf->exports[i]);
 	d->conf = steal_ptr(&p->conf);
 	if (p->listen_changed) {
-		close_others(&d->listeners, &p->listeners);
+		listeners_close_others(&d->listeners, &p->listeners);
 		d->listeners = p->listeners;
 	}
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
@@ -246,7 +252,7 @@ json_t *daemon_reload(struct daemon *d)
 	prepare(d, &p);
 	if (json_array_size(p.errors) > 0) {
 		verdict = json_pack("{s:b, s:O, s:O}", "ok", 0, "error", json_array_get(p.errors, 0), "errors", p.errors);
-		close_others(&p.listeners, &d->listeners);
+		listeners_close_others(&p.listeners, &d->listeners);
 	} else {
 		commit(d, &p);
 		verdict = json_pack("{s:b, s:O, s:O, s:O, s:O}", "ok", 1, "added", p.added, "removed", p.removed, "kept", p.kept,

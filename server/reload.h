@@ -8,6 +8,9 @@
 /* Opens the sockets in want that d does not have yet.  Returns 0; -1 with *e, nothing is open then. */
 int listeners_prepare(const struct conf_server *want, const struct listeners *have, struct listeners *out, struct errbuf *e);
 
+/* Closes what is in l but not in keep. */
+void listeners_close_others(struct listeners *l, const struct listeners *keep);
+
 /* Reads the configuration file again.  Returns the verdict for a control client: {"ok":true,"added":[],...} or
  * {"ok":false,"error":TEXT,"errors":[...]}.  It has been logged.
  */

@@ -179,7 +179,12 @@ void sessions_message(struct sessions *s, const json_t *msg, const int fds[], si
 	const char *op = json_string_value(json_object_get(msg, "op"));
 	json_int_t id = json_integer_value(json_object_get(msg, "id"));
 
-	if (event && strcmp(event, "forgotten") == 0)
+	/* Asked before it heard of this daemon, and asked again since. */
+	if (op && json_integer_value(json_object_get(msg, "epoch")) != (json_int_t)s->worker->epoch)
+		;
+	else if (event && strcmp(event, "here") == 0)
+		livesessions_here(s, msg);
+	else if (event && strcmp(event, "forgotten") == 0)
 		forgotten(s, msg);
 	else if (event && strcmp(event, "resumed") == 0)
 		livesessions_resumed(s, msg);
@@ -212,16 +217,24 @@ static bool has_unfinished(struct table *t)
 	return false;
 }
 
-void sessions_worker_died(struct sessions *s, const struct worker_end *end)
+void sessions_settle(struct sessions *s, struct export *x)
 {
 	struct lease_clock now;
 
+	(void)s;
 	lease_clock_now(&now);
+	x->settle_told_ms = now.ms + SESSIONS_SETTLE_TELL_MS;
+	lease_expire(&x->lease, &now); /* who had not come before is not kept out by this (sessions_settled) */
+	export_settle(x);
+}
+
+void sessions_worker_died(struct sessions *s, const struct worker_end *end)
+{
 	holds_worker_died(s);
 	opens_worker_died(s);
 	livesessions_worker_died(s, end);
 	for (struct export *x = s->exports->first; x; x = x->next) {
-		bool unsettled = x->used && (!end->drained || (x->table && has_unfinished(x->table)));
+		bool unsettled = x->used && (!end->drained || !x->table || has_unfinished(x->table));
 
 		x->used = false;
 		x->reopen_id = 0;
@@ -232,9 +245,7 @@ void sessions_worker_died(struct sessions *s, const struct worker_end *end)
 		 * keep all other exports away.  When stopping, the release that follows does the same.
 		 */
 		else if (x->state == EXPORT_READY && unsettled && !s->closing) {
-			x->settle_told_ms = now.ms + SESSIONS_SETTLE_TELL_MS;
-			lease_expire(&x->lease, &now); /* who had not come before is not kept out by this (sessions_settled) */
-			export_settle(x);
+			sessions_settle(s, x);
 		}
 	}
 }
@@ -279,7 +290,7 @@ static void ask_again(struct sessions *s, struct export *x, int64_t now_ms)
 {
 	if (!x->forget_told)
 		log_line(LOG_ERROR, "export %s: the worker does not close it after %d s, so it is not released yet (is the storage of %s there?); where"
-			 " it never does: nbdswapctl upgrade", x->conf.name, SESSIONS_FORGET_MS / 1000, x->active_file);
+			 " it never does: nbdswapctl reload-worker", x->conf.name, SESSIONS_FORGET_MS / 1000, x->active_file);
 	x->forget_told = true;
 	ask_to_forget(s, x, now_ms);
 }

@@ -42,6 +42,9 @@ void sessions_reopened(struct sessions *s, struct export *x);
  */
 void sessions_worker_died(struct sessions *s, const struct worker_end *end);
 
+/* A ready export, on which a worker died (exports.h). */
+void sessions_settle(struct sessions *s, struct export *x);
+
 /* A worker is ready: sessions that were kept go on. */
 void sessions_go_on(struct sessions *s);
 

@@ -5,6 +5,7 @@
 
 #include "common/allow.h"
 #include "server/engine/engine.h"
+#include "server/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
@@ -34,6 +36,7 @@ struct child {
 	int from[CONF_LISTEN_MAX + 2]; /* descriptors to be passed, in order */
 	int count;
 	int null;
+	int gate[2];
 };
 
 /* Is the variable one that we set, or that would mislead the worker? */
@@ -116,8 +119,14 @@ static int prepare(struct child *c, const struct spawn *s)
 	c->from[c->count++] = s->sock;
 	if (s->engine == ENGINE_NATIVE)
 		c->from[c->count++] = s->pool_fd;
+	if (pipe2(c->gate, O_CLOEXEC) < 0)
+		return -1;
 	c->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return c->null < 0 ? -1 : 0;
+	if (c->null >= 0)
+		return 0;
+	close(c->gate[0]);
+	close(c->gate[1]);
+	return -1;
 }
 
 static void put_number(char *out, long v)
@@ -158,7 +167,11 @@ static void run_child(struct child *c, const sigset_t *mask, uint64_t priority)
 {
 	struct rlimit stack;
 	const int above = FIRST_FD + c->count;
+	char go;
 
+	close(c->gate[1]);
+	if (read(c->gate[0], &go, 1) != 1) /* no signal gets here */
+		_exit(126); /* the daemon has died, and its successor does not know this process */
 	for (int s = 1; s < NSIG; s++)
 		signal(s, SIG_DFL); /* fails for some, which have no handler */
 	sigprocmask(SIG_SETMASK, mask, NULL);
@@ -183,7 +196,7 @@ static void run_child(struct child *c, const sigset_t *mask, uint64_t priority)
 	say_and_die(c->argv[0]);
 }
 
-pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
+pid_t spawn_worker(const struct spawn *s, int *pidfd, int *gate, struct errbuf *e)
 {
 	struct child *c = malloc(sizeof(*c));
 	sigset_t all, old;
@@ -201,9 +214,23 @@ pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
 	if (pid == 0)
 		run_child(c, &old, s->conf->priority);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	*gate = c->gate[1];
+	*pidfd = -1;
 	if (pid < 0)
 		err_errno(e, "starting a worker: fork");
+	else if ((*pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
+		pid = err_errno(e, "starting a worker: pidfd_open"); /* it ends at its gate */
+	if (pid < 0)
+		close(*gate);
+	close(c->gate[0]);
 	close(c->null);
 	free(c);
 	return pid;
+}
+
+void spawn_begin(int gate)
+{
+	if (write(gate, "", 1) < 0)
+		log_line(LOG_ERROR, "the worker cannot be told to begin: %s", strerror(errno));
+	close(gate);
 }

@@ -19,7 +19,12 @@ struct spawn {
 	uint64_t pool_bytes; /* of which so much is common */
 };
 
-/* Returns the pid; -1 with *e.  A program that cannot be executed ends with status 127 and a message. */
-pid_t spawn_worker(const struct spawn *s, struct errbuf *e);
+/* Returns the pid; -1 with *e.  *pidfd is the caller's, and *gate: the worker waits at it for spawn_begin(), and ends if the caller does before that.  A
+ * program that cannot be executed ends with status 127 and a message.
+ */
+pid_t spawn_worker(const struct spawn *s, int *pidfd, int *gate, struct errbuf *e);
+
+/* The worker that waits at gate (taken over) begins. */
+void spawn_begin(int gate);
 
 #endif

@@ -151,6 +151,8 @@ static json_t *worker_json(const struct worker *w, const struct resumption *r)
 	json_t *o = json_pack("{s:s, s:s, s:i, s:i}", "state", worker_state_name(w->sup.state), "engine", engine_name(w->engine), "pid",
 			      (int)w->pid, "restarts", (int)w->sup.restarts);
 
+	if (w->unheard)
+		json_object_set_new(o, "unheard", json_true());
 	if (r->under_way || r->ms >= 0)
 		json_object_set_new(o, "resumption", resumption_json(r));
 
@@ -175,8 +177,8 @@ json_t *status_json(struct daemon *d)
 		listen_bound(d->listeners.fd[i], &d->listeners.addr[i], text);
 		json_array_append_new(listen, json_text(text));
 	}
-	return json_pack("{s:b, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
-			 (int)getpid(), "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", json_text(d->conf->path),
+	return json_pack("{s:b, s:s, s:i, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "version", PACKAGE_VERSION, "pid",
+			 (int)getpid(), "takeovers", (int)d->takeovers, "started", (json_int_t)d->started, "stopping", d->stopping > 0, "config", json_text(d->conf->path),
 			 "listen", listen, "worker", worker_json(&d->worker, &d->sessions.resumption), "exports", exports, "sessions",
 			 sessions_json(&d->sessions));
 }

@@ -67,9 +67,9 @@ unsigned supervisor_event(struct supervisor *s, enum worker_event ev, int64_t no
 	if (step->actions & WORKER_ARM_BACKOFF) {
 		int64_t served = s->state == WORKER_READY ? now_ms - s->ready_ms : 0;
 
-		if (s->at_once && served >= BACKOFF_NONE_MS)
+		if (served >= BACKOFF_NONE_MS)
 			s->backoff_ms = 0;
-		else if (s->backoff_ms == 0 || served >= BACKOFF_FORGIVEN_MS)
+		else if (s->backoff_ms == 0)
 			s->backoff_ms = BACKOFF_FIRST_MS;
 		else
 			s->backoff_ms = s->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : s->backoff_ms * 2;

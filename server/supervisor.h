@@ -46,14 +46,12 @@ enum worker_action { /* bits */
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
-#define BACKOFF_FORGIVEN_MS 60000 /* served well for so long: the next death is a first one */
-#define BACKOFF_NONE_MS 1000	  /* served for so long, with sessions that wait for a successor: no wait at all */
+#define BACKOFF_NONE_MS 1000 /* served for so long: no wait at all, for clients wait; the next death after less is a first one */
 
 struct supervisor {
 	enum worker_state state;
 	uint32_t backoff_ms; /* the wait to arm */
 	uint32_t restarts;   /* deaths since the start of the daemon */
-	bool at_once;	     /* set by the caller: sessions outlive it, and their clients wait */
 	int64_t ready_ms;    /* when it became ready */
 };
 

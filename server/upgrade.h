@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nbdswapctl upgrade: the worker is replaced by a new one of the program that is there now.  The old one finishes what is at the backend and
- * is killed; a native one's sessions go on in the new one.
+/* nbdswapctl upgrade: this daemon ends, and whoever started it (the service manager, the keeper) starts the program that is there now, which takes
+ * over.  Its worker goes on serving.
  */
 #ifndef NBDSWAP_UPGRADE_H
 #define NBDSWAP_UPGRADE_H
@@ -10,18 +10,6 @@
 
 struct daemon;
 
-enum upgrade_step {
-	UPGRADE_NONE,
-	UPGRADE_ENDING,	  /* the old worker is still there */
-	UPGRADE_STARTING, /* the new one is not ready, or sessions wait for it */
-};
-
 void upgrade_request(struct daemon *d, uint64_t client, const json_t *req);
-
-/* A worker has been reaped, before its successor is started. */
-void upgrade_worker_died(struct daemon *d);
-
-/* Before every wait of the loop: tells those who wait for the end when it has come. */
-void upgrade_check(struct daemon *d);
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,9 +38,17 @@ static void close_socket(struct worker *w)
 	w->sock = -1;
 }
 
+static void sync_state(struct worker *w)
+{
+	if (w->ops && w->ops->sync)
+		w->ops->sync(w->arg);
+}
+
 static void kill_it(struct worker *w)
 {
-	if (w->pid > 0)
+	if (w->adopted)
+		syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
+	else if (w->pid > 0)
 		kill(w->pid, SIGKILL); /* not reaped yet, so the pid is still its own */
 }
 
@@ -50,22 +59,67 @@ static void arm(struct worker *w, double seconds)
 	ev_timer_start(w->loop, &w->timer);
 }
 
-static void take_ready(struct worker *w, const json_t *msg)
+static void take_figures(struct worker *w, const json_t *msg)
 {
 	const json_t *warnings = json_object_get(msg, "warnings");
-	size_t i;
-	json_t *v;
 
 	w->locked_kib = (uint64_t)json_integer_value(json_object_get(msg, "locked_kib"));
 	json_decref(w->warnings);
 	w->warnings = json_is_array(warnings) ? json_deep_copy(warnings) : NULL;
-	json_array_foreach(warnings, i, v)
+}
+
+static void take_ready(struct worker *w, const json_t *msg)
+{
+	size_t i;
+	json_t *v;
+
+	take_figures(w, msg);
+	json_array_foreach(json_object_get(msg, "warnings"), i, v)
 		if (json_is_string(v))
 			log_line(LOG_WARN, "worker: %s", json_string_value(v));
 	worker_event(w, WORKER_EV_READY);
 	if (w->sup.state == WORKER_READY) {
 		log_line(LOG_NOTE, "worker %d is ready, %llu KiB locked", (int)w->pid, (unsigned long long)w->locked_kib);
 		w->ops->ready(w->arg);
+	}
+}
+
+/* Asks it what it has: from its answer on, this daemon is its daemon. */
+static void say_hello(struct worker *w)
+{
+	worker_send(w, json_pack("{s:s, s:I}", "cmd", "hello", "epoch", (json_int_t)w->epoch), NULL, 0);
+}
+
+static void drain(struct worker *w)
+{
+	worker_send(w, json_pack("{s:s, s:I}", "cmd", "drain", "timeout_ms", (json_int_t)w->conf->stop_timeout * 1000), NULL, 0);
+}
+
+/* The answer to hello. */
+static void take_here(struct worker *w, const json_t *msg)
+{
+	const json_t *drained = json_object_get(msg, "drained");
+	bool renew = w->renew;
+
+	if (!w->unheard || json_integer_value(json_object_get(msg, "epoch")) != (json_int_t)w->epoch)
+		return;
+	w->unheard = w->renew = false;
+	ev_timer_stop(w->loop, &w->timer);
+	take_figures(w, msg);
+	w->ops->message(w->arg, msg, NULL, 0);
+	if (w->sup.state == WORKER_STARTING)
+		worker_event(w, WORKER_EV_READY);
+	if (w->sup.state == WORKER_READY) {
+		log_line(LOG_NOTE, "worker %d was taken over and serves, %llu KiB locked", (int)w->pid, (unsigned long long)w->locked_kib);
+		w->ops->ready(w->arg);
+		if (renew)
+			worker_event(w, WORKER_EV_RENEW);
+	} else if (drained) { /* it was told so by its last daemon */
+		w->drained = json_is_true(drained);
+		worker_event(w, WORKER_EV_DRAINED);
+	} else {
+		arm(w, (double)w->conf->stop_timeout);
+		drain(w);
 	}
 }
 
@@ -96,6 +150,8 @@ static void take_message(struct worker *w, const char *text, size_t len, const i
 	} else if (strcmp(event, "drained") == 0) {
 		w->drained = json_is_true(json_object_get(msg, "ok"));
 		worker_event(w, WORKER_EV_DRAINED);
+	} else if (strcmp(event, "here") == 0) {
+		take_here(w, msg);
 	} else if (strcmp(event, "log") == 0) {
 		take_log(msg);
 	} else {
@@ -135,7 +191,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
 		log_line(LOG_ERROR, "worker %d: %s; it is killed", (int)w->pid, e.text);
 		kill_it(w);
 	}
-	/* Closed: its end will be reported by SIGCHLD. */
+	/* Closed: its end will be reported otherwise. */
 	close_socket(w);
 }
 
@@ -159,21 +215,28 @@ static void fall_back(struct worker *w)
 }
 
 /* Wraps up a worker that has been reaped, before its successor may be started. */
-static void finish(struct worker *w, int status)
+static void finish(struct worker *w, bool killed, bool no_uring)
 {
-	struct worker_end end = { .killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
-				  .served_ms = w->sup.state == WORKER_STARTING ? 0 : now_ms() - w->sup.ready_ms };
+	struct worker_end end = { .killed = killed, .served_ms = w->sup.state == WORKER_STARTING ? 0 : now_ms() - w->sup.ready_ms };
 	struct errbuf e;
 
 	ev_child_stop(w->loop, &w->child);
+	ev_io_stop(w->loop, &w->end);
+	if (w->unheard)
+		ev_timer_stop(w->loop, &w->timer);
+	w->adopted = w->unheard = w->renew = false;
+	if (w->pidfd >= 0)
+		close(w->pidfd);
+	w->pidfd = -1;
 	w->pid = 0; /* not its own any more */
 	/* What it said last counts: of sessions that it had closed nothing is left to go on with. */
 	while (w->sock >= 0 && receive(w, &e) > 0)
 		;
 	close_socket(w);
+	w->kept_pidfd = w->kept_sock = 0; /* not before: of what it still has there is to be no second name */
 	end.drained = w->drained;
 	w->drained = false;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == BROKER_NO_URING && w->engine == ENGINE_NATIVE)
+	if (no_uring && w->engine == ENGINE_NATIVE)
 		fall_back(w);
 	w->ops->died(w->arg, &end);
 }
@@ -191,7 +254,19 @@ static void on_child(struct ev_loop *loop, ev_child *child, int revents)
 	else
 		snprintf(w->last_exit, sizeof(w->last_exit), "worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
-	finish(w, status);
+	finish(w, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, WIFEXITED(status) && WEXITSTATUS(status) == BROKER_NO_URING);
+	worker_event(w, WORKER_EV_EXIT);
+}
+
+/* Of another daemon's child nobody tells how it ended, so none of its requests is blamed: another that dies of one is this daemon's own. */
+static void on_adopted_end(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct worker *w = io->data;
+
+	(void)loop;
+	(void)revents;
+	snprintf(w->last_exit, sizeof(w->last_exit), "worker %d, which an earlier nbdswapd had started, has ended", (int)w->pid);
+	finish(w, true, false);
 	worker_event(w, WORKER_EV_EXIT);
 }
 
@@ -202,36 +277,93 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
+	if (w->unheard) {
+		log_line(LOG_ERROR, "worker %d does not answer since it was taken over and is killed", (int)w->pid);
+		kill_it(w);
+		return;
+	}
 	w->spawn_failed = false;
 	worker_event(w, failed ? WORKER_EV_EXIT : WORKER_EV_TIMER);
+}
+
+static void listen_to(struct worker *w, int sock)
+{
+	w->sock = sock;
+	if (sock < 0)
+		return; /* one that is ended for that */
+	fcntl(sock, F_SETFL, O_NONBLOCK);
+	ev_io_set(&w->io, w->sock, EV_READ);
+	ev_io_start(w->loop, &w->io);
 }
 
 static int start(struct worker *w, struct errbuf *e)
 {
 	struct spawn s = { .conf = w->conf, .listen_fds = w->listen_fds, .nlisten = w->nlisten, .pool_fd = poolmem_fd(w->pool),
 			   .pool_bytes = poolmem_common(w->pool) };
-	int pair[2];
+	int pair[2], gate;
 
 	w->engine = w->conf->engine == ENGINE_NATIVE && !w->no_uring ? ENGINE_NATIVE : ENGINE_NBDKIT;
-	w->sup.at_once = w->engine == ENGINE_NATIVE;
 	s.engine = w->engine;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, "starting a worker: socketpair");
 	s.sock = pair[1];
-	w->pid = spawn_worker(&s, e);
+	w->pid = spawn_worker(&s, &w->pidfd, &gate, e);
 	close(pair[1]);
 	if (w->pid < 0) {
 		w->pid = 0;
 		close(pair[0]);
 		return -1;
 	}
-	fcntl(pair[0], F_SETFL, O_NONBLOCK);
-	w->sock = pair[0];
-	ev_io_set(&w->io, w->sock, EV_READ);
-	ev_io_start(w->loop, &w->io);
+	w->epoch = 0;
+	listen_to(w, pair[0]);
 	ev_child_set(&w->child, w->pid, 0);
 	ev_child_start(w->loop, &w->child);
+	/* It does not begin before it would be found: there are never two. */
+	sync_state(w);
+	spawn_begin(gate);
 	return 0;
+}
+
+bool worker_serves(const struct worker *w)
+{
+	return w->sup.state == WORKER_READY && !w->unheard;
+}
+
+static enum worker_state state_left(enum worker_state state)
+{
+	switch (state) {
+	case WORKER_STARTING:
+	case WORKER_READY:
+	case WORKER_RENEWING:
+	case WORKER_KILLED:
+		return state;
+	case WORKER_DRAINING: /* the daemon was to stop, but this one is not */
+		return WORKER_RENEWING;
+	default:
+		return WORKER_KILLED;
+	}
+}
+
+void worker_adopt(struct worker *w, const struct worker_left *left, bool renew)
+{
+	w->sup.state = state_left(left->state);
+	w->sup.ready_ms = left->ready_ms;
+	w->pid = left->pid;
+	w->pidfd = left->pidfd;
+	w->engine = left->engine;
+	w->epoch = left->epoch + 1;
+	w->adopted = w->unheard = true;
+	w->renew = renew || left->other_interface;
+	ev_io_set(&w->end, w->pidfd, EV_READ);
+	ev_io_start(w->loop, &w->end);
+	listen_to(w, left->sock);
+	if (w->sup.state == WORKER_KILLED) {
+		kill_it(w);
+		return;
+	}
+	/* One that drains answers when that is over. */
+	arm(w, START_SECONDS + (w->sup.state == WORKER_RENEWING ? (double)w->conf->stop_timeout : 0));
+	say_hello(w);
 }
 
 static void act(struct worker *w, unsigned actions)
@@ -254,8 +386,7 @@ static void act(struct worker *w, unsigned actions)
 	if (actions & WORKER_ARM_DRAIN)
 		arm(w, (double)w->conf->stop_timeout);
 	if (actions & WORKER_DRAIN)
-		worker_send(w, json_pack("{s:s, s:I}", "cmd", "drain", "timeout_ms", (json_int_t)w->conf->stop_timeout * 1000),
-			    NULL, 0);
+		drain(w);
 	if ((actions & WORKER_SPAWN) && start(w, &e) < 0) {
 		snprintf(w->last_exit, sizeof(w->last_exit), "%.120s", e.text);
 		w->spawn_failed = true;
@@ -278,6 +409,7 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 	json_decref(msg);
 	if (w->sock < 0)
 		return;
+	sync_state(w);
 	if (!text || fdmsg_send(w->sock, text, strlen(text), fds, nfds, &e) < 0) {
 		if (e.code == EPIPE)
 			return; /* its end will be reported */
@@ -302,11 +434,12 @@ void worker_init(struct worker *w, struct ev_loop *loop, const struct worker_ops
 	w->loop = loop;
 	w->ops = ops;
 	w->arg = arg;
-	w->sock = -1;
+	w->sock = w->pidfd = -1;
 	ev_init(&w->io, on_readable);
+	ev_init(&w->end, on_adopted_end);
 	ev_init(&w->timer, on_timer);
 	ev_child_init(&w->child, on_child, 0, 0);
-	w->io.data = w->timer.data = w->child.data = w;
+	w->io.data = w->end.data = w->timer.data = w->child.data = w;
 }
 
 void worker_set(struct worker *w, const struct conf_server *conf, const int *listen_fds, size_t nlisten)

@@ -17,6 +17,7 @@ struct backing {
 	struct stat st;
 	uint64_t size; /* of the file, or of the device in whole pages */
 	struct backend backend;
+	unsigned reopened; /* how often fd has become another description (reopen.c) */
 	int worker_fd; /* barrier_worker_fd(); -1: none */
 	struct trailer trailer; /* as last read or written */
 	bool has_trailer;

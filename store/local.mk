@@ -2,6 +2,7 @@
 # Holds libcommon too: who links libstore.la links that alone.
 noinst_LTLIBRARIES += libstore.la
 libstore_la_SOURCES = \
+	store/adopt.c store/adopt.h \
 	store/allocate.c store/allocate.h \
 	store/backend.c store/backend.h \
 	store/barrier.c store/barrier.h \

@@ -120,9 +120,10 @@ enum reopened backing_reopen(struct backing *b, uint32_t patience_s, struct errb
 	if (!b->stale_since_ms)
 		b->stale_since_ms = now;
 	r = try_once(b, e);
-	if (r == REOPEN_SAME)
+	if (r == REOPEN_SAME) {
 		b->stale_since_ms = 0;
-	else if (r == REOPEN_LATER && now_ms() - b->stale_since_ms >= (int64_t)patience_s * 1000)
+		b->reopened++;
+	} else if (r == REOPEN_LATER && now_ms() - b->stale_since_ms >= (int64_t)patience_s * 1000)
 		r = REOPEN_LOST;
 	b->file_lost = r == REOPEN_LOST;
 	return r;

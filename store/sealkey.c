@@ -266,7 +266,7 @@ int sealkey_id(const struct sealkey *master, const uint8_t uuid[16], uint8_t id[
 	return hkdf(master->page->key, info, n, id, SEALKEY_ID_BYTES, e);
 }
 
-struct sealkey *sealkey_map(int fd, bool allow_unlocked, struct errbuf *e)
+static struct sealkey *map_kind(int fd, enum key_kind kind, bool allow_unlocked, struct errbuf *e)
 {
 	CLEANUP_CLOSE int mine = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	struct sealkey *k;
@@ -285,13 +285,23 @@ struct sealkey *sealkey_map(int fd, bool allow_unlocked, struct errbuf *e)
 		return NULL;
 	}
 	k = key_open(steal_fd(&mine), false, allow_unlocked, e);
-	if (k && (k->page->magic != KEY_MAGIC || k->page->kind != KEY_SUBKEY)) {
+	if (k && (k->page->magic != KEY_MAGIC || k->page->kind != kind)) {
 		err_set(e, EPROTO, "the key that was handed down has another layout; restart the daemon and its workers with the same "
 			"version of nbdswap");
 		sealkey_free(k);
 		return NULL;
 	}
 	return k;
+}
+
+struct sealkey *sealkey_map(int fd, bool allow_unlocked, struct errbuf *e)
+{
+	return map_kind(fd, KEY_SUBKEY, allow_unlocked, e);
+}
+
+struct sealkey *sealkey_map_master(int fd, bool allow_unlocked, struct errbuf *e)
+{
+	return map_kind(fd, KEY_MASTER, allow_unlocked, e);
 }
 
 int sealkey_fd(const struct sealkey *k)

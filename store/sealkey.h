@@ -5,7 +5,7 @@
  * There are two kinds.  A master is what an export's key is made of: random and kept nowhere (ephemeral), or the
  * content of the administrator's key file.  It stays with the process that activates.  A subkey is made from it for
  * one activation of one file, so no two activations encrypt under the same key, and the worker that is handed a
- * subkey learns nothing of others.
+ * subkey learns nothing of others.  A master passes only to the successor of a daemon that died.
  *
  * The page is locked, left out of core dumps and wiped by its owner (the process that made it) at sealkey_free().
  * The memory is shared, so a fork copies nothing, and wiping it wipes it for every process that has it;
@@ -49,6 +49,9 @@ struct sealkey *sealkey_derive(const struct sealkey *master, const uint8_t uuid[
 
 /* One that another process made (fd is not consumed); read-only.  EPROTO when it is not a key of this version. */
 struct sealkey *sealkey_map(int fd, bool allow_unlocked, struct errbuf *e);
+
+/* The same with a master that its process left behind: nobody wipes it any more, it goes with its last descriptor. */
+struct sealkey *sealkey_map_master(int fd, bool allow_unlocked, struct errbuf *e);
 
 int sealkey_fd(const struct sealkey *k);		/* borrowed */
 const uint8_t *sealkey_bytes(const struct sealkey *k); /* SEALKEY_BYTES, valid until sealkey_free(); must not be copied to where it stays */

@@ -13,6 +13,7 @@ include $(top_srcdir)/tests/store/local.mk
 include $(top_srcdir)/tests/faults/local.mk
 include $(top_srcdir)/tests/plugin/local.mk
 include $(top_srcdir)/tests/server/local.mk
+include $(top_srcdir)/tests/server/successor.mk
 include $(top_srcdir)/tests/interop/local.mk
 include $(top_srcdir)/tests/engine/local.mk
 include $(top_srcdir)/tests/engine/resume.mk

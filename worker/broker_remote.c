@@ -23,6 +23,8 @@ struct pending {
 	struct pending *next;
 	json_int_t id;
 	pthread_cond_t answered;
+	json_t *request; /* to be asked again, of another daemon, with */
+	int fd;		 /* -1: none */
 	bool done;
 	json_t *answer; /* NULL when the daemon went away */
 	int fds[FDMSG_FDS];
@@ -37,7 +39,9 @@ struct remote {
 	pthread_mutex_t lock; /* all below */
 	pthread_t receiver;
 	bool running, gone;
-	bool draining; /* the receiver's alone */
+	bool draining, drained; /* the receiver's alone */
+	uint64_t locked_kib;
+	json_int_t epoch; /* of the present daemon; 0: the one that started this worker */
 	json_int_t last_id;
 	struct pending *pending;
 };
@@ -72,10 +76,36 @@ static void close_all(const int fds[], size_t n)
 		close(fds[i]);
 }
 
+/* Lock held, for these three. */
+static void put_behind(struct remote *r, struct pending *p)
+{
+	struct pending **pp = &r->pending;
+
+	while (*pp)
+		pp = &(*pp)->next;
+	*pp = p;
+}
+
+static void take_out(struct remote *r, const struct pending *p)
+{
+	struct pending **pp = &r->pending;
+
+	while (*pp != p)
+		pp = &(*pp)->next;
+	*pp = p->next;
+}
+
+static int send_request(struct remote *r, const struct pending *p, struct errbuf *e)
+{
+	if (r->epoch)
+		json_object_set_new(p->request, "epoch", json_integer(r->epoch));
+	return send_with_fd(r, json_incref(p->request), p->fd, e);
+}
+
 /* Sends the request, with a descriptor or -1, and waits.  The answer (to be released) is one with "ok":true; its descriptors are in fds. */
 static json_t *ask_with_fd(struct remote *r, json_t *request, int fd, int fds[FDMSG_FDS], size_t *nfds, struct errbuf *e)
 {
-	struct pending p = { .done = false };
+	struct pending p = { .request = request, .fd = fd };
 	const char *why;
 
 	*nfds = 0;
@@ -83,15 +113,14 @@ static json_t *ask_with_fd(struct remote *r, json_t *request, int fd, int fds[FD
 	pthread_mutex_lock(&r->lock);
 	p.id = ++r->last_id;
 	if (r->gone || !request || json_object_set_new(request, "id", json_integer(p.id)) < 0) {
-		json_decref(request);
 		p.done = true;
 	} else {
-		p.next = r->pending;
-		r->pending = &p;
-		if (send_with_fd(r, request, fd, e) < 0) {
-			r->pending = p.next;
+		put_behind(r, &p);
+		if (send_request(r, &p, e) < 0) {
+			take_out(r, &p);
 			pthread_mutex_unlock(&r->lock);
 			pthread_cond_destroy(&p.answered);
+			json_decref(request);
 			return NULL;
 		}
 	}
@@ -99,6 +128,7 @@ static json_t *ask_with_fd(struct remote *r, json_t *request, int fd, int fds[FD
 		pthread_cond_wait(&p.answered, &r->lock);
 	pthread_mutex_unlock(&r->lock);
 	pthread_cond_destroy(&p.answered);
+	json_decref(request);
 	if (!p.answer) {
 		err_set(e, EPIPE, "nbdswapd is gone; no new session can begin until it is back");
 		return NULL;
@@ -315,6 +345,42 @@ static void ended(struct remote *r, json_int_t session)
 	send_json(r, json_pack("{s:s, s:I}", "event", "ended", "session", session), NULL);
 }
 
+/* The sessions that this worker has, for a daemon that took it over. */
+static json_t *list_sessions(struct remote *r)
+{
+	const struct remote_commands *c = &r->commands;
+	size_t n = c->sessions(c->arg, NULL, 0), have;
+	uint64_t *session = calloc(n + 1, sizeof(*session));
+	json_t *list = json_array();
+
+	/* None comes to them meanwhile: that takes an answer of the daemon's, which this thread would receive. */
+	have = session ? c->sessions(c->arg, session, n) : 0;
+	for (size_t i = 0; i < have && i < n; i++)
+		json_array_append_new(list, json_integer((json_int_t)session[i]));
+	free(session);
+	return list;
+}
+
+/* Another daemon has taken the place of the last: what that one has not answered is asked again, and then all told that it may have
+ * heard alone.
+ */
+static void hello(struct remote *r, json_int_t epoch)
+{
+	json_t *event = json_pack("{s:s, s:I, s:I, s:O}", "event", "here", "epoch", epoch, "locked_kib", (json_int_t)r->locked_kib, "warnings",
+				  r->warnings);
+
+	pthread_mutex_lock(&r->lock);
+	r->epoch = epoch;
+	for (const struct pending *p = r->pending; p; p = p->next)
+		send_request(r, p, NULL);
+	pthread_mutex_unlock(&r->lock);
+	if (r->draining)
+		json_object_set_new(event, "drained", json_boolean(r->drained));
+	if (r->commands.sessions)
+		json_object_set_new(event, "sessions", list_sessions(r));
+	send_json(r, event, NULL);
+}
+
 /* Takes the descriptors over. */
 static void command(struct remote *r, const char *cmd, json_t *message, const int fds[], size_t nfds)
 {
@@ -332,8 +398,10 @@ static void command(struct remote *r, const char *cmd, json_t *message, const in
 
 		r->draining = true;
 		ok = c->drain(c->arg, ms);
-
+		r->drained = ok;
 		send_json(r, json_pack("{s:s, s:b}", "event", "drained", "ok", ok), NULL);
+	} else if (strcmp(cmd, "hello") == 0) {
+		hello(r, json_integer_value(json_object_get(message, "epoch")));
 	} else if (strcmp(cmd, "forget") == 0) {
 		const char *name = json_string_value(json_object_get(message, "export"));
 
@@ -400,7 +468,10 @@ static void *receive(void *arg)
 static int remote_ready(void *self, uint64_t locked_kib, struct errbuf *e)
 {
 	struct remote *r = self;
-	int code = pthread_create(&r->receiver, NULL, receive, r);
+	int code;
+
+	r->locked_kib = locked_kib;
+	code = pthread_create(&r->receiver, NULL, receive, r);
 
 	if (code)
 		return err_set(e, code, "cannot start the thread that listens to nbdswapd");

@@ -26,6 +26,8 @@ struct remote_commands {
 	 * will say so.  NULL: this worker cannot do it, and does not answer.
 	 */
 	bool (*end)(void *arg, uint64_t session);
+	/* The sessions that there are: their number, and up to max of them into out.  NULL: not told. */
+	size_t (*sessions)(void *arg, uint64_t *out, size_t max);
 };
 
 /* sock (the inherited descriptor) is taken over.  Nothing is sent or received before ready(): threads must not be started before nbdkit

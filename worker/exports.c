@@ -484,6 +484,18 @@ unsigned exports_sessions(struct exports *x)
 	return n;
 }
 
+size_t exports_list_sessions(struct exports *x, uint64_t *out, size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&x->lock);
+	for (const struct session *s = x->sessions; s; s = s->next, n++)
+		if (n < max)
+			out[n] = s->grant.session;
+	pthread_mutex_unlock(&x->lock);
+	return n;
+}
+
 void exports_free(struct exports *x)
 {
 	if (!x)

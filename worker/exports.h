@@ -86,6 +86,9 @@ bool exports_forget(struct exports *x, const char *name);
 
 unsigned exports_sessions(struct exports *x);
 
+/* The broker's numbers of up to max of them into out; returns how many there are. */
+size_t exports_list_sessions(struct exports *x, uint64_t *out, size_t max);
+
 void exports_free(struct exports *x); /* no session may be left; NULL is fine */
 
 #endif

@@ -97,6 +97,13 @@ static bool on_end(void *arg, uint64_t session)
 	return seat_end(g->seats, session);
 }
 
+static size_t on_sessions(void *arg, uint64_t *out, size_t max)
+{
+	struct engine *g = arg;
+
+	return exports_list_sessions(g->exports, out, max);
+}
+
 /* ---- messages ---- */
 
 static void say(enum notice_priority priority, const char *text)
@@ -214,7 +221,7 @@ static int make_parts(struct engine *g, struct errbuf *e)
 	const struct engine_options *o = g->o;
 	bool unlocked = o->allow & ALLOW_MEMLOCK;
 	struct remote_commands commands = { .arg = g, .drain = on_drain, .forget = on_forget, .orphaned = on_orphaned,
-					    .resume = on_resume, .complete = on_complete, .end = on_end };
+					    .resume = on_resume, .complete = on_complete, .end = on_end, .sessions = on_sessions };
 	struct seats_options seats = { .connections = o->connections, .allow_unlocked = unlocked, .wake = wake, .say = say_warning, .arg = g };
 	struct exports_options exports = { .broker = &g->broker, .allow_unlocked = unlocked, .say = say };
 	struct mover_options mover = { .sessions = o->connections, .exports = EXPORTS_MAX, .ended = seats_ended };

@@ -10,7 +10,7 @@
 /* What it and the daemon must agree on: its parameters, their messages, the memory of pool and sessions.  Raised when a change to any of
  * these would be misunderstood by a program of before; a daemon that runs while its package is replaced starts the new one.
  */
-#define ENGINE_INTERFACE 2
+#define ENGINE_INTERFACE 3
 
 struct engine_options {
 	const int *listen_fds;

@@ -98,7 +98,7 @@ kill -KILL "$before"
 wait_until 60 renewed
 confined "$(worker_pid)"
 before=$(worker_pid)
-ctl upgrade >"$tmp/out" 2>&1 || fail "upgrade: $(cat "$tmp/out")"
+ctl reload-worker >"$tmp/out" 2>&1 || fail "upgrade: $(cat "$tmp/out")"
 wait_until 60 renewed
 wait "$riding" || fail "a session did not outlive its worker: $(cat "$tmp/riding")"
 load "$(uri plain)" 1 8 200

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# nbdswapctl upgrade under full load, again and again, from one binary to another: every connection goes on in the new worker, no request
+# nbdswapctl reload-worker under full load, again and again, from one binary to another: every connection goes on in the new worker, no request
 # fails, no page is wrong.  And one that is upgraded while it is killed.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/engine/resume.sh"
@@ -34,7 +34,7 @@ find_worker
 for ((n = 1; n <= upgrades; n++)); do
     before=$worker
     new_binary
-    said=$(ctl upgrade --wait) || fail "upgrade $n: $said"
+    said=$(ctl reload-worker --wait) || fail "upgrade $n: $said"
     must_match "$said" "^worker [0-9]+ \(native\) serves; $connections sessions went on after [0-9]+ ms, 0 were cut$"
     find_worker
     [ "$worker" != "$before" ] || fail "the worker is the one of before"
@@ -48,7 +48,7 @@ done
 for ((n = 0; n < 3; n++)); do
     rest 1100
     new_binary
-    ctl upgrade --wait >"$tmp/upgrade" 2>&1 &
+    ctl reload-worker --wait >"$tmp/upgrade" 2>&1 &
     pid=$!
     rest $((RANDOM % 60))
     find_worker

@@ -302,6 +302,7 @@ void fake_term(void)
 void fake_begin(void)
 {
 	struct conf_errors errors;
+	struct takeover t = { .fd = -1 };
 	char path[128];
 	struct errbuf e;
 
@@ -317,8 +318,8 @@ void fake_begin(void)
 	d->conf = conf_load(path, &errors);
 	promise(d->conf, "%s", errors.text[0]);
 	d->conf->server.allow = ALLOW_MEMLOCK;
-	promise(setup(d, &e) == 0, "%s", e.text);
-	begin(d);
+	promise(setup(d, &t, &e) == 0, "%s", e.text);
+	begin(d, &t);
 }
 
 /* Answers that are owed: all of the requests (but to those who wait for a worker), once nothing is left to be waited for. */
@@ -335,7 +336,7 @@ static void settle_all(void)
 	}
 	promise(ended || exports_idle(&d->exports), "jobs come without end");
 	/* Whoever waits for an upgrade waits for what the worker does. */
-	for (unsigned i = 0; i < CLIENTS && !ended && !d->stopping && d->upgrade == UPGRADE_NONE; i++)
+	for (unsigned i = 0; i < CLIENTS && !ended && !d->stopping && d->reload == RELOAD_NONE; i++)
 		promise(ends[i].fd < 0 || ends[i].refused || ends[i].answers == ends[i].requests, "%zu answers to %zu requests",
 			ends[i].answers, ends[i].requests);
 }
@@ -390,7 +391,8 @@ void fake_end(void)
 	ev_signal_stop(d->loop, &d->sighup);
 	ev_timer_stop(d->loop, &d->tick);
 	ev_timer_stop(d->loop, &d->recheck);
-	ev_check_stop(d->loop, &d->notify);
+	ev_signal_stop(d->loop, &d->sigusr2);
+	ev_prepare_stop(d->loop, &d->before_wait);
 	ev_timer_stop(d->loop, &d->worker.timer);
 	ev_io_stop(d->loop, &d->worker.io);
 	ev_child_stop(d->loop, &d->worker.child);

@@ -134,14 +134,20 @@ void fake_jobs_drop(bool (*is_job_own)(const void *arg))
 	}
 }
 
-pid_t spawn_worker(const struct spawn *s, struct errbuf *e)
+pid_t spawn_worker(const struct spawn *s, int *pidfd, int *gate, struct errbuf *e)
 {
 	promise(fake_worker_end < 0, "a second worker is started");
 	if (fake_spawn_refused)
 		return err_set(e, EAGAIN, "no process");
 	fake_worker_end = dup(s->sock);
 	fcntl(fake_worker_end, F_SETFL, O_NONBLOCK);
+	*pidfd = *gate = -1;
 	return FAKE_WORKER_PID;
+}
+
+void spawn_begin(int gate)
+{
+	(void)gate;
 }
 
 /* The clients' sockets are such that a session can go on. */

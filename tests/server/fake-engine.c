@@ -266,6 +266,12 @@ static bool end(void *arg, uint64_t session)
 	return false;
 }
 
+static size_t sessions(void *arg, uint64_t *out, size_t max)
+{
+	(void)arg;
+	return exports_list_sessions(exports, out, max);
+}
+
 static void say(enum notice_priority priority, const char *text)
 {
 	static const char *const names[] = { [NOTICE_INFO] = "info", [NOTICE_WARNING] = "warning", [NOTICE_ERROR] = "err" };
@@ -286,7 +292,7 @@ static long argument(int argc, char **argv, const char *name)
 int main(int argc, char **argv)
 {
 	struct remote_commands commands = { .drain = drain, .forget = forget, .orphaned = orphaned, .resume = resume,
-					    .complete = complete, .end = end };
+					    .complete = complete, .end = end, .sessions = sessions };
 	struct exports_options o = { .broker = &broker, .allow_unlocked = true, .say = say };
 	long sock = argument(argc, argv, "broker"), pool_fd = argument(argc, argv, "pool-fd");
 	struct stat st;

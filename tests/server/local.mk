@@ -144,8 +144,8 @@ server_shell_tests = \
 	tests/server/test-worker-priority.sh \
 	tests/server/test-unit.sh \
 	tests/server/test-two-clients-fight.sh \
-	tests/server/test-upgrade-load.sh \
-	tests/server/test-upgrade.sh \
+	tests/server/test-reload-worker-load.sh \
+	tests/server/test-reload-worker.sh \
 	tests/server/test-worker-fails.sh
 TESTS += $(server_shell_tests)
 EXTRA_DIST += $(server_shell_tests) tests/server/fake.sh tests/server/keeper.sh tests/server/server.sh tests/server/two.sh

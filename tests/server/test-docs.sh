@@ -15,7 +15,7 @@ help=$("$builddir/server/nbdswapd" --help)
 same nbdswapd "$(long_options <<<"$help")" "$(pod_options "$srcdir/server/nbdswapd.8.pod")"
 
 pod=$srcdir/server/nbdswapctl.8.pod
-commands=$("$builddir/server/nbdswapctl" --help | grep -oE '^  [a-z]+ ' | tr -d ' ' | sort)
+commands=$("$builddir/server/nbdswapctl" --help | grep -oE '^  [a-z-]+ ' | tr -d ' ' | sort)
 [ -n "$commands" ] || fail "nbdswapctl --help lists no commands"
 same "nbdswapctl's commands" "$commands" "$(sed -n 's/^=head2 //p' "$pod" | sort)"
 all=--version

@@ -18,7 +18,7 @@ is_draining() { [ "$(field .worker.state)" = renewing ]; }
 # Stopped, it finds the command and the end of the daemon at once when it goes on.
 kill -STOP "$worker"
 cleanup_fn kill -KILL "$worker"
-ctl upgrade --force >"$tmp/upgrade" 2>&1 &
+ctl reload-worker --force >"$tmp/upgrade" 2>&1 &
 upgrade=$!
 wait_until 10 is_draining
 kill -KILL "$server_pid"

@@ -71,7 +71,8 @@ daemon=$(the_daemon)
 worker=$(worker_pid)
 kill -TERM "$server_pid"
 wait_server || fail "SIGTERM: exit status $?"
-for pid in "$daemon" "$worker"; do gone "$pid" || fail "process $pid outlived a stop in order"; done
+gone "$daemon" || fail "the daemon outlived a stop in order"
+wait_until 30 gone "$worker" # whose parent is another by now
 for left in nbd.sock control; do [ ! -e "$tmp/$left" ] || fail "$left is left behind"; done
 
 # ---- nbdswapctl stop is for good ----

@@ -91,25 +91,29 @@ static void test_backoff_doubles(void **state)
 	supervisor_event(&s, WORKER_EV_START, 0);
 	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
 		supervisor_event(&s, WORKER_EV_READY, 0);
-		assert_true(supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_FORGIVEN_MS - 1) & WORKER_ARM_BACKOFF);
+		assert_true(supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_NONE_MS - 1) & WORKER_ARM_BACKOFF);
 		assert_int_equal(s.backoff_ms, waits[i]);
 		supervisor_event(&s, WORKER_EV_TIMER, 0);
 	}
 	assert_int_equal(s.restarts, sizeof(waits) / sizeof(waits[0]));
-	/* Served well for a minute: as if it had never died. */
+	/* Served for a while: no pause, and the next quick death is a first one. */
 	supervisor_event(&s, WORKER_EV_READY, 1000);
-	supervisor_event(&s, WORKER_EV_EXIT, 1000 + BACKOFF_FORGIVEN_MS);
+	assert_true(supervisor_event(&s, WORKER_EV_EXIT, 1000 + BACKOFF_NONE_MS) & WORKER_ARM_BACKOFF);
+	assert_int_equal(s.backoff_ms, 0);
+	supervisor_event(&s, WORKER_EV_TIMER, 0);
+	supervisor_event(&s, WORKER_EV_READY, 0);
+	supervisor_event(&s, WORKER_EV_EXIT, BACKOFF_NONE_MS - 1);
 	assert_int_equal(s.backoff_ms, BACKOFF_FIRST_MS);
 	/* A start that never became ready does not count as service. */
 	supervisor_event(&s, WORKER_EV_TIMER, 0);
-	supervisor_event(&s, WORKER_EV_EXIT, 10 * BACKOFF_FORGIVEN_MS);
+	supervisor_event(&s, WORKER_EV_EXIT, 60 * BACKOFF_NONE_MS);
 	assert_int_equal(s.backoff_ms, 2 * BACKOFF_FIRST_MS);
 }
 
-/* Sessions that outlive a worker wait for the next one: no pause, unless it has served for less than a second. */
+/* Clients wait for the next one: no pause, unless it has served for less than a second. */
 static void test_at_once(void **state)
 {
-	struct supervisor s = { .state = WORKER_DOWN, .at_once = true };
+	struct supervisor s = { .state = WORKER_DOWN };
 
 	(void)state;
 	supervisor_event(&s, WORKER_EV_START, 0);
@@ -120,7 +124,7 @@ static void test_at_once(void **state)
 		assert_int_equal(step(&s, WORKER_EV_TIMER, WORKER_STARTING), IT);
 	}
 	/* Quick deaths, before and after it was ready. */
-	supervisor_event(&s, WORKER_EV_EXIT, 10 * BACKOFF_FORGIVEN_MS);
+	supervisor_event(&s, WORKER_EV_EXIT, 60 * BACKOFF_NONE_MS);
 	assert_int_equal(s.backoff_ms, BACKOFF_FIRST_MS);
 	supervisor_event(&s, WORKER_EV_TIMER, 0);
 	supervisor_event(&s, WORKER_EV_READY, 0);

@@ -31,6 +31,6 @@ while group=$(grep -om1 '^ *@.*' "$tmp/calls"); do
     timeout 60 systemd-analyze syscall-filter "${group##* }" | tail -n +2 >>"$tmp/calls"
 done
 for call in seccomp landlock_create_ruleset landlock_restrict_self capset io_uring_setup io_uring_enter io_uring_register \
-    memfd_create mlock mlockall dup3 pidfd_open setpriority close_range statx; do
+    memfd_create mlock mlockall dup3 pidfd_open pidfd_send_signal setpriority close_range statx; do
     grep -qx " *$call" "$tmp/calls" || fail "SystemCallFilter of the unit lacks $call"
 done

@@ -1,111 +1,164 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# nbdswapctl upgrade: another program of the same name takes over, and sessions go on; with one that does not run they wait.  Where sessions
-# would be cut it takes --force.  Without io_uring nbdkit takes the place of the native engine, until the next upgrade.
+# nbdswapctl upgrade, SIGUSR2 and nbdswapctl reload-worker under load: the daemon is replaced by the program that is there now while its worker
+# goes on, or the worker while the daemon does, and no connection ends.  Refused are a program that does not run, a wrong configuration, and
+# a daemon that nobody would start again.  What the configuration says otherwise holds from then on; a stop still ends all.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
-. "$srcdir/tests/server/server.sh"
-. "$srcdir/tests/server/fake.sh"
-requires nbdkit --version
-requires test -e "$builddir/.libs/nbdkit-swap-plugin.so"
-requires_backing
-requires jq --version
-requires qemu-io --version
+. "$srcdir/tests/server/successor.sh"
+requires_resume
 
-make_fake_conf '[export ws1]'
+resume_conf '[export plain]' 'check = none' '[export checked]' '[export other]'
+# An installation of its own, to be replaced.
+mkdir "$tmp/bin"
+real=$builddir/server/nbdswapd
+[ ! -e "$builddir/server/.libs/nbdswapd" ] || real=$builddir/server/.libs/nbdswapd
+cp "$real" "$tmp/bin/nbdswapd"
+nbdswapd=$tmp/bin/nbdswapd
 start_server
-wait_until 60 export_is ws1 ready
-attach a 'ws1?client=A&slot=0/1'
-who a
-first=$pid was="$socket $memory"
+for name in plain checked; do
+    wait_until 60 export_is "$name" ready
+    start_check "$name" --connections 2 --depth 32 --pages 1024
+done
+four() { [ "$(field '.sessions|length')" = 4 ]; }
+wait_until 60 four
+worker=$(worker_pid)
 
-# replace FILE: it takes the program's place, as a package would do it.
+# replace FILE: it takes the daemon's program's place, as a package would do it.
 replace() {
-    cp "$1" "$program.new"
-    mv "$program.new" "$program"
+    cp "$1" "$tmp/bin/new"
+    chmod 755 "$tmp/bin/new"
+    mv "$tmp/bin/new" "$tmp/bin/nbdswapd"
 }
-same_session() {
-    who a
-    [ "$pid" != "$first" ] || fail "served by the old worker"
-    [ "$count" = "$1" ] || fail "count: $count, not $1"
-    [ "$socket $memory" = "$was" ] || fail "another session"
+same_worker() {
+    one_of_each
+    check_runs
+    [ "$(worker_pid)" = "$worker" ] || fail "$1: another worker"
+    [ "$(field '[.sessions[].state]|unique|join(" ")')" = served ] || fail "$1: sessions: $(field .sessions)"
 }
-replace "$fake"
-out=$(ctl upgrade --wait) || fail "upgrade: $?"
-must_match "$out" '^worker [0-9]+ \(native\) serves; 1 sessions went on after [0-9]+ ms, 0 were cut$'
-wait_until 30 asked '^complete ws1'
-[ "$(tail -n 4 "$FAKE_DIR/asked" | cut -d ' ' -f 1 | tr '\n' ' ')" = 'drain started resume complete ' ] || fail "order: $(cat "$FAKE_DIR/asked")"
-same_session 2
-[ "$(field .worker.restarts)" = 0 ] || fail "it counts as a death"
-[ "$(field .exports[0].state)" = ready ] || fail "settled for nothing: $(field .exports[0].state)"
-must_match "$(readlink "/proc/$pid/exe")" "^$program\$"
 
-# No program at all: the worker stays.
-mv "$program" "$program.away"
-rc=0
-out=$(ctl upgrade --wait 2>&1) || rc=$?
-[ "$rc" = 1 ] || fail "upgrade to no program: $rc: $out"
-must_match "$out" 'nbdswap-engine cannot be run \(No such file or directory\), so the worker stays as it is'
-mv "$program.away" "$program"
-[ "$(worker_pid)" = "$pid" ] || fail "not the worker that was there"
-[ "$(field '.sessions[0].state')" = served ] || fail "the session: $(field .sessions)"
+for n in 1 2 3; do
+    the_daemon
+    before=$daemon
+    replace "$real"
+    out=$(ctl upgrade) || fail "upgrade $n: $? $out"
+    must_match "$out" "^nbdswapd [0-9]+ of version [0-9.]+ took over; worker $worker \\(native\\), 4 sessions\$"
+    the_daemon
+    [ "$daemon" != "$before" ] || fail "the same daemon"
+    [ "$(field .pid)" = "$daemon" ] || fail "not the keeper's child"
+    [ "$(stat -L -c %i "/proc/$daemon/exe")" = "$(stat -c %i "$nbdswapd")" ] || fail "not the new program"
+    same_worker "upgrade $n"
+done
 
-# A program that does not run: said, and sessions wait for one that does.
-first=$pid
+# Told by the keeper, and by a signal of its own.
+for target in "$server_pid" daemon; do
+    the_daemon
+    before=$daemon
+    [ "$target" != daemon ] || target=$daemon
+    kill -USR2 "$target"
+    another() { the_daemon; [ "$daemon" != "$before" ] && worker_ready; }
+    wait_until 60 another
+    wait_until 60 settled
+    same_worker SIGUSR2
+done
+if grep -q 'was ended by signal' "$log"; then fail "it was killed, and did not leave"; fi
+
+# ---- what is refused, and then nothing has changed ----
+refused() {
+    local rc=0
+    the_daemon
+    before=$daemon
+    out=$(ctl upgrade 2>&1) || rc=$?
+    [ "$rc" = 1 ] || fail "$1: exit status $rc: $out"
+    must_match "$out" "$2"
+    the_daemon
+    [ "$daemon" = "$before" ] || fail "$1: another daemon"
+    same_worker "$1"
+}
 printf '#!/bin/sh\nexit 1\n' >"$tmp/broken"
-chmod 755 "$tmp/broken"
 replace "$tmp/broken"
-rc=0
-out=$(ctl upgrade --wait 2>&1) || rc=$?
-[ "$rc" = 1 ] || fail "upgrade to a broken program: $rc: $out"
-must_match "$out" 'did not come into service: worker [0-9]+ exited with status 1; it is tried again, and sessions wait for it'
-[ "$(field '.sessions[0].state')" = kept ] || fail "the session is not kept: $(field .sessions)"
-replace "$fake"
-ctl upgrade --wait >"$tmp/out" || fail "upgrade: $?"
-same_session 3
+refused "a broken program" 'bin/nbdswapd does not run.*this nbdswapd stays'
+printf '#!/bin/sh\necho "nbdswapd 99"\necho "takes over state 10"\n' >"$tmp/future"
+replace "$tmp/future"
+refused "a program of another state" 'could not take over from this one.*this nbdswapd stays'
+rm "$tmp/bin/nbdswapd"
+refused "no program" 'bin/nbdswapd cannot be run: No such file.*this nbdswapd stays'
+replace "$real"
+cp "$conf" "$tmp/good.conf"
+echo 'nonsense = 1' >>"$conf"
+refused "a wrong configuration" 'nonsense.*this nbdswapd stays'
+cp "$tmp/good.conf" "$conf"
 
-# One that does not finish what is at the backend is killed in time.
-touch "$FAKE_DIR/slow-drain"
-first=$pid
-ctl upgrade --wait >"$tmp/out" || fail "upgrade: $?"
-rm "$FAKE_DIR/slow-drain"
-same_session 4
-said 'did not finish its requests in time and is killed' || fail "not said in the log"
+# Killed while the configuration is wrong: it is tried again until it is not, and the worker goes on meanwhile.
+echo 'nonsense = 1' >>"$conf"
+the_daemon
+kill -KILL "$daemon"
+tried() { [ "$(grep -c 'unknown key\|nonsense' "$log")" -ge 2 ]; }
+wait_until 60 tried
+check_runs
+cp "$tmp/good.conf" "$conf"
+wait_until 60 settled
+same_worker "after a wrong configuration"
 
-# Another listening socket means another worker, and cuts nobody either.
-first=$pid
+# ---- what the configuration says by now ----
+sed -i 's/^\[export other\]/[export new]/' "$conf"
+out=$(ctl upgrade) || fail "upgrade to another configuration: $out"
+wait_until 60 export_is new ready
+none_other() { [ "$(field '[.exports[]|select(.name=="other")]|length')" = 0 ]; }
+wait_until 60 none_other
+same_worker "another configuration"
+
+# Another listening socket means another worker; one that is not listened on any more is closed everywhere.
 sed -i "s|^listen = .*|& unix:$tmp/more.sock|" "$conf"
-must_match "$(ctl reload)" '^changed: listen$'
-wait_until 60 other_worker "$first"
-wait_until 60 none_waits
-same_session 5
-test -S "$tmp/more.sock" || fail "no socket was added"
+out=$(ctl upgrade) || fail "upgrade to another socket: $out"
+other_worker() { settled && [ "$(worker_pid)" != "$worker" ]; }
+wait_until 60 other_worker
+out=$(timeout 60 "$nbdcheck" --unix "$tmp/more.sock" --export new --connections 1 --depth 4 --operations 20 2>&1) || fail "the new socket: $out"
+cp "$tmp/good.conf" "$conf"
+sed -i 's/^\[export other\]/[export new]/' "$conf"
+out=$(ctl upgrade) || fail "upgrade without that socket: $out"
+closed() { ! grep -qF "$tmp/more.sock" /proc/net/unix; }
+wait_until 60 closed
+renamed() { settled && [ "$(field '[.exports[].name]|sort|join(" ")')" = "checked new plain" ]; }
+wait_until 60 renamed
+worker=$(worker_pid)
+same_worker "other sockets"
 
-# No io_uring: nbdkit, once said; it cannot go on with the session.
-touch "$FAKE_DIR/no-uring"
-kill_worker
-is_cut a
-[ "$(field .worker.engine)" = nbdkit ] || fail "engine: $(field .worker.engine)"
-[ "$(grep -c 'the native engine cannot run here' "$log")" = 1 ] || fail "not said once"
-port=$(field '.listen[0]')
-uri="nbd://$port/ws1%3Fclient%3DA"
-must_match "$(printf 'write -P 0x5c 0 64k\nread -P 0x5c 0 64k\n' | timeout 60 qemu-io -f raw "$uri" 2>&1)" 'read 65536/65536'
-
-# Sessions of nbdkit are not cut without --force.
-mkfifo "$tmp/hold"
-qemu-io -f raw "$uri" <"$tmp/hold" >"$tmp/held.out" 2>&1 &
-cleanup_fn end_process $!
-exec {hold}>"$tmp/hold"
-one() { [ "$(field '.sessions|length')" = 1 ]; }
-wait_until 30 one
-before=$(worker_pid)
-rc=0
-out=$(ctl upgrade 2>&1) || rc=$?
-[ "$rc" = 6 ] || fail "upgrade under a session of nbdkit: $rc: $out"
-must_match "$out" '1 sessions would be cut'
-[ "$(worker_pid)" = "$before" ] || fail "replaced all the same"
-rm "$FAKE_DIR/no-uring"
-ctl upgrade --force --wait >"$tmp/out" || fail "upgrade --force: $?"
-must_match "$(cat "$tmp/out")" '^worker [0-9]+ \(native\) serves$'
-exec {hold}>&-
+# ---- the worker ----
+longest=0
+for n in 1 2 3; do
+    out=$(ctl reload-worker --wait) || fail "reload-worker $n: $? $out"
+    must_match "$out" '^worker [0-9]+ \(native\) serves; 4 sessions went on after [0-9]+ ms, 0 were cut$'
+    ms=$(sed 's/.* after \([0-9]*\) ms.*/\1/' <<<"$out")
+    ((ms <= longest)) || longest=$ms
+    [ "$(worker_pid)" != "$worker" ] || fail "reload-worker $n: the old worker still serves"
+    worker=$(worker_pid)
+    same_worker "reload-worker $n"
+done
+# The worker is being replaced when the daemon dies.
+ctl reload-worker >"$tmp/out"
+kill_daemon
+wait_until 60 settled
+[ "$(worker_pid)" != "$worker" ] || fail "the old worker still serves"
+one_of_each
+check_runs
+for name in plain checked; do
+    end_check "$name"
+    [ "$(value operations)" -ge 1000 ] || fail "$name: $said"
+done
+if grep -E ' is cut: |LOST' "$log"; then fail "something was lost"; fi
 kill -TERM "$server_pid"
 wait_server || fail "exit status $?"
+[ -z "$(ours nbdswapd; ours nbdswap-engine)" ] || fail "something is left"
+
+# ---- nobody would start it again ----
+daemon_options=(--no-keeper)
+start_server
+rc=0
+out=$(ctl upgrade 2>&1) || rc=$?
+[ "$rc" = 1 ] || fail "upgrade without a keeper: $rc: $out"
+must_match "$out" 'nobody would start nbdswapd again'
+kill -USR2 "$server_pid"
+stays() { grep -q 'told to leave (SIGUSR2), and it stays' "$log"; }
+wait_until 30 stays
+worker_ready || fail "it did not stay"
+echo "the longest pause of a reload-worker: $longest ms"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# nbdswapctl upgrade under full load: the native worker is replaced again and again, each time by another file of the same name, and no
+# nbdswapctl reload-worker under full load: the native worker is replaced again and again, each time by another file of the same name, and no
 # connection ends, no request fails, no page is wrong, and nothing is left behind that would have to be settled.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/engine/resume.sh"
@@ -24,7 +24,7 @@ for n in 1 2 3 4 5 6 7 8; do
     before=$(worker_pid)
     cp "$program" "$program.new"
     mv "$program.new" "$program"
-    out=$(ctl upgrade --wait) || fail "upgrade $n: $? $out"
+    out=$(ctl reload-worker --wait) || fail "reload-worker $n: $? $out"
     must_match "$out" '^worker [0-9]+ \(native\) serves; 4 sessions went on after [0-9]+ ms, 0 were cut$'
     ms=$(sed 's/.* after \([0-9]*\) ms.*/\1/' <<<"$out")
     ((ms <= longest)) || longest=$ms
