@@ -65,7 +65,7 @@ ride_end() {
     must_match "$(tail -n 1 "$tmp/work")" '^swapload: OK, .* pswpout=[0-9]{3,} pswpin=[0-9]{3,} ' "the memory test"
     say "$(grep -c '^swapload: OK' "$tmp/work") rounds of work; $(tail -n 1 "$tmp/work")"
     lines=$(vm_run "$1" 60 dmesg)
-    if grep -E "$_vm_dmesg_bad" <<<"$lines" | grep -vE 'nbd[0-9]+: .*(Dead connection, failed to find a fallback|Receive control failed|Send (data|control) failed)' >&2; then
+    if grep -E "$_vm_dmesg_bad" <<<"$lines" | grep -vE 'nbd[0-9]+: .*(Dead connection, failed to find a fallback|(Receive|Send) (data|control) failed)' >&2; then
         fail "guest $1: the lines above are in its dmesg"
     fi
 }
