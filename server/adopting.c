@@ -26,7 +26,7 @@ static void adopt_run(struct job *job, void *arg)
 	struct adopting *a = x->adopting;
 	const struct export_kept *k = x->kept;
 	struct adoption o = { .file = a->file, .master = a->master, .ephemeral = k->ephemeral, .lost = x->file_lost[0] != '\0',
-			      .trailer = k->trailer, .path = k->path, .allow_unlocked = x->set->allow_unlocked,
+			      .backend = k->backend, .trailer = k->trailer, .path = k->path, .allow_unlocked = x->set->allow_unlocked,
 			      .patience_s = table_retry_time(a->table) };
 	char told[sizeof(x->error.text)] = "";
 	enum adopted r;

@@ -128,6 +128,7 @@ static void keep_export(struct keep *k, struct export *x)
 		x->kept->file = 0;
 	x->kept->reopened = p.reopened;
 	x->kept->ephemeral = p.ephemeral;
+	x->kept->backend = *p.backend;
 	x->kept->trailer = *p.trailer;
 	snprintf(x->kept->path, sizeof(x->kept->path), "%s", p.path);
 	put(k, p.file, &x->kept->file, FILE_);

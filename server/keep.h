@@ -40,6 +40,7 @@ struct export_kept {
 	kept_t file, table, master; /* master: of sealed ones */
 	unsigned reopened;	    /* as in struct backing_parts, when file was given into keeping */
 	bool ephemeral;
+	struct backend backend;
 	struct trailer trailer;
 	char path[PATH_MAX];
 };

@@ -36,8 +36,10 @@ static json_t *in_use_json(struct keep *k, const struct export *x)
 		hex[2 * i + 1] = digits[t[i] & 15];
 	}
 	hex[2 * sizeof(kept->trailer)] = '\0';
-	return json_pack("{s:o, s:o, s:o, s:b, s:s, s:o}", "file", keep_named(k, kept->file), "table", keep_named(k, kept->table), "master",
-			 keep_named(k, kept->master), "ephemeral", kept->ephemeral, "trailer", hex, "path", json_text(kept->path));
+	return json_pack("{s:o, s:o, s:o, s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "file", keep_named(k, kept->file), "table", keep_named(k, kept->table), "master",
+			 keep_named(k, kept->master), "ephemeral", kept->ephemeral, "trailer", hex, "path", json_text(kept->path),
+			 "backend", json_text(kept->backend.name), "mount_point", json_text(kept->backend.mount_point), "mount_source",
+			 json_text(kept->backend.mount_source), "mount_options", json_text(kept->backend.mount_options));
 }
 
 static json_t *export_json(struct keep *k, const struct export *x)

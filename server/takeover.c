@@ -224,6 +224,15 @@ static bool take_trailer(const json_t *in_use, struct trailer *out)
 	return true;
 }
 
+static bool take_backend(const json_t *in_use, struct backend *out)
+{
+	text(in_use, "backend", out->name, sizeof(out->name));
+	text(in_use, "mount_point", out->mount_point, sizeof(out->mount_point));
+	text(in_use, "mount_source", out->mount_source, sizeof(out->mount_source));
+	text(in_use, "mount_options", out->mount_options, sizeof(out->mount_options));
+	return backend_kind_of(out->name, &out->kind) == 0;
+}
+
 static void close_if_open(int fd)
 {
 	if (fd >= 0)
@@ -246,7 +255,8 @@ static struct adopting *take_use(struct takeover *t, struct daemon *d, struct ex
 	a->master = take(t, &d->keep, in_use, "master", 'k', &k->master);
 	k->ephemeral = flag(in_use, "ephemeral");
 	text(in_use, "path", k->path, sizeof(k->path));
-	if (a->file >= 0 && table >= 0 && (a->master >= 0 || !sealed) && take_trailer(in_use, &k->trailer))
+	if (a->file >= 0 && table >= 0 && (a->master >= 0 || !sealed) && take_trailer(in_use, &k->trailer) &&
+	    take_backend(in_use, &k->backend))
 		a->table = table_map(table, d->exports.allow_unlocked, &e);
 	close_if_open(table);
 	x->kept = k;

@@ -21,7 +21,7 @@
 void backing_parts(const struct backing *b, struct backing_parts *out)
 {
 	*out = (struct backing_parts){ .file = b->fd, .reopened = b->reopened, .master = b->master ? sealkey_fd(b->master) : -1,
-				       .ephemeral = b->ephemeral, .trailer = &b->trailer, .path = b->name };
+				       .ephemeral = b->ephemeral, .backend = &b->backend, .trailer = &b->trailer, .path = b->name };
 }
 
 bool backing_is_lost(const struct backing *b)
@@ -44,7 +44,7 @@ static int look(struct backing *b, bool *ended, struct errbuf *e)
 	int found;
 
 	*ended = false;
-	if (backing_refresh(b, e) < 0 || backend_find(b->fd, b->name, &b->backend, e) < 0)
+	if (backing_refresh(b, e) < 0)
 		return -1;
 	if (b->size != b->trailer.file_size)
 		return err_set(e, EUCLEAN, "%s: has not the size any more that it was activated with", b->name);
@@ -88,12 +88,6 @@ static enum adopted give_up(struct backing *b)
 	return ADOPT_LATER;
 }
 
-/* What it is on tells whether an error passes; if that is not even known, it does. */
-static enum err_class class_of(const struct backing *b, int code)
-{
-	return b->backend.name[0] ? errclass_of(code, b->backend.kind) : code == ESTALE ? ERR_STALE : ERR_PASSING;
-}
-
 enum adopted backing_adopt(const struct adoption *a, struct table *table, struct backing **out, struct errbuf *e)
 {
 	struct backing *b = calloc(1, sizeof(*b));
@@ -106,6 +100,7 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 	}
 	b->fd = a->file;
 	b->worker_fd = -1;
+	b->backend = a->backend;
 	b->trailer = a->trailer;
 	b->has_trailer = b->locked = true;
 	b->size = a->trailer.file_size;
@@ -117,7 +112,7 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 
 		if (e->code == EUCLEAN)
 			b->file_lost = true;
-		else if (class_of(b, e->code) == ERR_STALE && b->backend.name[0])
+		else if (errclass_of(e->code, b->backend.kind) == ERR_STALE)
 			r = backing_reopen(b, a->patience_s, e);
 		b->file_lost |= r == REOPEN_LOST;
 		if (r == REOPEN_SAME)
@@ -125,8 +120,6 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 		else if (!b->file_lost)
 			return give_up(b);
 	}
-	if (!b->backend.name[0])
-		backend_find(b->fd, b->name, &b->backend, NULL); /* for its name alone */
 	if (!b->file_lost && !ended) {
 		struct errbuf why;
 

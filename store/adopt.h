@@ -17,6 +17,7 @@ struct backing_parts {
 	unsigned reopened; /* how often that has become another description */
 	int master; /* the key that the activation's key is made of; -1: not sealed */
 	bool ephemeral; /* that is kept nowhere else */
+	const struct backend *backend;
 	const struct trailer *trailer; /* as last written */
 	const char *path;
 };
@@ -28,6 +29,10 @@ struct adoption {
 	int file, master;	/* taken over by a success */
 	bool ephemeral;
 	bool lost;		/* the file is not to be touched again (REOPEN_LOST) */
+	/* As the predecessor had found it: in a mount namespace of its own (as under systemd) the mount of the descriptor is not to be found by its
+	 * successor.
+	 */
+	struct backend backend;
 	struct trailer trailer; /* as the predecessor had it */
 	const char *path;
 	bool allow_unlocked;

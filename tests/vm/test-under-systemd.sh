@@ -15,15 +15,16 @@ vm_wait server
 vm_run server 120 'mkfs.ext4 -q /dev/disk/by-id/virtio-data && mkdir -p /mnt/data && mount /dev/disk/by-id/virtio-data /mnt/data' || fail "no disk"
 swap_configure server '[export swap]' 'file = /mnt/data/%n.swap' 'size = 16M' '[export other]' 'file = /mnt/data/%n.swap' 'size = 4M'
 
-# The unit with the programs of the build tree, and nothing of this machine's units beside it.
-sed -e "s|^ExecStart=.*|ExecStart=$builddir/server/nbdswapd --config /etc/nbdswapd.conf|" -e '/^After=/d; /^Wants=/d; /^Documentation=/d' \
-    -e 's/^\[Unit\]/&\nDefaultDependencies=no/' "$builddir/conf/nbdswapd.service" |
+# The unit with the programs of the build tree, which may lie in /tmp, and nothing of this machine's units beside it.
+sed -e "s|^ExecStart=.*|ExecStart=$builddir/server/nbdswapd --config /etc/nbdswapd.conf|" -e '/^After=/d; /^Wants=/d; /^Documentation=/d; /^PrivateTmp=/d' \
+    -e 's/^\[Unit\]/&\nDefaultDependencies=no/; s|^\[Service\]|&\nStandardError=append:/run/nbdswapd.log|' "$builddir/conf/nbdswapd.service" |
     vm_put server /etc/systemd/system/nbdswapd.service 644
 # In a namespace of processes it is the first one.
 vm_run server 60 'mkdir -p /sys/fs/cgroup/under && mount --make-rprivate / && rm -rf /run/systemd'
 vm_spawn manager server "$tmp/systemd.log" 1200 "unshare --fork --pid --mount --mount-proc --kill-child env container=test SYSTEMD_LOG_TARGET=console \
     /lib/systemd/systemd --system --unit=nbdswapd.service --log-level=info --show-status=no"
 
+show_guest_log() { ! vm_alive server || vm_run server 20 'tail -n 60 /run/nbdswapd.log' | sed 's/^/log: /'; }
 inside='nsenter -t $(pgrep -xo systemd) -m -p'
 # manage COMMAND...: systemctl there.
 manage() { vm_run server 120 "$inside systemctl $*"; }
@@ -33,10 +34,12 @@ serving() {
     kill -0 "$manager" 2>/dev/null || fail "systemd ended: $(tail -n 30 "$tmp/systemd.log")"
     [ "$(field '[.worker.state, (.worker.unheard // false)] + [.exports[].state] | unique | map(tostring) | join(" ")')" = "false ready" ]
 }
+cleanup_fn show_guest_log
 wait_until 240 serving
 say "nbdswapd serves under $(vm_run server 60 '/lib/systemd/systemd --version | head -n 1')"
 worker=$(field .worker.pid)
-vm_spawn check server "$tmp/check" 900 "$nbdcheck --port 10809 --export swap --connections 2 --depth 16 --pages 1024"
+# Little of it, or the emulated processor has time for nothing else.
+vm_spawn check server "$tmp/check" 900 "$nbdcheck --port 10809 --export swap --connections 2 --depth 2 --pages 256"
 two() { [ "$(field '.sessions|length')" = 2 ]; }
 wait_until 60 two
 
