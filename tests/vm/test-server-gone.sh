@@ -65,6 +65,7 @@ guest_expect 0 '^[0-9]+$' "awk '/VmSwap/ { n += \$2 } END { print n * 1024 }' /p
 guest_expect 0 'nbd0 is detached' "nbdswap detach nbd0"
 guest_expect 0 '^/dev/zram0[[:space:]].*[[:space:]]100$' "tail -n +2 /proc/swaps"
 guest_expect 0 '' "pkill -CONT swapload; sleep 2; pkill -STOP swapload; pgrep -c swapload"
+# shellcheck disable=SC2154 # set by vm_spawn
 kill -0 "$load" || fail "the load: $(cat "$tmp/load")"
 
 # --- the server goes, with pages
