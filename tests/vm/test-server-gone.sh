@@ -102,7 +102,11 @@ guest_expect 0 '' "pkill -CONT swapload"
 rc=0
 wait "$load" || rc=$?
 tail -n 5 "$tmp/load"
-[ "$rc" = 3 ] || fail "the load ended with $rc, not by SIGBUS: $(cat "$tmp/load")"
+# (3: it says so itself; 135: the signal could not even be handled, for the stack was lost too.)
+case $rc in
+3 | 135) ;;
+*) fail "the load ended with $rc, not by SIGBUS: $(cat "$tmp/load")" ;;
+esac
 # The device can be used again.
 start_server
 wait_until 120 export_is swap ready
