@@ -7,6 +7,7 @@
 #include "client/say.h"
 #include "client/swapheader.h"
 #include "client/swaptab.h"
+#include "common/allow.h"
 #include "common/options.h"
 #include "common/size.h"
 
@@ -32,10 +33,12 @@ enum {
 	OPT_VIA,
 	OPT_NO_WATCH,
 	OPT_SERVER,
+	OPT_ALLOW,
 };
 
 static const struct option_def defs[] = {
 	{ OPT_ALL, "all", NULL, "attach every line of the swaptab" },
+	{ OPT_ALLOW, "allow", "WORDS", "start the watch although something is missing: memlock, oom, io-flusher" },
 	{ OPT_DEVICE, "device", "NBDN", "use this device (default: the first that is free)" },
 	{ OPT_DISCARD, "discard", "MODE", "none, once, pages or auto (default: auto)" },
 	{ OPT_DEAD_LINK, "dead-link-timeout", "SECONDS",
@@ -125,6 +128,9 @@ static int take_option(struct attach_command *c, int id, const char *value, stru
 	case OPT_STATE_DIR:
 		r->state_dir = value;
 		return 0;
+	case OPT_ALLOW:
+		r->watch_allow = value;
+		return allow_list(value) ? 0 : err_set(e, EINVAL, "--allow %.32s: there are memlock, oom and io-flusher, with commas between", value);
 	case OPT_NO_WATCH:
 		r->no_watch = true;
 		return 0;

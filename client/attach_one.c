@@ -26,7 +26,6 @@
 
 #define LOCK_SECONDS 60
 #define GONE_MS 10000
-#define REQUEST_BYTES (128 * 1024) /* the kernel's largest, as the device is left */
 
 void attach_request_init(struct attach_request *r)
 {
@@ -50,15 +49,24 @@ struct work {
 	enum exit_code code; /* of a failure, EX_FAIL unless a step says otherwise */
 };
 
+static struct export_ask ask_for(const struct work *w)
+{
+	return (struct export_ask){ .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
+}
+
 static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 {
+	const struct export_ask ask = ask_for(w);
+	char request[EXPORT_ASK_MAX];
 	uint16_t port = (uint16_t)strtoul(w->r->uri.port, NULL, 10);
 	struct conn_list before, after;
 	const struct tcp_conn *c;
 	int rc;
 
+	if (export_ask_format(&ask, request, e) < 0)
+		return -1;
 	link_list(port, &before);
-	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, w->server.export.request, &w->st->dev, e);
+	rc = nbdclient_connect(w->machine.nbd_client, &w->r->uri, request, &w->st->dev, e);
 	link_list(port, &after);
 	c = link_new(&before, &after);
 	if (c) {
@@ -72,16 +80,37 @@ static int connect_via_nbd_client(struct work *w, struct errbuf *e)
 	return rc;
 }
 
+static void note_link(struct work *w)
+{
+	w->st->link_inode = w->link.inode;
+	w->st->link_port = w->link.port;
+	w->st->flags = w->link.export.flags;
+	w->st->generation = w->link.export.generation;
+}
+
 static int connect_directly(struct work *w, struct errbuf *e)
 {
-	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0 };
+	const struct export_ask ask = ask_for(w);
 
 	if (direct_connect(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, &w->link, e) < 0)
 		return -1;
 	w->ours = true;
-	w->st->link_inode = w->link.inode;
-	w->st->link_port = w->link.port;
-	w->st->generation = w->link.export.generation;
+	note_link(w);
+	return 0;
+}
+
+/* nbd-client's connection was made with what nbd-client sets, and nobody has a duplicate of it: from here on there is one as if it had been made directly.
+ * A server that does not know identities would not end the first: there it stays.
+ */
+static int do_take_over(struct work *w, struct errbuf *e)
+{
+	const struct export_ask ask = ask_for(w);
+
+	if (!w->r->via_nbd_client || w->r->no_watch || !w->st->client[0] || !w->st->link_inode)
+		return 0;
+	if (direct_take_over(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, w->st->link_inode, &w->link, e) < 0)
+		return -1;
+	note_link(w);
 	return 0;
 }
 
@@ -117,31 +146,17 @@ static int undo_connect(struct work *w, struct errbuf *e)
 	return 0;
 }
 
-/* What the watch needs to come back to just this. */
 static int do_watch(struct work *w, struct errbuf *e)
 {
-	const struct nego_export *x = &w->link.export;
-	const struct export_ask ask = { .name = w->r->uri.export, .client = w->st->client, .slots = w->st->client[0] ? 1 : 0,
-					.generation = x->generation_told && w->st->client[0] ? &x->generation : NULL };
-	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
-				   .order = { .index = w->st->dev.index,
-					      .dead_link_timeout = w->r->dead_link_timeout, .user_timeout_ms = DIRECT_USER_TIMEOUT_MS,
-					      .keepalive_s = DIRECT_KEEPALIVE_S,
-					      .expected = { .size = x->size, .flags = x->flags, .request_bytes = REQUEST_BYTES,
-							    .has_generation = x->generation_told, .generation = x->generation } } };
-	struct watch_answer answer;
-
+	union reach_address address[REACH_ADDRESSES_MAX];
 	size_t addresses = w->link.addresses;
 
 	if (w->link.sock < 0 || w->r->no_watch)
 		return 0;
-	memcpy(m.order.address, w->link.address, sizeof(m.order.address));
-	if (lookup_add(w->st->servers, m.order.address, &addresses, e) < 0)
+	memcpy(address, w->link.address, sizeof(address));
+	if (lookup_add(w->st->servers, address, &addresses, e) < 0 || watch_start(w->r->state_dir, w->r->watch_allow, e) < 0)
 		return -1;
-	m.order.addresses = (uint32_t)addresses;
-	if (export_ask_format(&ask, m.order.request, e) < 0 || watch_start(w->r->state_dir, e) < 0)
-		return -1;
-	return watch_say(w->r->state_dir, &m, w->link.sock, &answer, e);
+	return watch_adopt(w->r->state_dir, w->st, address, addresses, w->link.sock, e);
 }
 
 static int undo_watch(struct work *w, struct errbuf *e)
@@ -227,6 +242,7 @@ static const struct step {
 } steps[] = {
 	{ "connecting", do_connect, undo_connect },
 	{ "setting the dead-link timeout", do_timeouts, NULL },
+	{ "taking the place of nbd-client's connection", do_take_over, NULL },
 	{ "handing it to the watch", do_watch, undo_watch },
 	{ "setting the block queue", do_queue, undo_queue },
 	{ "preparing the swap area", do_area, NULL },

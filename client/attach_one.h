@@ -35,6 +35,7 @@ struct attach_request {
 	enum discard_mode discard;
 	uint64_t dead_link_timeout; /* seconds, above 0 */
 	bool no_watch; /* nothing makes a lost connection anew */
+	const char *watch_allow; /* what may be missing to the watch; NULL: nothing */
 	bool force, own_address_ok, dry_run;
 };
 

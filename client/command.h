@@ -8,6 +8,7 @@
 int attach_main(int argc, char **argv);
 int detach_main(int argc, char **argv);
 int status_main(int argc, char **argv);
+int watch_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 
 #endif

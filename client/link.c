@@ -117,6 +117,17 @@ enum link_state link_state(uint64_t inode, uint16_t local_port)
 	return c.retransmits ? LINK_STALLED : LINK_UP;
 }
 
+bool link_any(uint16_t remote_port)
+{
+	struct conn_list list;
+
+	link_list(remote_port, &list);
+	for (size_t i = 0; i < list.count; i++)
+		if (list.conns[i].state == TCP_STATE_ESTABLISHED && list.conns[i].inode)
+			return true;
+	return false;
+}
+
 const char *link_state_name(enum link_state s)
 {
 	static const char *const names[] = { "unknown", "up", "stalled", "dead" };

@@ -53,6 +53,9 @@ enum link_state {
 
 /* inode and local_port as kept at attach; inode 0: not known. */
 enum link_state link_state(uint64_t inode, uint16_t local_port);
+/* Is there any established connection to this port? */
+bool link_any(uint16_t remote_port);
+
 const char *link_state_name(enum link_state s);
 
 #endif

@@ -20,6 +20,7 @@ libclient_la_SOURCES = \
 	client/findings.c client/findings.h \
 	client/latency.c client/latency.h \
 	client/link.c client/link.h \
+	client/linkevents.c client/linkevents.h \
 	client/lookup.c client/lookup.h \
 	client/meminfo.c client/meminfo.h \
 	client/nbdclient.c client/nbdclient.h \
@@ -37,6 +38,7 @@ libclient_la_SOURCES = \
 	client/serverlook.c client/serverlook.h \
 	client/session.c client/session.h \
 	client/snapshot.c client/snapshot.h \
+	client/socksent.c client/socksent.h \
 	client/state.c client/state.h \
 	client/status.c \
 	client/swaparea.c client/swaparea.h \
@@ -44,6 +46,7 @@ libclient_la_SOURCES = \
 	client/swapheader.c client/swapheader.h \
 	client/swaptab.c client/swaptab.h \
 	client/uri.c client/uri.h \
+	client/watchall.c \
 	client/watchtalk.c client/watchtalk.h
 libclient_la_CPPFLAGS = $(AM_CPPFLAGS)
 libclient_la_CFLAGS = $(AM_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS) $(NLGENL_CFLAGS) $(UUID_CFLAGS)
@@ -62,7 +65,8 @@ CLEANFILES += client/nbdswap.8 client/swaptab.5
 # A program of its own, with no library but libc: all of it is locked, on machines that have little memory.
 sbin_PROGRAMS += client/nbdswap-watch
 client_nbdswap_watch_SOURCES = client/watch.c client/watching.c client/watching.h client/watchtalk.h \
-	client/exportsame.c client/negotiate.c client/reach.c client/reconfigure.c
+	client/exportsame.c client/linkevents.c client/linkevents.h client/negotiate.c client/reach.c client/reconfigure.c \
+	client/socksent.c
 client_nbdswap_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
 client_nbdswap_watch_LDADD = libcommon.la
 man_MANS += client/nbdswap-watch.8

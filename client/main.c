@@ -16,6 +16,7 @@ static const struct command {
 	{ "attach", attach_main, "attach an export of a swap server and swap on it" },
 	{ "detach", detach_main, "take the pages back, turn swap off and disconnect" },
 	{ "status", status_main, "show what is attached" },
+	{ "watch", watch_main, "start the watch, and give it what is attached" },
 	{ "check", check_main, "try out an export that is not in use and show its latencies" },
 };
 

@@ -145,25 +145,54 @@ int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_t
 
 /* ---- the family ---- */
 
-/* The attributes of CTRL_CMD_NEWFAMILY: 0 when the family's number is not among them. */
-static uint16_t family_of(const struct nlmsghdr *h)
+const void *netlink_attribute(const void *from, const void *end, uint16_t type, size_t *bytes)
 {
-	const unsigned char *p = (const unsigned char *)h + NLMSG_HDRLEN + GENL_HDRLEN, *end = (const unsigned char *)h + h->nlmsg_len;
+	const unsigned char *p = from;
 
-	while (p + NLA_HDRLEN <= end) {
+	while (p + NLA_HDRLEN <= (const unsigned char *)end) {
 		struct nlattr a;
-		uint16_t v;
 
 		memcpy(&a, p, sizeof(a));
-		if (a.nla_len < NLA_HDRLEN || a.nla_len > end - p)
-			return 0;
-		if ((a.nla_type & NLA_TYPE_MASK) == CTRL_ATTR_FAMILY_ID && a.nla_len >= NLA_HDRLEN + sizeof(v)) {
-			memcpy(&v, p + NLA_HDRLEN, sizeof(v));
-			return v;
+		if (a.nla_len < NLA_HDRLEN || a.nla_len > (const unsigned char *)end - p)
+			return NULL;
+		if ((a.nla_type & NLA_TYPE_MASK) == type) {
+			*bytes = (size_t)a.nla_len - NLA_HDRLEN;
+			return p + NLA_HDRLEN;
 		}
 		p += NLA_ALIGN(a.nla_len);
 	}
+	return NULL;
+}
+
+/* The number of the group of this name among the groups of CTRL_CMD_NEWFAMILY; 0: there is none. */
+static uint32_t group_of(const unsigned char *list, size_t bytes, const char *wanted)
+{
+	/* The list's items are numbered from 1. */
+	for (uint16_t i = 1; i < 16; i++) {
+		size_t item_bytes, name_bytes = 0, id_bytes = 0;
+		const unsigned char *item = netlink_attribute(list, list + bytes, i, &item_bytes);
+		const char *name = item ? netlink_attribute(item, item + item_bytes, CTRL_ATTR_MCAST_GRP_NAME, &name_bytes) : NULL;
+		const void *id = item ? netlink_attribute(item, item + item_bytes, CTRL_ATTR_MCAST_GRP_ID, &id_bytes) : NULL;
+		uint32_t v;
+
+		if (!name || !id || id_bytes < sizeof(v) || name_bytes != strlen(wanted) + 1 || memcmp(name, wanted, name_bytes) != 0)
+			continue;
+		memcpy(&v, id, sizeof(v));
+		return v;
+	}
 	return 0;
+}
+
+static void take_family(struct reconfigure *r, const struct nlmsghdr *h)
+{
+	const unsigned char *p = (const unsigned char *)h + NLMSG_HDRLEN + GENL_HDRLEN, *end = (const unsigned char *)h + h->nlmsg_len;
+	size_t n;
+	const void *id = netlink_attribute(p, end, CTRL_ATTR_FAMILY_ID, &n);
+
+	if (id && n >= sizeof(r->family))
+		memcpy(&r->family, id, sizeof(r->family));
+	p = netlink_attribute(p, end, CTRL_ATTR_MCAST_GROUPS, &n);
+	r->group = p ? group_of(p, n, NBD_GENL_MCAST_GROUP_NAME) : 0;
 }
 
 static int find_family(struct reconfigure *r, struct errbuf *e)
@@ -184,7 +213,7 @@ static int find_family(struct reconfigure *r, struct errbuf *e)
 		if (take_ack(h, &code) == 0)
 			break;
 		if (h->nlmsg_type == GENL_ID_CTRL && h->nlmsg_len >= NLMSG_HDRLEN + GENL_HDRLEN)
-			r->family = family_of(h);
+			take_family(r, h);
 	}
 	if (code || !r->family)
 		return err_set(e, ENODEV, "the kernel's nbd does not answer on netlink (%s); run `modprobe nbd`",

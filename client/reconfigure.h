@@ -15,6 +15,7 @@
 struct reconfigure {
 	int sock; /* generic netlink */
 	uint16_t family;
+	uint32_t group; /* in which nbd tells of dead links; 0: it has none */
 	uint32_t sequence;
 	_Alignas(8) unsigned char out[RECONFIGURE_BYTES], in[1024];
 };
@@ -22,6 +23,9 @@ struct reconfigure {
 /* Opens the socket and finds nbd's family.  At the start: the kernel may load the module and allocate.  0, or -1 with *e. */
 int reconfigure_open(struct reconfigure *r, struct errbuf *e);
 void reconfigure_close(struct reconfigure *r);
+
+/* The first attribute of this type between from and end; NULL: there is none.  *bytes of it follow. */
+const void *netlink_attribute(const void *from, const void *end, uint16_t type, size_t *bytes);
 
 /* The message, in r->out; returns its bytes.  Public for its test. */
 size_t reconfigure_message(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout);

@@ -7,13 +7,19 @@
 #include "client/nbdnl.h"
 #include "client/procswaps.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static enum health look(const struct attach_state *s, bool swap_on, bool *link_known)
 {
+	const uint16_t port = (uint16_t)strtoul(s->port, NULL, 10);
 	enum link_state link = link_state(s->now_inode, s->now_port);
 	bool connected;
+
+	/* The one that attach made may have been followed by others, of a watch that is not there any more to be asked. */
+	if (link == LINK_DEAD && s->watched == WATCHED_NOT && link_any(port))
+		link = LINK_UNKNOWN;
 
 	*link_known = link != LINK_UNKNOWN;
 	/* Netlink needs rights that a plain user lacks; sysfs tells the same, a little less surely. */
@@ -21,6 +27,8 @@ static enum health look(const struct attach_state *s, bool swap_on, bool *link_k
 		connected = nbddev_connected(&s->dev);
 	if (!connected)
 		return HEALTH_GONE;
+	if (s->watched == WATCHED_OVER)
+		return HEALTH_OVER;
 	if (link == LINK_DEAD)
 		return HEALTH_LINK_DEAD;
 	if (!swap_on)
@@ -57,7 +65,7 @@ int snapshot_take(const struct state_list *list, struct snapshot *out, struct er
 
 const char *health_name(enum health h)
 {
-	static const char *const names[] = { "up", "stalled", "not-swap", "link-dead", "gone" };
+	static const char *const names[] = { "up", "stalled", "not-swap", "link-dead", "over", "gone" };
 
 	return names[h];
 }

@@ -16,6 +16,7 @@ enum health {
 	HEALTH_STALLED, /* the server does not acknowledge what is sent */
 	HEALTH_NOT_SWAP, /* connected, but swap on it is off: an attach or detach under way, or one that was cut short */
 	HEALTH_LINK_DEAD, /* requests wait for a link */
+	HEALTH_OVER, /* the server is there, but what was swapped out is not */
 	HEALTH_GONE, /* the device is disconnected */
 };
 

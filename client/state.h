@@ -34,8 +34,11 @@ struct attach_state {
 	uint64_t link_inode; /* of the connection's socket, 0 when not known */
 	uint16_t link_port; /* its local port */
 	int swap_type;	    /* of the device as swap, in the kernel (client/holders.h); SWAP_TYPE_UNKNOWN, also before swap is on */
+	uint16_t flags; /* NBD's transmission flags that the kernel was told; 0: not known */
 	uint64_t now_inode; /* not in the file: of the connection that the device has now, which the watch may have made; after loading the same */
 	uint16_t now_port;
+	enum { WATCHED_UNKNOWN, WATCHED_NOT, WATCHED, WATCHED_OVER } watched; /* not in the file: by the watch; OVER: it has given it up for good, because of */
+	char watch_words[sizeof(((struct errbuf *)0)->text)];
 	int64_t attached_at; /* seconds since the epoch */
 };
 

@@ -140,12 +140,14 @@ static void print_table(const struct snapshot *list, const struct snapshot *befo
 
 		snprintf(server, sizeof(server), strchr(st->host, ':') ? "[%s]:%s" : "%s:%s", st->host,
 			 st->port);
-		printf("%-7s %-28s %-12s %10s %10s %5d %12s %12s %9" PRIu64 "  %s%s\n", st->dev.name, server,
+		printf("%-7s %-28s %-12s %10s %10s %5d %12s %12s %9" PRIu64 "  %s%s%s\n", st->dev.name, server,
 		       st->export, size_format(s->size ? s->size : st->size, size), size_format(s->used, used),
 		       s->priority, amount(r.known ? r.read_bytes : s->stat.read_bytes, r.known, read),
 		       amount(r.known ? r.write_bytes : s->stat.write_bytes, r.known, written),
 		       s->stat.in_flight, health_name(s->health),
-		       s->link_known ? "" : " (connection not known)");
+		       s->link_known ? "" : " (connection not known)", st->watched == WATCHED_NOT ? " (not watched)" : "");
+		if (s->health == HEALTH_OVER)
+			printf("        %s\n", st->watch_words);
 	}
 	if (!count)
 		puts("nothing is attached");
@@ -161,6 +163,10 @@ static json_t *snapshot_json(const struct snapshot *s, const struct snapshot *be
 			      "priority", s->priority);
 
 	json_object_set_new(j, "link", json_string(health_name(s->health)));
+	if (st->watched != WATCHED_UNKNOWN)
+		json_object_set_new(j, "watched", json_boolean(st->watched != WATCHED_NOT));
+	if (st->watch_words[0])
+		json_object_set_new(j, "watch_says", json_string(st->watch_words));
 	json_object_set_new(j, "link_known", json_boolean(s->link_known));
 	json_object_set_new(j, "reads", json_integer((json_int_t)s->stat.reads));
 	json_object_set_new(j, "read_bytes", json_integer((json_int_t)s->stat.read_bytes));

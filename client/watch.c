@@ -5,7 +5,9 @@
  */
 #include "config.h"
 
+#include "client/linkevents.h"
 #include "client/watchtalk.h"
+#include "common/allow.h"
 #include "common/exitcodes.h"
 #include "common/memlock.h"
 #include "common/options.h"
@@ -27,10 +29,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1 };
+enum { OPT_BACKGROUND = 'b', OPT_STATE_DIR = 1, OPT_ALLOW };
 
 static const struct option_def defs[] = {
-	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens" },
+	{ OPT_ALLOW, "allow", "WORDS", "what may be missing, with commas between: memlock, oom, io-flusher" },
+	{ OPT_BACKGROUND, "background", NULL, "go on in the background once it listens, until nothing is attached any more" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "directory of what is attached (default: " WATCH_DIR ")" },
 	OPTION_HELP,
 	{ 0 },
@@ -38,30 +41,25 @@ static const struct option_def defs[] = {
 
 /* What both processes know. */
 struct shared {
-	int listener, active_pidfd, spare_pidfd;
-	volatile pid_t active, spare;
+	int listener, events, active_pidfd, spare_pidfd; /* events -1: the kernel has none */
+	bool leaves, over; /* without a device it ends; it has ended, so the spare is not to take its place */
 	struct watch_device device[WATCH_DEVICES];
 	struct reconfigure kernel;
 	struct reach reach; /* the active one's */
 	char line[1400];
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of the listener */
 };
 
 static struct shared *w;
 
 static void tell(const char *text)
 {
-	int n = snprintf(w->line, sizeof(w->line), "nbdswap-watch: %s\n", text), fd;
+	int n = snprintf(w->line, sizeof(w->line), "nbdswap-watch: %s\n", text);
 
 	if (n >= (int)sizeof(w->line))
 		n = (int)sizeof(w->line) - 1;
-	if (write(STDERR_FILENO, w->line, (size_t)n) >= 0)
-		return;
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (write(fd, w->line, (size_t)n) < 0)
-			n = 0; /* nobody to tell */
-		close(fd);
-	}
+	if (write(STDERR_FILENO, w->line, (size_t)n) < 0)
+		return; /* nobody to tell */
 }
 
 static void tell_device(const struct watch_device *d)
@@ -90,25 +88,33 @@ static struct watch_device *free_device(void)
 	return NULL;
 }
 
+static bool any_device(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state != WATCH_FREE)
+			return true;
+	return false;
+}
+
 static void forget(struct watch_device *d)
 {
 	if (!d)
 		return;
-	close(d->sock);
 	d->state = WATCH_FREE;
+	if (d->sock >= 0)
+		close(d->sock);
 }
 
-/* Takes sock over. */
+/* Takes sock over; -1: the device's is to be replaced. */
 static int adopt(const struct watch_order *o, int sock, struct errbuf *e)
 {
 	struct watch_device *d;
 
-	if (sock < 0)
-		return err_set(e, EINVAL, "no socket came with the device");
 	forget(device_of(o->index)); /* of an attach before, whose device is somebody else's now */
 	d = free_device();
 	if (!d || watch_order_check(o, e) < 0) {
-		close(sock);
+		if (sock >= 0)
+			close(sock);
 		return d ? -1 : err_set(e, E2BIG, "%d devices are watched already", WATCH_DEVICES);
 	}
 	watching_begin(d, o, sock);
@@ -167,6 +173,9 @@ static void serve_one(void)
 			sock = -1;
 		} else if (m.word == WATCH_DROP) {
 			forget(device_of(m.order.index));
+			w->over = w->leaves && !any_device();
+			if (w->over)
+				unlink(w->path); /* whoever comes from here on is to start another */
 		} else if ((d = device_of(m.order.index)) != NULL) {
 			a.state = d->state;
 			a.reconnects = d->reconnects;
@@ -196,11 +205,11 @@ static void wait_for_my_turn(void) __attribute__((noreturn));
 
 static void make_spare(void)
 {
-	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .exit_signal = SIGCHLD };
-	int pidfd = -1;
+	/* The kernel writes the pidfd before the new process runs, into memory of both: this one may be killed before it could. */
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uintptr_t)&w->spare_pidfd };
 	long pid;
 
-	args.pidfd = (uintptr_t)&pidfd;
+	w->spare_pidfd = -1;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		lock_again();
@@ -208,8 +217,6 @@ static void make_spare(void)
 	}
 	if (pid < 0)
 		tell("no second process can be made; tried again each second");
-	w->spare = pid < 0 ? 0 : (pid_t)pid;
-	w->spare_pidfd = pid < 0 ? -1 : pidfd;
 }
 
 static bool ended(int pidfd, int timeout_ms)
@@ -223,9 +230,10 @@ static void wait_for_my_turn(void)
 {
 	while (!ended(w->active_pidfd, -1))
 		;
+	if (w->over)
+		_exit(EX_OK_);
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
-	w->active = getpid();
 	tell("the process that watched has ended; the other goes on");
 	make_spare();
 	work();
@@ -262,9 +270,19 @@ static void look_at_sockets(const struct pollfd p[])
 	}
 }
 
+static void look_at_events(void)
+{
+	struct watch_device *d;
+	int index;
+
+	while ((index = linkevents_next(w->events, w->kernel.family)) >= 0)
+		if ((d = device_of(index)) != NULL)
+			watching_event(d, watching_now_ns());
+}
+
 static void work(void)
 {
-	struct pollfd p[WATCH_DEVICES + 2];
+	struct pollfd p[WATCH_DEVICES + 3];
 
 	for (;;) {
 		int ms = try_devices();
@@ -275,11 +293,16 @@ static void work(void)
 			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
 		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
 		p[WATCH_DEVICES + 1] = (struct pollfd){ .fd = w->spare_pidfd, .events = POLLIN };
-		if (poll(p, WATCH_DEVICES + 2, ms) < 0)
+		p[WATCH_DEVICES + 2] = (struct pollfd){ .fd = w->events, .events = POLLIN };
+		if (poll(p, WATCH_DEVICES + 3, ms) < 0)
 			continue;
 		look_at_sockets(p);
+		if (p[WATCH_DEVICES + 2].revents)
+			look_at_events();
 		if (p[WATCH_DEVICES].revents)
 			serve_one();
+		if (w->over)
+			_exit(EX_OK_);
 		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
 			if (w->spare_pidfd >= 0)
 				close(w->spare_pidfd);
@@ -304,6 +327,7 @@ static int listen_at(const char *dir, struct errbuf *e)
 		close(fd);
 		return err_set(e, EBUSY, "there is a watch already at %s", a.sun_path);
 	}
+	snprintf(w->path, sizeof(w->path), "%s", a.sun_path);
 	unlink(a.sun_path);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0600) < 0 || listen(fd, 16) < 0) {
 		close(fd);
@@ -312,72 +336,142 @@ static int listen_at(const char *dir, struct errbuf *e)
 	return fd;
 }
 
-static int prepare(const char *dir, struct errbuf *e)
+/* One of the things that this process asks of the kernel for itself. */
+static int required(int rc, unsigned one, unsigned allowed, struct errbuf *e)
+{
+	if (rc == 0)
+		return 0;
+	if (!(allowed & one))
+		return -1;
+	fprintf(stderr, "nbdswap-watch: warning: %s\n", e->text);
+	return 0;
+}
+
+/* All but the locks is inherited by the processes that this one makes. */
+static int prepare(const char *dir, unsigned allowed, struct errbuf *e)
 {
 	const struct sched_param first = { .sched_priority = 1 };
 
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (w == MAP_FAILED)
 		return err_errno(e, "memory of the watch");
-	if (memlock_process(e) < 0 || memlock_verify(NULL, e) < 0 || procself_oom_score(-1000, e) < 0 || procself_io_flusher(e) < 0)
+	if (required(procself_oom_score(-1000, e), ALLOW_OOM, allowed, e) < 0 ||
+	    required(procself_io_flusher(e), ALLOW_IO_FLUSHER, allowed, e) < 0)
 		return -1;
 	sched_setscheduler(0, SCHED_RR, &first); /* a little more of the reserve, where it may be had */
-	if (reconfigure_open(&w->kernel, e) < 0 || (w->listener = listen_at(dir, e)) < 0)
+	if (reconfigure_open(&w->kernel, e) < 0)
+		return -1;
+	w->events = w->kernel.group ? linkevents_open(w->kernel.group, e) : -1;
+	if ((w->kernel.group && w->events < 0) || (w->listener = listen_at(dir, e)) < 0)
 		return -1;
 	return 0;
 }
 
-static void go_into_the_background(void)
+/* This process and all that is in it, libraries too: the root may be a file system that is dead when they are needed. */
+static int lock_and_prove(unsigned allowed, struct errbuf *e)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int rc = mlockall(MCL_CURRENT | MCL_FUTURE);
 
-	if (fork() > 0)
-		_exit(EX_OK_);
+	if (rc < 0)
+		err_errno(e, "its memory cannot be locked; CAP_IPC_LOCK is needed, or --allow=memlock to run without");
+	return required(rc < 0 ? rc : memlock_verify(NULL, e), ALLOW_MEMLOCK, allowed, e);
+}
+
+/* The parent stays until it is told by a byte that all is well (left_terminal), or that process has ended, having said why.  Returns the descriptor for the
+ * byte in the child; -1 with *e.
+ */
+static int into_the_background(struct errbuf *e)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+		return err_errno(e, "no process in the background");
+	if (pid > 0) {
+		close(ready[1]);
+		_exit(read(ready[0], &byte, 1) == 1 ? EX_OK_ : EX_PRIV);
+	}
+	close(ready[0]);
 	setsid();
-	for (int fd = 0; fd < 3; fd++)
-		if (null >= 0)
-			dup2(null, fd);
-	close(STDERR_FILENO); /* what there is to say goes to the kernel's log */
-	if (null > STDERR_FILENO)
-		close(null);
+	return ready[1];
+}
+
+/* None of the three may be free: the next socket would get its number, and words for people. */
+static void take_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What there is to say goes to the kernel's log. */
+static int leave_terminal(int ready, struct errbuf *e)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (null < 0)
+		return err_errno(e, "/dev/null");
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(log >= 0 ? log : null, STDERR_FILENO);
+	if (write(ready, "+", 1) == 1)
+		close(ready);
+	close(null);
+	if (log >= 0)
+		close(log);
+	return 0;
+}
+
+static int fail(const struct errbuf *e, enum exit_code code)
+{
+	fprintf(stderr, "nbdswap-watch: %s\n", e->text);
+	return code;
 }
 
 int main(int argc, char **argv)
 {
 	const char *dir = WATCH_DIR;
 	bool background = false;
+	unsigned allowed = 0;
 	struct options o;
 	struct errbuf e = { 0 };
-	int id;
+	int id, ready = -1;
 
+	take_standard_descriptors();
 	options_begin(&o, defs, argc, argv);
 	while ((id = options_next(&o, &e)) != 0) {
-		if (id < 0) {
-			fprintf(stderr, "nbdswap-watch: %s\n", e.text);
-			return EX_USAGE_;
-		}
+		if (id < 0)
+			return fail(&e, EX_USAGE_);
 		if (id == OPT_BACKGROUND) {
 			background = true;
 		} else if (id == OPT_STATE_DIR) {
 			dir = o.value;
+		} else if (id == OPT_ALLOW) {
+			allowed = allow_list(o.value);
+			if (!allowed) {
+				err_set(&e, EINVAL, "--allow=%s: memlock, oom and io-flusher may be missing, nothing else", o.value);
+				return fail(&e, EX_USAGE_);
+			}
 		} else {
 			puts("Usage: nbdswap-watch [OPTION...]\n\nWatches the connections of attached devices and makes lost ones anew.  attach starts it.\n");
 			options_help(stdout, defs);
 			return EX_OK_;
 		}
 	}
-	if (prepare(dir, &e) < 0) {
-		fprintf(stderr, "nbdswap-watch: %s\n", e.text);
-		return e.code == EBUSY ? EX_BUSY : EX_PRIV;
-	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	if (background)
-		go_into_the_background();
-	lock_again();
-	w->active = getpid();
+	if (prepare(dir, allowed, &e) < 0 || (background && (ready = into_the_background(&e)) < 0) || lock_and_prove(allowed, &e) < 0)
+		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
+	w->leaves = background;
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (background && leave_terminal(ready, &e) < 0)
+		return fail(&e, EX_FAIL);
 	make_spare();
 	work();
 }

@@ -3,6 +3,8 @@
 
 #include "client/watching.h"
 
+#include "client/socksent.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +34,9 @@ void watching_begin(struct watch_device *d, const struct watch_order *order, int
 	memset(d, 0, sizeof(*d));
 	d->order = *order;
 	d->sock = sock;
-	d->state = WATCH_UP;
+	d->in_use = sock >= 0;
+	d->down_ns = d->next_ns = watching_now_ns();
+	d->state = sock < 0 ? WATCH_DOWN : WATCH_UP;
 }
 
 void watching_link_dead(struct watch_device *d, int64_t now_ns)
@@ -52,17 +56,32 @@ static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, st
 	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
 }
 
+void watching_event(struct watch_device *d, int64_t now_ns)
+{
+	if (d->state != WATCH_UP)
+		return;
+	d->in_use = false;
+	d->sent = socksent(d->sock);
+	d->next_ns = now_ns;
+	d->pause_ns = WATCH_STEP_NS;
+}
+
 int64_t watching_due(const struct watch_device *d)
 {
-	return d->state == WATCH_DOWN || (d->state == WATCH_UP && d->confirms > 0) ? d->next_ns : INT64_MAX;
+	return d->state == WATCH_DOWN || (d->state == WATCH_UP && !d->in_use) ? d->next_ns : INT64_MAX;
 }
 
 static void confirm(struct watch_device *d, struct reconfigure *k)
 {
 	struct errbuf e;
 
-	d->confirms--;
-	d->next_ns = watching_now_ns() + WATCH_STEP_NS;
+	if (socksent(d->sock) != d->sent) {
+		d->in_use = true;
+		return;
+	}
+	d->next_ns = watching_now_ns() + d->pause_ns;
+	if (d->pause_ns < WATCH_CONFIRM_MAX_NS)
+		d->pause_ns *= 2;
 	if (hand_over(d, d->sock, k, &e) < 0)
 		snprintf(d->words, sizeof(d->words), "%s", e.text);
 }
@@ -74,7 +93,7 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
-	int sock;
+	int sock, old = d->sock;
 
 	if (d->state == WATCH_UP) {
 		confirm(d, k);
@@ -82,14 +101,18 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	}
 	d->tries++;
 	sock = reach(r, &w, &e);
+	if (sock >= 0)
+		d->sent = socksent(sock); /* the kernel may use it before it has said so */
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
-		close(d->sock);
 		d->sock = sock;
-		d->state = WATCH_UP;
+		d->in_use = false;
 		d->reconnects++;
-		d->confirms = WATCH_CONFIRMS;
 		d->took_ms = (watching_now_ns() - d->down_ns) / 1000000;
 		d->next_ns = watching_now_ns() + WATCH_STEP_NS;
+		d->pause_ns = 2 * WATCH_STEP_NS;
+		d->state = WATCH_UP;
+		if (old >= 0)
+			close(old); /* last: the process may be killed at any point, and the other one must not take another file's number for it */
 		return true;
 	}
 	if (sock >= 0)

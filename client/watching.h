@@ -16,6 +16,7 @@
 #include "client/reconfigure.h"
 #include "common/errbuf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define WATCH_DEVICES 16
@@ -37,8 +38,10 @@ struct watch_device {
 	enum watch_state state;
 	struct watch_order order;
 	int sock; /* a duplicate of the one that the kernel has */
-	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: of WATCH_DOWN; the next try, or of WATCH_UP: the next confirmation, of which there are still */
-	uint32_t confirms;
+	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, or of WATCH_UP: the next confirmation */
+	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */
+	uint64_t sent;		  /* what had been sent when it was handed over */
+	int64_t pause_ns;	  /* to the confirmation after the next */
 	int64_t took_ms; /* of the last time that it was down */
 	uint32_t tries, reconnects; /* since it is down; in all */
 	char words[sizeof(((struct errbuf *)0)->text)]; /* why the last try failed, or it is over */
@@ -47,14 +50,16 @@ struct watch_device {
 /* A fresh connection is tried so often. */
 #define WATCH_STEP_NS INT64_C(1000000000)
 /* The kernel takes a socket only into the place of one that it knows to be dead, and says in any case that all is well.  It may not have known yet: so the
- * same socket is handed over again, so often and each second, which does nothing where it is in use.
+ * same socket is handed over again, which does nothing where it is in use, until something is sent over it: after a step, two, four, up to so long.
  */
-#define WATCH_CONFIRMS 3
+#define WATCH_CONFIRM_MAX_NS (64 * WATCH_STEP_NS)
 
 /* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
 #define WATCH_TRY_NS (8 * WATCH_STEP_NS)
 
-/* Takes a device on, with its socket.  The order must have been checked (watch_order_check). */
+/* Takes a device on, with the socket that the kernel uses; -1: nobody has a duplicate of that, so a connection is made at once which takes its place at
+ * the server, and then in the kernel.  The order must have been checked (watch_order_check).
+ */
 void watching_begin(struct watch_device *d, const struct watch_order *order, int sock);
 
 /* 0; -1 with *e: it cannot be one of ours. */
@@ -62,6 +67,9 @@ int watch_order_check(const struct watch_order *order, struct errbuf *e);
 
 /* Its socket ended: shut down for the kernel too, which may not have noticed. */
 void watching_link_dead(struct watch_device *d, int64_t now_ns);
+
+/* The kernel says that a link of the device is dead.  A socket of ours that has not ended may not be the one that it had: it is handed over again. */
+void watching_event(struct watch_device *d, int64_t now_ns);
 
 /* When is there something to do for it?  INT64_MAX: nothing. */
 int64_t watching_due(const struct watch_device *d);

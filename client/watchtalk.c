@@ -3,6 +3,7 @@
 
 #include "client/watchtalk.h"
 
+#include "client/direct.h"
 #include "client/run.h"
 #include "common/cleanup.h"
 
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define ANSWER_SECONDS 30
+#define REQUEST_BYTES (128 * 1024) /* the kernel's largest, as the device is left */
 #define START_TRIES 100
 
 static int connect_to(const char *dir, struct errbuf *e)
@@ -62,6 +64,23 @@ int watch_say(const char *dir, const struct watch_message *m, int sock, struct w
 	return answer->code ? err_set(e, answer->code, "the watch: %s", answer->text) : 0;
 }
 
+int watch_adopt(const char *dir, const struct attach_state *s, const union reach_address *address, size_t addresses, int sock, struct errbuf *e)
+{
+	const struct export_ask ask = { .name = s->export, .client = s->client, .slots = s->client[0] ? 1 : 0,
+					.generation = s->generation.activation && s->client[0] ? &s->generation : NULL };
+	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
+				   .order = { .index = s->dev.index, .addresses = (uint32_t)addresses, .dead_link_timeout = s->dead_link_timeout,
+					      .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S,
+					      .expected = { .size = s->size, .flags = s->flags, .request_bytes = REQUEST_BYTES,
+							    .has_generation = s->generation.activation != 0, .generation = s->generation } } };
+	struct watch_answer answer;
+
+	memcpy(m.order.address, address, addresses * sizeof(*address));
+	if (export_ask_format(&ask, m.order.request, e) < 0)
+		return -1;
+	return watch_say(dir, &m, sock, &answer, e);
+}
+
 void watch_drop(const char *dir, const struct nbddev *dev)
 {
 	const struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_DROP, .order = { .index = dev->index } };
@@ -80,20 +99,24 @@ void watch_refresh(const char *dir, struct state_list *list)
 		struct watch_answer answer;
 		struct errbuf e;
 
-		if (watch_say(dir, &m, -1, &answer, &e) < 0)
-			return;
+		if (watch_say(dir, &m, -1, &answer, &e) < 0) {
+			s->watched = e.code == ECONNREFUSED ? WATCHED_NOT : WATCHED_UNKNOWN; /* EACCES: only root may ask */
+			continue;
+		}
+		s->watched = answer.state == WATCH_FREE ? WATCHED_NOT : answer.state == WATCH_OVER ? WATCHED_OVER : WATCHED;
 		if (answer.state == WATCH_FREE)
 			continue;
+		snprintf(s->watch_words, sizeof(s->watch_words), "%s", answer.text);
 		s->now_inode = answer.state == WATCH_UP ? answer.inode : UINT64_MAX;
 		s->now_port = (uint16_t)answer.port;
 	}
 }
 
-int watch_start(const char *dir, struct errbuf *e)
+int watch_start(const char *dir, const char *allow, struct errbuf *e)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
-	char program[PATH_MAX], option[] = "--state-dir", background[] = "--background";
-	char *argv[] = { program, background, option, (char *)dir, NULL }, output[512];
+	char program[PATH_MAX], option[] = "--state-dir", background[] = "--background", without[] = "--allow";
+	char *argv[] = { program, background, option, (char *)dir, allow ? without : NULL, (char *)allow, NULL }, output[512];
 	struct errbuf none;
 	int fd = connect_to(dir, &none), rc;
 	ssize_t n;

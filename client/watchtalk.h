@@ -33,13 +33,18 @@ struct watch_answer {
 /* Says it, with a descriptor or -1, and waits for the answer.  0; -1 with *e (ECONNREFUSED: there is no watch; else what it says). */
 int watch_say(const char *dir, const struct watch_message *m, int sock, struct watch_answer *answer, struct errbuf *e);
 
+/* Has it take a device on that is attached, with a duplicate of its socket; -1: it makes a connection of its own, which takes the place of the device's at the
+ * server, so that must know identities.  It comes back to just what the device has: its client, size, flags and generation.  0, or -1 with *e.
+ */
+int watch_adopt(const char *dir, const struct attach_state *s, const union reach_address *address, size_t addresses, int sock, struct errbuf *e);
+
 /* Has it forget a device, if there is a watch that knows it. */
 void watch_drop(const char *dir, const struct nbddev *dev);
 
 /* Puts into each state which connection its device has now; of one that has none, one that nothing has. */
 void watch_refresh(const char *dir, struct state_list *list);
 
-/* Starts one, if there is none, and waits until it listens. */
-int watch_start(const char *dir, struct errbuf *e);
+/* Starts one, if there is none, and waits until it listens.  allow: what may be missing to it (nbdswap-watch --allow), or NULL. */
+int watch_start(const char *dir, const char *allow, struct errbuf *e);
 
 #endif

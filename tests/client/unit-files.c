@@ -158,6 +158,8 @@ static void fill_state(struct attach_state *s, int index)
 	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1 };
 	s->link_inode = s->now_inode = 1ull << 33;
 	s->link_port = s->now_port = 65535;
+	s->flags = 0x123;
+	s->generation = (struct generation){ .activation = 1795252880123, .lease = 7 };
 	s->attached_at = 1795252880;
 }
 

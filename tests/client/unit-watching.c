@@ -16,6 +16,7 @@ static struct {
 	int refuse;	   /* of the kernel; 0: it takes it */
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed;
+	uint64_t sent; /* over any socket */
 	int64_t until_ns;
 	const struct export_expected *expected;
 } world;
@@ -44,6 +45,13 @@ int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead
 	assert_int_equal(sock, world.given);
 	assert_int_equal(dead_link_timeout, 600);
 	return world.refuse ? err_set(e, world.refuse, "the kernel does not want it") : 0;
+}
+
+uint64_t __wrap_socksent(int sock);
+uint64_t __wrap_socksent(int sock)
+{
+	(void)sock;
+	return world.sent;
 }
 
 static struct watch_device d;
@@ -93,11 +101,17 @@ static void test_comes_back(void **state)
 	assert_int_equal(d.sock, world.given);
 	assert_false(is_open(pair[0]) && pair[0] != d.sock);
 	assert_int_equal(d.reconnects, 1);
-	for (unsigned i = 1; i <= WATCH_CONFIRMS; i++) { /* the kernel may not have known yet that the old one is dead */
+	for (unsigned i = 1; i <= 9; i++) { /* the kernel may not have known yet that the old one is dead */
+		int64_t now = watching_now_ns(), pause = i < 7 ? (1 << i) * WATCH_STEP_NS : WATCH_CONFIRM_MAX_NS;
+
 		assert_true(watching_due(&d) < INT64_MAX);
 		assert_false(watching_try(&d, &r, &k));
 		assert_int_equal(world.handed, 1 + i);
+		assert_true(watching_due(&d) >= now + pause && watching_due(&d) < now + pause + WATCH_STEP_NS);
 	}
+	world.sent++; /* it uses it */
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 10);
 	assert_true(watching_due(&d) == INT64_MAX);
 	assert_int_equal(world.reached, 1);
 	assert_ptr_equal(world.expected, &d.order.expected); /* nothing else is handed over */
@@ -128,6 +142,43 @@ static void test_goes_on_trying(void **state)
 	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(d.state, WATCH_UP);
 	assert_int_equal(d.tries, 4);
+}
+
+/* The kernel says that a link is dead, but ours is well: it has another one. */
+static void test_an_event_hands_it_over_again(void **state)
+{
+	int64_t now = watching_now_ns();
+
+	(void)state;
+	world.given = d.sock;
+	assert_true(watching_due(&d) == INT64_MAX);
+	watching_event(&d, now);
+	assert_true(watching_due(&d) == now);
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 1);
+	world.sent++;
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 1);
+	assert_true(watching_due(&d) == INT64_MAX);
+	watching_link_dead(&d, now);
+	watching_event(&d, now + 1); /* nothing new */
+	assert_int_equal(d.state, WATCH_DOWN);
+}
+
+/* A device whose socket nobody has: its place at the server is taken. */
+static void test_takes_over_without_a_socket(void **state)
+{
+	const struct watch_order o = d.order;
+
+	(void)state;
+	close(pair[0]);
+	watching_begin(&d, &o, -1);
+	assert_int_equal(d.state, WATCH_DOWN);
+	assert_true(watching_due(&d) <= watching_now_ns());
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_UP);
+	assert_int_equal(d.sock, world.given);
+	assert_false(d.in_use);
 }
 
 static void test_another_content(void **state)
@@ -176,6 +227,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_comes_back, begin, end),
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
+		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
+		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
 		cmocka_unit_test_setup_teardown(test_orders, begin, end),
 	};

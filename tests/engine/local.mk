@@ -5,9 +5,9 @@ if !SANITIZERS
 # The run-time of a sanitizer makes calls in every thread that the filter refuses.
 ENGINE_UNIT_TESTS += tests/engine/test-confine
 endif
-tests_engine_test_confine_LDADD = libengine.la $(CMOCKA_LIBS) -lpthread
+tests_engine_test_confine_LDADD = libengine.la libworker.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_confine_ring_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
-tests_engine_test_confine_ring_LDADD = libengine.la $(CMOCKA_LIBS) $(URING_LIBS) -lpthread
+tests_engine_test_confine_ring_LDADD = libengine.la libworker.la $(CMOCKA_LIBS) $(URING_LIBS) -lpthread
 check_PROGRAMS += $(ENGINE_UNIT_TESTS)
 TESTS += $(ENGINE_UNIT_TESTS)
 ENGINE_LOBBY_TESTS = \
@@ -65,7 +65,7 @@ tests_engine_test_worker_exports_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
 tests_engine_test_worker_exports_LDADD = libworker.la libstore.la $(CMOCKA_LIBS) -lpthread
 tests_engine_test_ring_full_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(URING_CFLAGS)
 tests_engine_test_ring_full_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=io_uring_submit
-tests_engine_test_ring_full_LDADD = libengine.la libcommon.la $(CMOCKA_LIBS) $(URING_LIBS)
+tests_engine_test_ring_full_LDADD = libengine.la libworker.la libcommon.la $(CMOCKA_LIBS) $(URING_LIBS)
 engine_moverworld = tests/engine/moverworld.c tests/engine/moverworld.h tests/engine/tcppair.c tests/engine/tcppair.h \
 	tests/store/support.c tests/store/support.h
 tests_engine_test_mover_exports_SOURCES = tests/engine/test-mover-exports.c $(engine_moverworld)

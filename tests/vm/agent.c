@@ -265,8 +265,9 @@ run_command(const struct wire_header *h)
 			forward(&out[0], h->id, WIRE_OUT);
 		if (p[2].revents)
 			forward(&err[0], h->id, WIRE_ERR);
+		/* A port that nobody is connected to can be read, too, and gives nothing. */
 		if (host_has_gone(p[3].revents) ||
-		    ((p[3].revents & POLLIN) && !message_meanwhile(pid, h->id))) {
+		    ((p[3].revents & (POLLIN | POLLHUP)) == POLLIN && !message_meanwhile(pid, h->id))) {
 			kill(-pid, SIGKILL);
 			break;
 		}

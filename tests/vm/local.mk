@@ -2,7 +2,7 @@
 # Guest tests (VM_TESTS) and the tests of their tools. vm.sh takes a lock, so that guest tests run one at a time
 # whatever -j says; "make check-vm" runs them alone.
 EXTRA_DIST += tests/vm/vm.sh tests/vm/kernel.sh tests/vm/mkinitramfs.sh tests/vm/init tests/vm/storage.sh \
-	tests/vm/product.sh tests/vm/dm.sh
+	tests/vm/product.sh tests/vm/dm.sh tests/vm/riding.sh
 CLEANFILES += tests/vm/.lock
 
 check_PROGRAMS += tests/vm/agent tests/vm/memhog tests/vm/nbdmodel tests/vm/orphan tests/vm/swapload tests/vm/vmctl
@@ -30,8 +30,11 @@ EXTRA_DIST += tests/vm/test-swapload.sh
 VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-local-nbdkit.sh \
 	tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh tests/vm/test-io-shape.sh \
 	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh \
-	tests/vm/test-move-under-swap.sh tests/vm/test-server-gone.sh tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh
-LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh
+	tests/vm/test-move-under-swap.sh tests/vm/test-server-gone.sh tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh \
+	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
+	tests/vm/test-ride-through-shortage.sh
+LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
+	tests/vm/test-ride-through-shortage.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS)
 

@@ -322,6 +322,18 @@ child_code(int status)
 	return WTERMSIG(status) == SIGBUS ? CODE_SIGBUS : CODE_SYSTEM;
 }
 
+/* SIGUSR1: the longest pause since the last mark, so that a test knows what the outage between two cost. */
+static void
+mark(const struct options *opt, struct progress *progress)
+{
+	struct totals t = add_up(opt, progress);
+
+	for (unsigned i = 0; i < opt->processes; i++)
+		progress[i].longest_us = 0;
+	printf("swapload: mark: longest pause %" PRIu64 " us, %" PRIu64 " pages touched\n", t.longest_us, t.touched);
+	fflush(stdout);
+}
+
 /* Starts the processes, reports each second, and returns the exit code: that of the first which failed. */
 static int
 supervise(const struct options *opt, struct progress *progress)
@@ -331,11 +343,12 @@ supervise(const struct options *opt, struct progress *progress)
 	pid_t pids[MAX_PROCESSES];
 	unsigned running = 0;
 	int code = 0;
-	sigset_t chld;
+	sigset_t heard;
 
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &chld, NULL);
+	sigemptyset(&heard);
+	sigaddset(&heard, SIGCHLD);
+	sigaddset(&heard, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &heard, NULL);
 	for (; running < opt->processes; running++) {
 		pids[running] = fork();
 		if (pids[running] < 0)
@@ -345,10 +358,12 @@ supervise(const struct options *opt, struct progress *progress)
 	}
 	while (running > 0) {
 		const struct timespec second = {.tv_sec = 1};
-		int status;
+		int status, signal = sigtimedwait(&heard, NULL, &second);
 		pid_t pid;
 
-		if (sigtimedwait(&chld, NULL, &second) < 0 && errno == EAGAIN && !opt->json) {
+		if (signal == SIGUSR1)
+			mark(opt, progress);
+		if (signal < 0 && errno == EAGAIN && !opt->json) {
 			struct totals t = add_up(opt, progress);
 			struct vmstat v = read_vmstat();
 
@@ -397,7 +412,7 @@ usage(int code)
 	      "MIB of memory in all, divided among N processes (1), are filled, changed in R rounds (2; page order and\n"
 	      "random order in turn), and verified word by word before each change and, in page order, at the end.\n"
 	      "With --passes memory is filled and then looked at P times; pages that cannot be read are counted, and tried again in the\n"
-	      "next pass.\n"
+	      "next pass. At SIGUSR1 it prints the longest pause since the last such mark.\n"
 	      "Exit codes: 0 every word was right, 1 one was wrong, 2 usage, 3 SIGBUS (a page could not be read back),\n"
 	      "4 a system error or a process was killed.\n",
 	      code ? stderr : stdout);

@@ -1,47 +1,65 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A machine swaps, and its connection is lost again and again, for nbdkit serves it and is killed: the watch connects it anew each time, also after it
-# was killed itself.  Its memory stays right, and its kernel sees no I/O error.
-
+# A machine swaps while its server freezes for 20 s, its link is down for longer than a connection lives, and its watch is killed before that: its memory stays
+# right, its kernel sees no I/O error, and it goes on soon after.  Then the server loses its table: the machine does not resume on what comes after.  NBDSWAP_LONG=1: the link is down for 45 s (else 25).
 . "${srcdir:-.}/tests/functions.sh" || exit 1
-. "$srcdir/tests/engine/resume.sh"
 . "$srcdir/tests/vm/vm.sh"
+. "$srcdir/tests/vm/storage.sh"
 . "$srcdir/tests/vm/product.sh"
+. "$srcdir/tests/vm/riding.sh"
+# shellcheck disable=SC2016 # for the guest
 
-ENGINE=nbdkit
-most=${KILLS:-8}
-resume_conf '[export swap]' 'size = 256M'
-start_server
-wait_until 120 export_is swap ready
-vm_start client mem=128 user=1
-vm_wait client
-vm_run client 60 'modprobe nbd max_part=0; sysctl -qw vm.min_free_kbytes=16384'
-vm_run client 120 "$nbdswap attach --loopback-i-know nbd://10.0.2.2:$(port)/swap" || fail "no attach"
-vm_run client 60 'pgrep -af nbdswap-watch; cat /run/nbdswap/nbd0.json'
-vm_run client 60 '[ $(pgrep -xc nbdswap-watch) = 2 ]' || fail "the watch is not two processes"
-say "swap is on"
-vm_spawn work client "$tmp/work" 900 "$swapload --size 160 --processes 2 --rounds 2"
-wait_until 120 grep -qE 'out [0-9]{3,},' "$tmp/work"
-worker_kills=0
-while ((worker_kills < most)); do
-    before=$(worker_pid)
-    kill -KILL "$before"
-    worker_kills=$((worker_kills + 1))
-    # Every other time a process of the watch is killed, too.
-    ((worker_kills % 2)) || vm_run client 60 'kill -KILL $(pgrep -x nbdswap-watch | shuf -n 1)'
-    changed() { worker_ready && [ "$(worker_pid)" != "$before" ]; }
-    wait_until 60 changed
-    n=$(field '.exports[].counters|.writes + .reads')
-    more() { [ "$(field '.exports[].counters|.writes + .reads')" -gt $((n + 20)) ] || ! kill -0 "$work" 2>/dev/null; }
-    wait_until 120 more
-done
-say "$worker_kills kills"
-# shellcheck disable=SC2154 # set by vm_spawn
-wait "$work" || fail "the memory: $(tail -n 5 "$tmp/work")"
-tail -n 1 "$tmp/work"
-must_match "$(tail -n 1 "$tmp/work")" '^swapload: OK, .* pswpout=[0-9]{4,} pswpin=[0-9]{3,} ' "the memory test"
-vm_run client 60 'dmesg | grep -E "nbdswap-watch|nbd0" | tail -n 40'
-vm_run client 60 '[ $(pgrep -xc nbdswap-watch) = 2 ]' || fail "the watch is not two processes any more"
-vm_run client 120 "$nbdswap detach --all" || fail "no detach"
-vm_run client 60 dmesg | { ! grep -E 'I/O error|Read-error|Write-error'; } || fail "errors in the guest's dmesg"
-vm_stop client
+down=25
+[ -z "${NBDSWAP_LONG:-}" ] || down=45
+vm_net server client
+vm_start server mem=256 disks="data:320"
+vm_start client mem=128
+vm_wait server client
+vm_mkfs server data ext4 /srv/swap
+swap_configure server '[export ws1]' 'file = /srv/swap/ws1' 'size = 208M'
+say "guests are up"
+swap_serve server
+swap_attach client "nbd://$(vm_ip server)/ws1"
+ride_watch_is_whole client
+ride_begin client 120
+ride_mark
+say "swap is on and in use"
+
+# Its connection is not made anew when it thaws soon enough; when it does not, the watch finds another.
+vm_monitor server stop
+sleep 20
+vm_monitor server cont
+ride_on client
+ride_mark
+say "server frozen for 20 s: the longest pause was $ride_ms ms"
+((ride_ms > 5000)) || fail "frozen: nothing waited for it"
+
+vm_run client 60 'kill -KILL $(pgrep -x nbdswap-watch | shuf -n 1)'
+vm_link client server off
+sleep $down
+vm_link client server on
+ride_on client
+ride_mark
+say "a process of the watch killed, then the link down for $down s: the longest pause was $ride_ms ms"
+((ride_ms >= (down - 10) * 1000)) || fail "link: nothing waited for it"
+ride_watch_is_whole client
+vm_run client 60 'dmesg | grep -c "goes on over a new connection"' >"$tmp/out" || fail "the watch made no connection"
+
+ride_end client
+vm_dmesg_clean server
+
+# The server loses what it knew of the pages: another generation, on which nothing resumes.
+vm_run server 60 'kill -KILL $(pgrep -x nbdswapd) $(pgrep -x nbdswap-engine)'
+wait "$_swap_server" || true
+swap_serve server
+is_over() {
+    local out
+    out=$(vm_run client 60 "$nbdswap status --json" || true)
+    jq -e '.[0].link == "over" and (.[0].watch_says | test("generation"))' <<<"$out"
+}
+wait_until 60 is_over
+vm_run client 60 'dmesg | grep "nbd0: OVER"' || fail "the kernel's log does not say it"
+! vm_run client 60 "$nbdswap status" || fail "status says that all is well"
+say "another generation: not resumed, and told"
+vm_kill client
+vm_kill server

@@ -9,6 +9,8 @@
 #	vm_put client /etc/x 600 <FILE  writes standard input to a file in the guest
 #	vm_spawn pid server LOG 600 CMD runs in the background; kill $pid passes the signal on to it
 #	vm_dmesg_clean client           fails on anything in the guest's dmesg that should not be there
+#	vm_monitor client "stop"        a line for QEMU's monitor: stop and cont freeze and thaw
+#	vm_link client server off|on    the cable between two guests; instead of a guest: user
 #	vm_stop client; vm_kill server  orderly; a power cut
 #
 # Disks are MiB, found in the guest as /dev/disk/by-id/virtio-NAME. Guest tests run one at a time in a build tree.
@@ -96,13 +98,13 @@ vm_start() {
     self=${_vm_number[$name]}
     local dir=$vm_dir/$name
     mkdir -p "$dir"
-    rm -f "$dir"/ctl*
+    rm -f "$dir"/ctl* "$dir/monitor"
 
     local args=(
         -nodefaults -no-user-config -display none -no-reboot
         -machine q35,accel=tcg -cpu max,la57=off,erms=off -smp "$smp" -m "$mem"
         -kernel "$vm_kernel/vmlinux" -initrd "$vm_dir/initramfs"
-        -serial "file:$dir/console"
+        -serial "file:$dir/console" -monitor "unix:$dir/monitor,server=on,wait=off"
         -device virtio-rng-pci
         -virtfs "local,id=hostroot,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"
         -device virtio-serial-pci,max_ports=16
@@ -186,6 +188,16 @@ vm_spawn() {
     "$vmctl" "$vm_dir/$2" "$4" run "exec $5" >"$3" 2>&1 8>&- &
     printf -v "$1" %s "$!"
     cleanup_fn end_process "$!"
+}
+
+vm_monitor() {
+    "$vmctl" "$vm_dir/$1" 60 monitor "$2" >&2 || fail "guest $1: monitor: $2"
+}
+
+vm_link() {
+    local card=user
+    [ "$2" = user ] || card=net${_vm_number[$2]}
+    vm_monitor "$1" "set_link $card $3"
 }
 
 vm_stop() {

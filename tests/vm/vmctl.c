@@ -5,6 +5,7 @@
  *					in the file named by VMCTL_STDIN becomes its standard input. TERM, INT, HUP,
  *					USR1 and USR2 are passed on to it. After SECONDS it is left to the agent, which kills it a little later: exit code 124.
  *	vmctl DIR SECONDS poweroff	sync and switch the guest off
+ *	vmctl DIR SECONDS monitor LINE	a line for QEMU's monitor (DIR/monitor); its answer, or nothing
  *
  * DIR holds the sockets ctl0, ctl1, ... of the guest's ports; one that nobody uses is taken, from VMCTL_PORT on if
  * that is set. A guest that is
@@ -225,18 +226,66 @@ run(int fd, const char *command)
 	}
 }
 
+/* The monitor greets, echoes and answers, and each time ends with its prompt. */
+static void
+until_prompt(int fd, char *text, size_t size)
+{
+	static const char prompt[] = "(qemu) ";
+	size_t n = 0;
+
+	do {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		if (now() > end_time)
+			die(CODE_TIMEOUT, "the monitor does not answer");
+		if (n + 1 == size)
+			die(CODE_UNREACHABLE, "the monitor says too much");
+		if (poll(&p, 1, 100) <= 0)
+			continue;
+		ssize_t r = recv(fd, text + n, size - 1 - n, 0);
+
+		if (r <= 0)
+			die(CODE_UNREACHABLE, "the monitor has gone");
+		n += (size_t)r;
+		text[n] = '\0';
+	} while (n < strlen(prompt) || strcmp(text + n - strlen(prompt), prompt) != 0);
+}
+
+static int
+monitor(const char *dir, const char *line)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char text[4096], *answer;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (snprintf(addr.sun_path, sizeof addr.sun_path, "%s/monitor", dir) >= (int)sizeof addr.sun_path || fd < 0 ||
+	    connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+		die(CODE_UNREACHABLE, "%s/monitor: %s", dir, strerror(errno));
+	until_prompt(fd, text, sizeof text);
+	send_all(fd, line, strlen(line));
+	send_all(fd, "\n", 1);
+	until_prompt(fd, text, sizeof text);
+	answer = strchr(text, '\n'); /* behind the echo */
+	if (!answer || strncmp(answer + 1, "(qemu) ", 7) == 0)
+		return 0;
+	fputs(answer + 1, stderr);
+	return 1;
+}
+
 int
 main(int argc, char **argv)
 {
 	char *rest;
 
 	if (argc < 4)
-		die(2, "usage: vmctl DIR SECONDS run COMMAND | poweroff");
+		die(2, "usage: vmctl DIR SECONDS run COMMAND | poweroff | monitor LINE");
 	double limit = strtod(argv[2], &rest);
 
 	if (*rest || !(limit > 0))
 		die(2, "%s is not a number of seconds", argv[2]);
 	end_time = now() + limit;
+	if (strcmp(argv[3], "monitor") == 0 && argc == 5)
+		return monitor(argv[1], argv[4]);
 	int fd = take_port(argv[1]);
 
 	if (strcmp(argv[3], "poweroff") == 0) {
@@ -253,6 +302,6 @@ main(int argc, char **argv)
 		die(CODE_TIMEOUT, "the guest is still on");
 	}
 	if (strcmp(argv[3], "run") != 0 || argc != 5)
-		die(2, "usage: vmctl DIR SECONDS run COMMAND | poweroff");
+		die(2, "usage: vmctl DIR SECONDS run COMMAND | poweroff | monitor LINE");
 	return run(fd, argv[4]);
 }
