@@ -74,17 +74,12 @@ static void help(void)
 	options_help(stdout, defs);
 }
 
-/* A host as in an address, with its port; without one it is NBD's. */
 static int take_server(struct attach_request *r, const char *value, struct errbuf *e)
 {
-	struct nbd_uri *u = &r->servers[r->nservers];
-	char text[300];
-
 	if (r->nservers == ATTACH_SERVERS_MAX)
 		return err_set(e, E2BIG, "--server: at most %d can be given", ATTACH_SERVERS_MAX);
-	if (strchr(value, '/') || snprintf(text, sizeof(text), "nbd://%s/x", value) >= (int)sizeof(text) ||
-	    uri_parse(text, URI_TCP_ONLY, u, NULL) < 0)
-		return err_set(e, EINVAL, "--server %.64s: give HOST, HOST:PORT or [HOST]:PORT, as in an address", value);
+	if (uri_parse_server(value, &r->servers[r->nservers], e) < 0)
+		return -1;
 	r->nservers++;
 	return 0;
 }
@@ -254,6 +249,8 @@ static enum exit_code run_all(const struct attach_command *c, json_t *list)
 			r.priority = t->priority;
 		if (t->discard != DISCARD_AUTO)
 			r.discard = t->discard;
+		memcpy(r.servers, t->servers, sizeof(t->servers));
+		r.nservers = t->nservers;
 		if (t->dead_link_timeout)
 			r.dead_link_timeout = t->dead_link_timeout;
 		code = already(state_by_uri(&attached, r.uri.text), &r, list) ? EX_OK_ : run_one(&r, list);
@@ -297,7 +294,7 @@ int attach_main(int argc, char **argv)
 		return EX_USAGE_;
 	}
 	if (c.all && c.request.nservers) {
-		say("--server cannot be the same for all; attach those that need it one by one");
+		say("--server cannot be the same for all; write server=HOST into the swaptab");
 		return EX_USAGE_;
 	}
 	if (c.request.nservers && (c.request.no_watch || c.request.via_nbd_client)) {

@@ -78,8 +78,16 @@ static int parse_option(char *option, struct swaptab_entry *t, struct errbuf *e)
 		strcpy(t->device, dev.name);
 		return 0;
 	}
+	if (strcmp(option, "server") == 0) {
+		if (t->nservers == SWAPTAB_SERVERS_MAX)
+			return err_set(e, E2BIG, "more than %d times server=", SWAPTAB_SERVERS_MAX);
+		if (uri_parse_server(value, &t->servers[t->nservers], e) < 0)
+			return -1;
+		t->nservers++;
+		return 0;
+	}
 	return err_set(e, EINVAL,
-		       "option \"%.32s\" is not known; known are defaults, pri, discard, label, device and "
+		       "option \"%.32s\" is not known; known are defaults, pri, discard, label, device, server and "
 		       "dead-link-timeout",
 		       option);
 }

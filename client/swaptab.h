@@ -13,6 +13,8 @@
 #define SWAPTAB SYSCONFDIR "/nbdswap/swaptab"
 #define SWAPTAB_MAX 32 /* more swap areas than the kernel allows */
 
+#define SWAPTAB_SERVERS_MAX 4
+
 struct swaptab_entry {
 	struct nbd_uri uri;
 	char label[16]; /* "": not given */
@@ -20,6 +22,8 @@ struct swaptab_entry {
 	int priority; /* PRIORITY_KERNEL: not given */
 	enum discard_mode discard; /* DISCARD_AUTO: not given */
 	uint64_t dead_link_timeout; /* 0: not given */
+	struct nbd_uri servers[SWAPTAB_SERVERS_MAX]; /* where it may be found as well */
+	size_t nservers;
 	unsigned line;
 };
 

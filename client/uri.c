@@ -209,3 +209,13 @@ int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struc
 			       "are allowed", normal, TEXT_MAX);
 	return 0;
 }
+
+int uri_parse_server(const char *text, struct nbd_uri *out, struct errbuf *e)
+{
+	char address[sizeof(out->host) + 32];
+
+	if (strchr(text, '/') || snprintf(address, sizeof(address), "nbd://%s/x", text) >= (int)sizeof(address) ||
+	    uri_parse(address, URI_TCP_ONLY, out, NULL) < 0)
+		return err_set(e, EINVAL, "server \"%.64s\": give HOST, HOST:PORT or [HOST]:PORT, as in an address", text);
+	return 0;
+}

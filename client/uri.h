@@ -26,4 +26,7 @@ enum uri_kinds { URI_TCP_ONLY, URI_TCP_OR_UNIX };
 /* Takes text apart.  Returns 0, or -1 with *e naming what is wrong and what would be right. */
 int uri_parse(const char *text, enum uri_kinds kinds, struct nbd_uri *out, struct errbuf *e);
 
+/* HOST, HOST:PORT or [HOST]:PORT alone, as it stands in an address; the export is "x".  0, or -1 with *e. */
+int uri_parse_server(const char *text, struct nbd_uri *out, struct errbuf *e);
+
 #endif

@@ -21,11 +21,13 @@ static bool has_session(const struct daemon *d, const struct export *x)
 	return false;
 }
 
-/* As when a client connects anew to its slot: what is not at the backend yet is dropped, what is there is waited for. */
+/* As when a client connects anew to its slot: what is not at the backend yet is dropped, what is there is waited for.  Those that wait for a
+ * worker are ended once one has them.
+ */
 static void end_sessions(struct daemon *d, const struct export *x)
 {
 	for (struct session *i = d->sessions.first; i; i = i->next)
-		if (i->x == x && !i->ending) {
+		if (i->x == x && !i->ending && i->place == SESSION_SERVED) {
 			i->ending = true;
 			worker_send(&d->worker, json_pack("{s:s, s:I}", "cmd", "end", "session", (json_int_t)i->id), NULL, 0);
 		}
@@ -110,7 +112,7 @@ void deactivate_tick(struct daemon *d)
 			log_line(LOG_ERROR, "%s", e.text);
 			answer_all(d, x, &e);
 		} else {
-			end_sessions(d, x); /* one was granted before and is known only now, or its worker was replaced */
+			end_sessions(d, x);
 		}
 	}
 }

@@ -145,5 +145,5 @@ const char *export_state_name(const struct export *x)
 	case EXPORT_DOWN:
 		break;
 	}
-	return x->why.code ? "failed" : "down";
+	return x->deactivated ? "deactivated" : x->why.code ? "failed" : "down";
 }

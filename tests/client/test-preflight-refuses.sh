@@ -76,7 +76,7 @@ said address 'deadlocks' "nbd://127.0.0.1:$good/x"
 if [ "$(id -u)" = 0 ]; then
     mkdir -m 700 "$run"
     cat >"$run/nbd7.json" <<END
-{ "version": 3, "servers": "127.0.0.1:1", "swap_type": -1, "generation": "", "device": "nbd7", "uri": "nbd://127.0.0.1:$good/x", "host": "127.0.0.1", "port": "$good", "export": "x",
+{ "version": 3, "servers": "127.0.0.1:1", "swap_type": -1, "flags": 0, "generation": "", "device": "nbd7", "uri": "nbd://127.0.0.1:$good/x", "host": "127.0.0.1", "port": "$good", "export": "x",
   "client": "", "size": 67108864, "label": "", "uuid": "", "discard": "none", "dead_link_timeout": 1,
   "io_timeout_before": -1, "rotational_before": -1, "link_inode": 0, "link_port": 0, "attached_at": 0 }
 END

@@ -28,7 +28,7 @@ expect 2 'not an address' "$nbdswap" check a/x
 
 [ "$(id -u)" != 0 ] || expect 2 'not an nbd device' "$nbdswap" detach --state-dir "$tmp" sda
 for bad in a/b nbd://b '[::1' a:0 '' a:b:c; do
-    expect 2 '--server .*give HOST' "$nbdswap" attach --server "$bad" nbd://a/x
+    expect 2 'server ".*give HOST' "$nbdswap" attach --server "$bad" nbd://a/x
 done
 expect 2 'with --no-watch or --via nbd-client there is none' "$nbdswap" attach --server b --no-watch nbd://a/x
 expect 2 'cannot be the same for all' "$nbdswap" attach --server b --all

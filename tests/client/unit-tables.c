@@ -134,7 +134,7 @@ static void test_swaptab(void **state)
 
 	assert_int_equal(tab("", &t, NULL), 0);
 	assert_int_equal(t.count, 0);
-	if (tab("# comment\n\n   \nnbd://a/x\n\tnbd://b:9/y  pri=7,discard=pages,label=L,device=/dev/nbd3,"
+	if (tab("# comment\n\n   \nnbd://a/x\n\tnbd://b:9/y  server=c,server=[::1]:7,pri=7,discard=pages,label=L,device=/dev/nbd3,"
 		"dead-link-timeout=60 # why\nnbd://c/z defaults",
 		&t, &e) < 0)
 		fail_msg("%s", e.text);
@@ -145,6 +145,11 @@ static void test_swaptab(void **state)
 	assert_int_equal(t.entries[0].discard, DISCARD_AUTO);
 	assert_int_equal(t.entries[1].line, 5);
 	assert_int_equal(t.entries[1].priority, 7);
+	assert_int_equal(t.entries[1].nservers, 2);
+	assert_string_equal(t.entries[1].servers[0].host, "c");
+	assert_string_equal(t.entries[1].servers[0].port, "10809");
+	assert_string_equal(t.entries[1].servers[1].host, "::1");
+	assert_string_equal(t.entries[1].servers[1].port, "7");
 	assert_int_equal(t.entries[1].discard, DISCARD_PAGES);
 	assert_string_equal(t.entries[1].label, "L");
 	assert_string_equal(t.entries[1].device, "nbd3");
@@ -168,6 +173,8 @@ static void test_swaptab_errors(void **state)
 	bad_tab("nbd://a/x device=nbd1\nnbd://a/y device=/dev/nbd1\n", "swaptab:2: ", "taken by line 1");
 	bad_tab("nbd://a/x dead-link-timeout=0\n", "swaptab:1: ", "number of seconds");
 	bad_tab("nbd://a/x dead-link-timeout=99999999999999999999\n", "swaptab:1: ", "number of seconds");
+	bad_tab("nbd://a/x server=b/c\n", "swaptab:1: ", "give HOST");
+	bad_tab("nbd://a/x server=b,server=c,server=d,server=e,server=f\n", "swaptab:1: ", "more than 4 times");
 	bad_tab("nbd://a/x label=1234567890123456\n", "swaptab:1: ", "more than 15 bytes");
 	bad_tab("nbd://a/x pri=1 discard=none\n", "swaptab:1: ", "without blanks");
 	bad_tab("\n\nnbd://a/x\nnbd://a:10809/x\n", "swaptab:4: ", "already on line 3");

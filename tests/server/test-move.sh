@@ -66,7 +66,7 @@ out=$(ctl deactivate ws1) || fail "deactivate: $out"
 must_match "$out" 'ws1 has been given back'
 wait_until 30 grep -q 'write failed' "$tmp/busy"
 end_process "$busy"
-must_match "$(ctl status)" 'ws1.*(down|failed)'
+must_match "$(ctl status)" '^ws1 +deactivated'
 must_match "$(ctl status)" 'was deactivated, to be used elsewhere'
 if model A "$back" read; then fail "A still gives it out"; fi
 # A reload does not take it again.

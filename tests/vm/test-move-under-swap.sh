@@ -34,9 +34,9 @@ for ((i = 1; i <= moves; i++)); do
     # shellcheck disable=SC2154 # set by vm_spawn
     kill -0 "$work" 2>/dev/null || fail "the load ended before move $i: $(cat "$tmp/work")"
     if [ $from = A ]; then
-        ctl deactivate swap && ctl_B activate swap || fail "move $i to B"
+        { ctl deactivate swap && ctl_B activate swap; } || fail "move $i to B"
     else
-        ctl_B deactivate swap && ctl activate swap || fail "move $i to A"
+        { ctl_B deactivate swap && ctl activate swap; } || fail "move $i to A"
     fi
     n=$(requests $to)
     more() { [ "$(requests $to)" -gt $((n + 50)) ] || ! kill -0 "$work" 2>/dev/null; }

@@ -65,6 +65,7 @@ guest_expect 0 '^[0-9]+$' "awk '/VmSwap/ { n += \$2 } END { print n * 1024 }' /p
 guest_expect 0 'nbd0 is detached' "nbdswap detach nbd0"
 guest_expect 0 '^/dev/zram0[[:space:]].*[[:space:]]100$' "tail -n +2 /proc/swaps"
 guest_expect 0 '' "pkill -CONT swapload; sleep 2; pkill -STOP swapload; pgrep -c swapload"
+# shellcheck disable=SC2154 # set by vm_spawn
 kill -0 "$load" || fail "the load: $(cat "$tmp/load")"
 
 # --- the server goes, with pages
@@ -101,7 +102,11 @@ guest_expect 0 '' "pkill -CONT swapload"
 rc=0
 wait "$load" || rc=$?
 tail -n 5 "$tmp/load"
-[ "$rc" = 3 ] || fail "the load ended with $rc, not by SIGBUS: $(cat "$tmp/load")"
+# (3: it says so itself; 135: the signal could not even be handled, for the stack was lost too.)
+case $rc in
+3 | 135) ;;
+*) fail "the load ended with $rc, not by SIGBUS: $(cat "$tmp/load")" ;;
+esac
 # The device can be used again.
 start_server
 wait_until 120 export_is swap ready
