@@ -36,9 +36,10 @@ for case in $cases; do
     vm_start client mem="$mib" user=1
     vm_wait client
     vm_run client 60 'modprobe nbd max_part=0'
+    vm_run client 120 "$nbdswap attach --loopback-i-know nbd://10.0.2.2:$(port)/swap" 2>"$tmp/attach.log" || fail "no attach: $(cat "$tmp/attach.log")"
+    # Not before: a machine of 96 MiB has no room for it without swap.
     [ "$reserve" = default ] || vm_run client 60 "sysctl -qw vm.min_free_kbytes=$reserve"
     reserve=$(vm_run client 60 'cat /proc/sys/vm/min_free_kbytes')
-    vm_run client 120 "$nbdswap attach --loopback-i-know nbd://10.0.2.2:$(port)/swap" 2>"$tmp/attach.log" || fail "no attach: $(cat "$tmp/attach.log")"
     ride_begin client $((mib * 5 / 4))
     ride_mark
     for ((i = 0; i < losses; i++)); do
