@@ -19,6 +19,7 @@
 
 #define MODPROBE_SECONDS 30
 #define MIN_FREE_WISHED (16384 * 1024ull)
+#define MIN_FREE_SHARE 8 /* of a small machine's memory; one of 48 MiB was seen to panic with 16 MiB in reserve */
 #define MEM_TOTAL_SMALL (64ull << 20)
 
 /* Addresses of both families in one form. */
@@ -143,7 +144,7 @@ static void look_at_device(const struct machine_wishes *w, struct machine_facts 
 static void look_at_memory(struct findings *f)
 {
 	char text[SIZE_TEXT];
-	uint64_t total, min_free;
+	uint64_t total, min_free, wished;
 	struct errbuf e = { 0 };
 
 	if (meminfo_get("MemTotal", &total, &e) < 0 || meminfo_min_free(&min_free, &e) < 0) {
@@ -155,11 +156,12 @@ static void look_at_memory(struct findings *f)
 			     "this machine has only %s: sending a page takes memory too, and below 64 MiB that "
 			     "may be missing when it matters",
 			     size_format(total, text));
-	if (min_free < MIN_FREE_WISHED)
+	wished = total / MIN_FREE_SHARE < MIN_FREE_WISHED ? total / MIN_FREE_SHARE : MIN_FREE_WISHED;
+	if (min_free / 1024 < wished / 1024)
 		finding_warn(f, "min-free",
 			     "the kernel keeps only %s in reserve (vm.min_free_kbytes); swap over a network "
-			     "needs more to get through a shortage: run `sysctl -w vm.min_free_kbytes=16384`",
-			     size_format(min_free, text));
+			     "needs more to get through a shortage: run `sysctl -w vm.min_free_kbytes=%llu`",
+			     size_format(min_free, text), (unsigned long long)wished / 1024);
 	else
 		finding_ok(f, "min-free", "%s in reserve", size_format(min_free, text));
 }

@@ -32,11 +32,11 @@ VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-s
 	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh \
 	tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh \
 	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
-	tests/vm/test-ride-through-shortage.sh tests/vm/test-move-under-swap.sh tests/vm/test-server-gone.sh
+	tests/vm/test-ride-through-shortage.sh tests/vm/test-server-gone.sh
 LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
-	tests/vm/test-ride-through-shortage.sh
+	tests/vm/test-ride-through-shortage.sh tests/vm/test-swap-backends.sh tests/vm/test-move-under-swap.sh
 TESTS += $(VM_TESTS)
-EXTRA_DIST += $(VM_TESTS)
+EXTRA_DIST += $(VM_TESTS) tests/vm/test-move-under-swap.sh
 
 check-vm: all $(check_PROGRAMS)
 	$(MAKE) check-TESTS TESTS='$(VM_TESTS)'
