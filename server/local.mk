@@ -6,6 +6,7 @@ libserver_la_SOURCES = \
 	server/control.c server/control.h \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
+	server/keeplease.c \
 	server/engine/buffers.c server/engine/buffers.h \
 	server/holds.c server/holds.h \
 	server/job.c server/job.h \
