@@ -20,6 +20,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-notices \
 	tests/store/test-open \
 	tests/store/test-pool \
+	tests/store/test-power-cut \
 	tests/store/test-race \
 	tests/store/test-reopen \
 	tests/store/test-report \
@@ -59,6 +60,7 @@ tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
+tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
