@@ -22,6 +22,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-pool \
 	tests/store/test-power-cut \
 	tests/store/test-race \
+	tests/store/test-records \
 	tests/store/test-reopen \
 	tests/store/test-report \
 	tests/store/test-rw \
@@ -63,6 +64,7 @@ tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap
 tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_records_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread

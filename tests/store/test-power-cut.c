@@ -446,6 +446,8 @@ static void go_on(bool look)
 
 static void cut(void)
 {
+	uint64_t nonce = atomic_load(table_nonce(w.table));
+
 	disk_cut();
 	die();
 	table_free(w.table);
@@ -454,6 +456,7 @@ static void cut(void)
 	boot();
 	assert_true(backing_was_resumed(w.b) && !backing_was_unclean(w.b));
 	assert_int_equal(backing_activation(w.b), w.activation);
+	assert_true(atomic_load(table_nonce(w.table)) >= nonce);
 	file_get();
 	go_on(true);
 }
