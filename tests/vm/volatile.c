@@ -2,9 +2,9 @@
 /* A disk with a volatile cache, as an nbdkit plugin: what was not flushed when its client goes (a guest whose power fails) is, sector by sector, on the
  * disk or not, as chance has it.
  *
- *	nbdkit -U SOCKET nbdkit-volatile-plugin.so size=SIZE [lies=PATH] [seed=N]
+ *	nbdkit -U SOCKET nbdkit-volatile-plugin.so size=SIZE [flush-ms=N] [lies=PATH] [seed=N]
  *
- * While there is a file of the name lies=, flushes do nothing, as on a disk that lies.
+ * A flush takes flush-ms, so that there is mostly something that is not flushed.  While there is a file of the name lies=, flushes do nothing, as on a disk that lies.
  */
 #include "config.h"
 
@@ -22,6 +22,7 @@
 
 static int64_t size;
 static char *lies;
+static unsigned flush_ms;
 static uint64_t seed = 1;
 static unsigned char *durable, *current;
 static uint8_t *dirty; /* of each sector: written since the last flush? */
@@ -32,6 +33,8 @@ static int config(const char *key, const char *value)
 		return (size = nbdkit_parse_size(value)) > 0 && size % SECTOR == 0 ? 0 : -1;
 	if (strcmp(key, "seed") == 0)
 		return nbdkit_parse_uint64_t(key, value, &seed);
+	if (strcmp(key, "flush-ms") == 0)
+		return nbdkit_parse_unsigned(key, value, &flush_ms);
 	if (strcmp(key, "lies") == 0)
 		return (lies = nbdkit_absolute_path(value)) ? 0 : -1;
 	nbdkit_error("%s=%s is not understood", key, value);
@@ -86,6 +89,7 @@ static int volatile_flush(void *handle, uint32_t flags)
 {
 	uint8_t *end = dirty + size / SECTOR;
 
+	nbdkit_nanosleep(flush_ms / 1000, flush_ms % 1000 * 1000000);
 	if (lies && access(lies, F_OK) == 0)
 		return 0;
 	for (uint8_t *d = dirty; d < end && (d = memchr(d, 1, (size_t)(end - d))); *d++ = 0)
@@ -119,7 +123,7 @@ static void volatile_close(void *handle)
 static struct nbdkit_plugin plugin = {
 	.name = "volatile",
 	.config = config,
-	.config_help = "size=<SIZE> lies=<PATH> seed=<N>",
+	.config_help = "size=<SIZE> flush-ms=<N> lies=<PATH> seed=<N>",
 	.get_ready = get_ready,
 	.open = volatile_open,
 	.close = volatile_close,
