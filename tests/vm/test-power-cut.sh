@@ -15,7 +15,7 @@ volatile=$builddir/.libs/nbdkit-volatile-plugin.so
 cuts=3 pages=2048
 [ -z "${NBDSWAP_LONG:-}" ] || cuts=20
 
-nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=224M flush-ms=15 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
+nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=224M flush-ms=6 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
 cleanup_fn end_process "$!"
 wait_until 30 test -S "$tmp/disk.sock"
 
@@ -30,7 +30,7 @@ serve() {
     swap_serve server
 }
 server
-vm_start client mem=160
+vm_start client mem=192
 vm_mkfs server disk ext4 /srv/ext4
 serve
 vm_wait client
@@ -50,7 +50,7 @@ cut() {
         vm_spawn pid client "$tmp/mix-$x" 600 \
             "$nbdmodel nbd://10.77.0.1/$x%3Fclient%3Dmodel-$x /run/model-$x%3Fclient%3Dmodel-$x $pages mix 1000000"
         pids+=("$pid")
-        wait_until 60 swap_count_reaches server $x writes $((n + 50))
+        wait_until 240 swap_count_reaches server $x writes $((n + 10))
     done
     vm_kill server
     end_process "$_swap_server" "${pids[@]}"
@@ -64,7 +64,7 @@ cut() {
 }
 
 swap_attach client nbd://10.77.0.1/swap
-vm_spawn work client "$tmp/work" 1200 "$swapload --size 140 --processes 2 --rounds ${ROUNDS:-3}"
+vm_spawn work client "$tmp/work" 1200 "$swapload --size 165 --processes 2 --rounds ${ROUNDS:-3}"
 wait_until 300 grep -qE 'out [0-9]{3,},' "$tmp/work"
 say "swap is in use"
 for ((i = 1; i <= cuts; i++)); do
