@@ -26,7 +26,7 @@ fuzz_libs = $(INIH_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(XXHASH_LIB
 # Of the client and the plugin, what reads from outside; an archive, so that a target may put something else in a file's place.
 fuzz_tested = $(filter %.c,$(libcommon_la_SOURCES) $(libstore_la_SOURCES) $(libserver_la_SOURCES)) \
 	client/exportsame.c client/nbddev.c client/negotiate.c client/procswaps.c client/swapctl.c client/swaptab.c client/uri.c \
-	worker/broker_remote.c \
+	worker/broker_remote.c worker/describe.c \
 	server/engine/buffers.c server/engine/live.c server/engine/negotiate.c server/engine/replies.c server/engine/resume.c \
 	server/engine/sessmem.c
 fuzz_daemon = tests/fuzz/fakedaemon.c tests/fuzz/fakefiles.c tests/fuzz/fakeparts.c
