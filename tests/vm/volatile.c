@@ -89,7 +89,8 @@ static int volatile_flush(void *handle, uint32_t flags)
 {
 	uint8_t *end = dirty + size / SECTOR;
 
-	nbdkit_nanosleep(flush_ms / 1000, flush_ms % 1000 * 1000000);
+	if (flush_ms && nbdkit_nanosleep(flush_ms / 1000, flush_ms % 1000 * 1000000) < 0)
+		return -1; /* the power failed meanwhile */
 	if (lies && access(lies, F_OK) == 0)
 		return 0;
 	for (uint8_t *d = dirty; d < end && (d = memchr(d, 1, (size_t)(end - d))); *d++ = 0)
