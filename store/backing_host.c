@@ -9,6 +9,8 @@
  *   SMB                fdatasync asks the server to flush, unless mounted with nostrictsync; Samba does it with `strict sync = yes`, its default
  *   tmpfs              has nothing left
  *
+ * Another machine may go on with the records where the lock tells that the first is gone for good: not on NFS 3 and SMB.
+ *
  * While the file is in use its trailer says so and that there are records.  An unclean end then changes neither generation nor pages.  The place of
  * the records is that of the image too: only when a file that ended with an image begins to have records is there a while, of
  * their first writing, in which an unclean end costs all pages.
@@ -70,8 +72,23 @@ bool backing_has_records(const struct backing *b)
 	return b->trailer.state != TRAILER_ALLOCATING && b->trailer.table == TRAILER_TABLE_RECORDS && backing_seal_same(b);
 }
 
+/* The lock of a machine that is gone lasts until somebody clears it (NFS 3), or ends while its last writes are still on their way (SMB). */
+static int refuse_other_machine(const struct backing *b, struct errbuf *e)
+{
+	char who[160];
+	bool late = b->backend.kind == BACKEND_SMB || (b->backend.kind == BACKEND_NFS && strncmp(b->backend.name, "nfs3", 4) == 0);
+
+	if (!b->resumed || !late || trailer_owned_here(&b->trailer))
+		return 0;
+	backing_describe_owner(&b->trailer, who, sizeof(who));
+	return err_set(e, EBUSY, "%s: was in use by %s, which did not end it, and what that machine has written may still arrive on %s; start it there and"
+		       " stop it, or give its pages up (`nbdswapctl activate --rewrite`)", b->name, who, b->backend.name);
+}
+
 int backing_host_load(struct backing *b, struct table *table, struct errbuf *e)
 {
+	if (refuse_other_machine(b, e) < 0)
+		return -1;
 	atomic_store(table_nonce(table), b->trailer.nonce);
 	return records_load(table, b->fd, (off_t)b->trailer.table_offset, b->name, e);
 }

@@ -162,3 +162,11 @@ bool trailer_owned_since_boot(const struct trailer *t)
 	trailer_own(&here);
 	return here.owner_boot[0] && strcmp(here.owner_boot, t->owner_boot) == 0;
 }
+
+bool trailer_owned_here(const struct trailer *t)
+{
+	struct trailer here = { .magic = 0 };
+
+	trailer_own(&here);
+	return strcmp(here.owner_host, t->owner_host) == 0;
+}

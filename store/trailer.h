@@ -97,5 +97,6 @@ void trailer_own(struct trailer *t);
 
 /* Was its owner a process of this machine since it was booted? */
 bool trailer_owned_since_boot(const struct trailer *t);
+bool trailer_owned_here(const struct trailer *t); /* of this machine, at any time */
 
 #endif

@@ -14,6 +14,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
 	tests/store/test-held \
+	tests/store/test-host-places \
 	tests/store/test-lock \
 	tests/store/test-noswap \
 	tests/store/test-marks \
@@ -46,6 +47,8 @@ tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_cifsfiles_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_host_places_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_host_places_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_find
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
