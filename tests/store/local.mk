@@ -15,6 +15,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-errclass \
 	tests/store/test-held \
 	tests/store/test-host-places \
+	tests/store/test-keep \
 	tests/store/test-lock \
 	tests/store/test-noswap \
 	tests/store/test-marks \
@@ -49,6 +50,7 @@ tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_host_places_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_host_places_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_find
+tests_store_test_keep_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
