@@ -16,12 +16,13 @@
 /* Changed under the lock of the store that serves the table, or while none does. */
 struct record_block {
 	uint64_t flush; /* makes its last write durable; 0: it is */
-	uint32_t taken; /* contents of it that were taken to be written */
+	uint32_t taken; /* contents of it that were taken to be written, and */
+	uint32_t done;	/* which of them was written last */
 	uint8_t dirty;	/* entries have changed since the last was taken */
 	uint8_t writing; /* the last taken is being written: one at a time, so that none lands after a later one */
-	uint8_t reserved[2];
+	uint8_t reserved[6];
 };
-_Static_assert(sizeof(struct record_block) == 16, "whole ones in a page");
+_Static_assert(sizeof(struct record_block) == 24, "no padding");
 
 struct record_flushes {
 	uint64_t next;	  /* to begin */

@@ -198,7 +198,7 @@ int records_write(struct table *t, bool all, int fd, off_t offset, const char *p
 	if (sys_fsync(POINT_IMAGE_SYNC, fd) < 0)
 		return err_errno(e, "%s: cannot sync its page table", path);
 	for (uint64_t b = 0; b < table_record_blocks(t); b++)
-		*table_record_block(t, b) = (struct record_block){ .taken = table_record_block(t, b)->taken };
+		*table_record_block(t, b) = (struct record_block){ .flush = 0 };
 	f->durable = f->next++;
 	return 0;
 }

@@ -156,8 +156,8 @@ static void end_records(struct rw *rw, bool written)
 		b->writing = 0;
 		if (written) {
 			b->flush = flushes(s)->next;
+			b->done = b->taken;
 		} else {
-			b->taken--;
 			b->dirty = 1;
 		}
 	}
@@ -222,7 +222,7 @@ static enum rw_next look(struct rw *rw)
 		if (!k->ticketed)
 			k->ticket = b->taken + b->dirty;
 		k->ticketed = true;
-		if ((int32_t)(b->taken - b->writing - k->ticket) >= 0)
+		if ((int32_t)(b->done - k->ticket) >= 0)
 			need(rw, b->flush);
 		else
 			return b->writing ? wait_for(rw, KEEP_WAITS_BLOCK) : begin_records(rw);
