@@ -21,29 +21,13 @@ static struct {
 	uint64_t blocks;
 } w;
 
-/* As unit_table, but that it survives the host. */
-static struct table *host_table(void)
-{
-	struct table *like = unit_table(1, PAGE_FRESH), *t;
-	struct table_spec spec = *table_spec(like);
-	struct errbuf e;
-
-	table_free(like);
-	spec.pages = PAGES;
-	spec.survive = SURVIVE_HOST;
-	t = table_create(&spec, PAGE_FRESH, true, &e);
-	assert_non_null(t);
-	unit_unlock(t);
-	return t;
-}
-
 /* Pages fresh, same, written and lost in turn, with marks of their own. */
 static void write_them(bool in_flight)
 {
 	const struct entries *x;
 	struct errbuf e;
 
-	w.t = host_table();
+	w.t = unit_table(PAGES, PAGE_FRESH);
 	x = table_entries(w.t);
 	for (uint64_t i = 0; i < PAGES; i++) {
 		static const enum page_state states[] = { PAGE_FRESH, PAGE_SAME, PAGE_WRITTEN, PAGE_LOST };
@@ -60,7 +44,7 @@ static void write_them(bool in_flight)
 
 static struct table *read_them(void)
 {
-	struct table *t = host_table();
+	struct table *t = unit_table(PAGES, PAGE_FRESH);
 	struct errbuf e;
 
 	assert_int_equal(records_load(t, w.fd, AT, "f", &e), 0);
@@ -187,7 +171,7 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-	int failed = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("plain", tests, unit_keep, NULL);
 
 	return failed + cmocka_run_group_tests_name("sealed", tests, unit_seal, NULL);
 }
