@@ -15,7 +15,7 @@ volatile=$builddir/.libs/nbdkit-volatile-plugin.so
 cuts=2 pages=2048
 [ -z "${NBDSWAP_LONG:-}" ] || cuts=20
 
-nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=224M flush-ms=6 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
+nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=224M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
 cleanup_fn end_process "$!"
 wait_until 30 test -S "$tmp/disk.sock"
 
@@ -64,7 +64,7 @@ cut() {
 }
 
 swap_attach client nbd://10.77.0.1/swap
-vm_spawn work client "$tmp/work" 1200 "$swapload --size 165 --processes 2 --rounds ${ROUNDS:-3}"
+vm_spawn work client "$tmp/work" 1200 "$swapload --size 165 --processes 2 --rounds ${ROUNDS:-2}"
 wait_until 300 grep -qE 'out [0-9]{3,},' "$tmp/work"
 say "swap is in use"
 for ((i = 1; i <= cuts; i++)); do
