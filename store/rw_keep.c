@@ -23,13 +23,17 @@ static struct record_flushes *flushes(const struct store *s)
 	return table_record_flushes(s->table);
 }
 
+/* Whatever is found there, for it may be scribbled: what is not known to be durable is written and flushed again, and nobody waits for ever. */
 void keep_init(struct store *s)
 {
 	for (uint64_t i = 0; i < table_record_blocks(s->table); i++) {
 		struct record_block *b = table_record_block(s->table, i);
 
-		b->dirty |= b->writing;
+		b->dirty = b->dirty || b->writing || b->done != b->taken;
+		b->done = b->taken;
 		b->writing = 0;
+		if (b->flush > flushes(s)->next)
+			b->flush = flushes(s)->next;
 	}
 	for (uint32_t i = 0; i < RECORD_WRITERS; i++)
 		s->writers[s->free_writers++] = i;

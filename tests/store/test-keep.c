@@ -370,6 +370,48 @@ static void large_discard(void **state)
 	assert_int_equal(rw_complete(&r->rw, 0), RW_DONE);
 }
 
+/* A successor, for whom the states of blocks were scribbled on, writes them once more and ends. */
+static void scribbled(void **state)
+{
+	struct store *before = w.store;
+	struct errbuf e;
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		struct record_block *b = table_record_block(w.table, i);
+		const struct record_block scribbles[] = { { .flush = UINT64_MAX }, { .taken = 77 }, { .done = 77 }, { .dirty = 200 },
+							  { .writing = 3 }, { .taken = UINT32_MAX, .done = UINT32_MAX } };
+
+		*b = scribbles[i];
+	}
+	w.store = store_create(&(struct store_options){ .name = "unit", .fd = 0, .table = w.table, .kind = BACKEND_EXT4 }, &e);
+	assert_non_null(w.store);
+	for (unsigned i = 0; i < 6; i++) {
+		struct req *r = req_new(RW_WRITE, i * PER_BLOCK, true);
+
+		assert_int_equal(begin_written(r), RW_IO);
+		expect_record(r, i);
+		assert_int_equal(io_done(r), RW_SYNC);
+		assert_int_equal(rw_complete(&r->rw, 0), RW_DONE);
+		assert_int_equal(r->rw.error, 0);
+	}
+	/* A request that the predecessor had recorded as done. */
+	table_record_block(w.table, 0)->flush = UINT64_MAX;
+	store_free(w.store);
+	w.store = store_create(&(struct store_options){ .name = "unit", .fd = 0, .table = w.table, .kind = BACKEND_EXT4 }, &e);
+	assert_non_null(w.store);
+	{
+		struct req *r = req_new(RW_WRITE, 1, true);
+
+		rw_init(&r->rw, w.store, RW_WRITE, PAGE_BYTES, 0, r->data, wake);
+		r->rw.first_page = 0;
+		assert_int_equal(rw_begin(&r->rw), RW_SYNC);
+		assert_int_equal(rw_complete(&r->rw, 0), RW_DONE);
+		assert_int_equal(r->rw.error, 0);
+	}
+	store_free(before);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -378,7 +420,7 @@ int main(void)
 		TEST(page_record_flush),	 TEST(entries_alone),	  TEST(reads_wait_for_nothing),	 TEST(shared),
 		TEST(turn_passed_on),		 TEST(failed_flush),	  TEST(failed_flush_is_not_forgotten),
 		TEST(passing_errors_are_held),	 TEST(lasting_errors_are_answered), TEST(short_io_goes_on), TEST(sessions_end),
-		TEST(more_than_buffers),	 TEST(large_discard),
+		TEST(more_than_buffers),	 TEST(large_discard),	  TEST(scribbled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
