@@ -15,7 +15,7 @@ volatile=$builddir/.libs/nbdkit-volatile-plugin.so
 cuts=2 pages=2048
 [ -z "${NBDSWAP_LONG:-}" ] || cuts=20
 
-nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=224M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
+nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=256M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
 cleanup_fn end_process "$!"
 wait_until 30 test -S "$tmp/disk.sock"
 
@@ -25,7 +25,7 @@ server() {
     vm_wait server
 }
 serve() {
-    swap_configure server '[defaults]' 'file = /srv/ext4/%n.swap' '[export swap]' 'size = 112M' 'survive = host' \
+    swap_configure server '[defaults]' 'file = /srv/ext4/%n.swap' '[export swap]' 'size = 144M' 'survive = host' \
         '[export kept]' 'size = 16M' 'survive = host' '[export gone]' 'size = 16M'
     swap_serve server
 }
@@ -64,7 +64,7 @@ cut() {
 }
 
 swap_attach client nbd://10.77.0.1/swap
-vm_spawn work client "$tmp/work" 1200 "$swapload --size 165 --processes 2 --rounds ${ROUNDS:-2}"
+vm_spawn work client "$tmp/work" 1200 "$swapload --size 150 --processes 2 --rounds ${ROUNDS:-2}"
 wait_until 300 grep -qE 'out [0-9]{3,},' "$tmp/work"
 say "swap is in use"
 for ((i = 1; i <= cuts; i++)); do
