@@ -58,6 +58,16 @@ void lease_begin(struct lease *l, uint64_t number)
 	l->last[0] = '\0';
 }
 
+void lease_recall(struct lease *l, const char *holder, const struct lease_clock *now, int64_t keep_ms)
+{
+	snprintf(l->last, sizeof(l->last), "%s", holder);
+	snprintf(l->holder, sizeof(l->holder), "%s", holder);
+	snprintf(l->peer, sizeof(l->peer), "its address is not known");
+	l->since = now->wall;
+	l->sessions = 0;
+	l->kept_until_ms = now->ms + keep_ms;
+}
+
 int lease_resumes(const struct lease *l, const char *export_name, const char *holder, uint64_t activation, const struct generation *g,
 		  struct errbuf *e)
 {

@@ -63,6 +63,9 @@ void lease_pass(struct lease *l, bool resumes, const struct lease_clock *now);
 /* Another content, which last passed under this number. */
 void lease_begin(struct lease *l, uint64_t number);
 
+/* After lease_begin(): it passed to this client ("": not known), which is expected back within keep_ms. */
+void lease_recall(struct lease *l, const char *holder, const struct lease_clock *now, int64_t keep_ms);
+
 /* May this client come back to what it swapped out under g: is the content still of that activation, and has no other client had it since?
  * 0; -1 with *e (ESTALE).
  */

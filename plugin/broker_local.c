@@ -33,6 +33,7 @@ struct local {
 	uint32_t retry_s;
 	enum page_check check;
 	enum page_seal seal;
+	enum page_survive survive;
 	char *key_file; /* NULL: none, or an ephemeral key */
 	uint64_t last_session;
 	struct local_export *first;
@@ -90,8 +91,12 @@ static int begin(struct local *l, struct local_export *x, struct errbuf *e)
 		return -1;
 	table_set_retry_time(x->table, l->retry_s);
 	lease_begin(&x->lease, table_lease(x->table));
+	if (backing_was_resumed(x->backing))
+		strcpy(x->lease.last, backing_lease_holder(x->backing));
 	notice(l, false, "%s: activated, %s, generation %" PRIu64, backing_path(x->backing), backing_backend(x->backing)->name,
 	       backing_activation(x->backing));
+	if (backing_was_resumed(x->backing))
+		notice(l, true, "%s: its last use did not end cleanly; it goes on with what its records tell of its pages", backing_path(x->backing));
 	if (backing_was_unclean(x->backing))
 		notice(l, true, "%s: its last use did not end cleanly: every page is lost until it is written or discarded anew",
 		       backing_path(x->backing));
@@ -119,7 +124,7 @@ static struct local_export *find_or_activate(struct local *l, const char *name, 
 		/* What a client names is only served as it is: never created, never rewritten. */
 		struct backing_options opt = { .provision = PROVISION_NEVER, .dirfd = l->dirfd,
 					       .allow_unlocked = l->allow_unlocked, .check = l->check,
-					       .seal = l->seal, .key_file = l->key_file };
+					       .seal = l->seal, .key_file = l->key_file, .survive = l->survive };
 
 		x = activate(l, name, name, &opt, e);
 	}
@@ -154,6 +159,11 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 	    lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
 		lease_pass(&x->lease, req.resumes, &now);
 		table_set_lease(x->table, x->lease.number);
+		if (backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0) {
+			lease_close(&x->lease);
+			pthread_mutex_unlock(&l->lock);
+			return -1;
+		}
 		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table,
 				       .generation = { .activation = backing_activation(x->backing), .lease = x->lease.number },
 				       .kind = backing_backend(x->backing)->kind, .memory = -1 };
@@ -254,6 +264,7 @@ static int activate_file(struct local *l, const struct local_options *o, struct 
 		.check = l->check,
 		.seal = l->seal,
 		.key_file = l->key_file,
+		.survive = l->survive,
 		.progress = show_progress,
 		.progress_arg = &bar,
 	};
@@ -287,6 +298,7 @@ int broker_local_create(const struct local_options *opt, local_notice *tell, str
 	l->retry_s = opt->retry_s;
 	l->check = opt->check;
 	l->seal = opt->seal;
+	l->survive = opt->survive;
 	l->key_file = opt->key_file ? strdup(opt->key_file) : NULL;
 	l->dirfd = -1;
 	if (opt->key_file && !l->key_file) {

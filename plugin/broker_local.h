@@ -13,6 +13,7 @@ struct local_options {
 	bool rewrite, force, allow_unlocked;
 	enum page_check check; /* of what is written from now on */
 	enum page_seal seal;
+	enum page_survive survive;
 	uint32_t retry_s; /* as table_set_retry_time() */
 	const char *key_file; /* NULL: the key is ephemeral */
 };

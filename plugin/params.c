@@ -99,6 +99,18 @@ static int set_seal(const char *value, enum page_seal *out)
 	return 0;
 }
 
+static int set_survive(const char *value, struct params *p)
+{
+	p->survive = true;
+	if (strcmp(value, "process") == 0)
+		p->local.survive = SURVIVE_PROCESS;
+	else if (strcmp(value, "host") == 0)
+		p->local.survive = SURVIVE_HOST;
+	else
+		return refuse("survive", value, "is not one of process, host");
+	return 0;
+}
+
 static int set_key(const char *value, bool *given)
 {
 	*given = true;
@@ -134,6 +146,8 @@ int params_set(struct params *p, const char *key, const char *value)
 		return set_check(value, p);
 	if (strcmp(key, "seal") == 0)
 		return set_seal(value, &p->local.seal);
+	if (strcmp(key, "survive") == 0)
+		return set_survive(value, p);
 	if (strcmp(key, "key") == 0)
 		return set_key(value, &p->key);
 	if (strcmp(key, "key-file") == 0)
@@ -174,6 +188,10 @@ int params_complete(struct params *p)
 	}
 	if (p->local.seal != PAGE_SEAL_NONE && p->broker_fd >= 0) {
 		nbdkit_error("seal= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
+		return -1;
+	}
+	if (p->survive && p->broker_fd >= 0) {
+		nbdkit_error("survive= does not go with broker=: nbdswapd has the rules of each export (nbdswapd.conf)");
 		return -1;
 	}
 	p->local.file = p->file;

@@ -13,7 +13,7 @@
 struct params {
 	struct local_options local;
 	char *file, *dir, *key_file; /* what local's point at */
-	bool check, key; /* check=, key= was given */
+	bool check, key, survive; /* check=, key=, survive= was given */
 	int broker_fd;	  /* -1: no daemon */
 	unsigned allow;
 	uint64_t pool; /* bytes */
@@ -41,6 +41,7 @@ void params_free(struct params *p);
 	"seal=<KIND>       none or aes-256-gcm: encrypt and authenticate every page (default: none)\n"                    \
 	"key=<KIND>        ephemeral: a key that nobody keeps, nor the pages (default when sealed)\n"                     \
 	"key-file=<PATH>   the key of the seal, in place of key=: pages are kept over a clean stop\n"                     \
+	"survive=<KIND>    process or host: what pages outlive (default: process)\n"                                      \
 	"pool=<SIZE>       buffers for all exports (default: 8M)\n"                                                      \
 	"retry-time=<SECS> how long a write is held when the backend gives errors that may pass (default: 300)\n"       \
 	"allow=<LIST>      go on without: memlock,oom,io-flusher\n"                                                      \

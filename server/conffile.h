@@ -41,6 +41,7 @@ struct conf_export {
 	uint64_t create; /* 1: a missing file is created, an empty one filled */
 	uint64_t check;	 /* enum page_check */
 	uint64_t seal;	 /* enum page_seal */
+	uint64_t survive; /* enum page_survive */
 	uint64_t key;	 /* 0: ephemeral, the only kind beside a file so far */
 	char key_file[PATH_MAX]; /* "": the key is ephemeral */
 	uint64_t retry_time;	 /* seconds */

@@ -123,7 +123,7 @@ static int parse_listen(const struct conf_key *key, const char *value, void *fie
 
 /* The values of words are their places in the argument. */
 _Static_assert(CHECK_XXH3 == 0 && CHECK_NONE == 1 && PAGE_SEAL_NONE == 0 && PAGE_SEAL_AES_256_GCM == 1 && ENGINE_NATIVE == 0 &&
-	       ENGINE_NBDKIT == 1, "as in check, seal and engine below");
+	       ENGINE_NBDKIT == 1 && SURVIVE_PROCESS == 0 && SURVIVE_HOST == 1, "as in check, seal, engine and survive below");
 
 const struct conf_key conf_keys[] = {
 	{ SECTION_SERVER, "listen", "ADDRESS ...", "0.0.0.0:10809 [::]:10809",
@@ -166,6 +166,9 @@ const struct conf_key conf_keys[] = {
 	  EXPORT_OFFSET(key), .idle = true },
 	{ SECTION_EXPORT, "key-file", "PATH", NULL, "of the seal, in place of key: the file that has it; %n is the export's name",
 	  parse_pattern, EXPORT_OFFSET(key_file), FIELD_BYTES(conf_export, key_file), .idle = true },
+	{ SECTION_EXPORT, "survive", "process|host", "process",
+	  "what pages outlive: the server's processes, or an unclean end of its machine too, for a record and a flush with each write", parse_word,
+	  EXPORT_OFFSET(survive), .idle = true },
 	{ SECTION_EXPORT, "retry-time", "SECONDS", "300", "how long a write is tried again while the backend gives passing errors",
 	  parse_number, EXPORT_OFFSET(retry_time), .min = 0, .max = 86400 },
 	{ SECTION_EXPORT, "description", "TEXT", "", "shown to clients that list the exports", parse_text,

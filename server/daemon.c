@@ -8,6 +8,7 @@
 #include "server/deactivate.h"
 #include "server/holds.h"
 #include "server/log.h"
+#include "server/opens.h"
 #include "server/ops.h"
 #include "server/ops_pages.h"
 #include "server/protect.h"
@@ -197,6 +198,13 @@ static void on_reopened(void *arg, struct export *x)
 	sessions_reopened(&d->sessions, x);
 }
 
+static void on_kept(void *arg)
+{
+	struct daemon *d = arg;
+
+	opens_complete(&d->sessions);
+}
+
 static void on_counted(void *arg)
 {
 	ops_counted(arg);
@@ -214,7 +222,7 @@ static void on_scrubbed(void *arg, struct export *x)
 
 static const struct exports_ops exports_ops = {
 	on_progress, on_activated, on_released, on_settled, on_reopened, on_counted, on_scrub_progress, on_scrubbed,
-	on_adopted,
+	on_adopted, on_kept,
 };
 
 /* The end of stopping: all exports have been released. */

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define BUSY_TRIES 20 /* a tenth of a second apart */
+#define RECALL_MS 60000 /* the watch of a client tries once a second */
 #define ALLOCATIONS_MAX 2 /* at once: each fills a disk's queue */
 
 /* Starts a job, or calls its completion with the error when it cannot be. */
@@ -83,6 +84,7 @@ static void activate_run(struct job *job, void *arg)
 		.check = (enum page_check)x->conf.check,
 		.seal = (enum page_seal)x->conf.seal,
 		.key_file = x->conf.key_file[0] ? x->conf.key_file : NULL,
+		.survive = (enum page_survive)x->conf.survive,
 		.force = x->force,
 		.progress = on_progress,
 		.progress_arg = x,
@@ -120,6 +122,19 @@ static void activate_progress(void *arg)
 	x->set->ops->progress(x->set->arg, x);
 }
 
+/* After an unclean end of the machine who had the content has a while to come back to it. */
+static void begin_lease(struct export *x)
+{
+	struct lease_clock now = { .wall = time(NULL) };
+	struct timespec t;
+
+	lease_begin(&x->lease, table_lease(x->table));
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now.ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	if (backing_was_resumed(x->backing))
+		lease_recall(&x->lease, backing_lease_holder(x->backing), &now, RECALL_MS);
+}
+
 static void activate_done(void *arg)
 {
 	struct export *x = arg;
@@ -140,13 +155,16 @@ static void activate_done(void *arg)
 		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
 	} else {
 		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
-		lease_begin(&x->lease, table_lease(x->table));
+		begin_lease(x);
 		for (size_t i = 0; i < x->report.count; i++)
 			if (x->report.findings[i].verdict == VERDICT_WARN)
 				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);
 		if (backing_was_unclean(x->backing))
 			log_line(LOG_WARN, "export %s: its last use did not end cleanly, so every page is lost until it is written or"
 				 " discarded", x->conf.name);
+		if (backing_was_resumed(x->backing))
+			log_line(LOG_WARN, "export %s: its last use did not end cleanly; it goes on with what its records tell of its pages",
+				 x->conf.name);
 		log_line(LOG_NOTE, "export %s is ready: %s on %s", x->conf.name, backing_path(x->backing),
 			 backing_backend(x->backing)->name);
 	}

@@ -81,6 +81,10 @@ struct export {
 	bool allocates;	   /* it is one of those that may; helper thread */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
+	bool keeping;	   /* its file is being told to whom it passed (export_keep_lease): */
+	uint64_t keep_number;
+	char keep_holder[LEASE_HOLDER_MAX];
+	struct errbuf keep_error; /* code 0: it went well, or was said */
 	bool reopening;	   /* its file is being opened anew, a job of its own */
 	uint64_t reopen_id; /* the worker's request for that; 0: it needs no answer */
 	enum reopened reopened;
@@ -110,6 +114,7 @@ struct exports_ops {
 	void (*scrubbed)(void *arg, struct export *x); /* a scrub has ended, in whatever way */
 	/* After export_adopt: ready; or down, when there was nothing left to be taken over. */
 	void (*adopted)(void *arg, struct export *x, const struct adopting *a);
+	void (*kept)(void *arg); /* after export_keep_lease returned 0 */
 };
 
 struct exports {
@@ -170,6 +175,9 @@ void export_activate(struct export *x, enum provision provision, bool force);
 
 /* Ready -> settling -> ready: waits for orphan writes, marks pages in flight lost; all pages where orphans cannot be waited for. */
 void export_settle(struct export *x);
+
+/* Is in the file, as far as it must be, to whom the export has passed?  1: yes; 0: not yet, ops->kept follows; -1 with *e: it cannot be. */
+int export_keep_lease(struct export *x, struct errbuf *e);
 
 /* Once a second: what could not begin for want of a thread is tried again. */
 void exports_try_again(struct exports *s);

@@ -8,6 +8,7 @@ libserver_la_SOURCES = \
 	server/deactivate.c server/deactivate.h \
 	server/daemon.c server/daemon.h \
 	server/exportjobs.c server/exports.c server/exports.h \
+	server/keeplease.c \
 	server/engine/buffers.c server/engine/buffers.h \
 	server/fdstore.c server/fdstore.h \
 	server/holds.c server/holds.h \

@@ -144,6 +144,13 @@ static int make_memory(struct sessions *s, struct export *x, bool lasts, void **
 	return memory;
 }
 
+static void forget_memory(int memory, void *locked)
+{
+	close_if_open(memory);
+	if (locked)
+		munmap(locked, SESSMEM_BYTES);
+}
+
 static void answer(struct sessions *s, json_int_t id, const struct session *i)
 {
 	struct export *x = i->x;
@@ -215,14 +222,23 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		return -1;
 	lease_clock_now(&now);
 	if (lease_open(&x->lease, x->conf.name, a.holder, a.peer, &now, e) < 0) {
-		close_if_open(memory);
-		if (locked)
-			munmap(locked, SESSMEM_BYTES);
+		forget_memory(memory, locked);
 		return -1;
 	}
 	/* Of the native worker a session that is not live is a question (INFO). */
-	if (a.live || s->worker->engine != ENGINE_NATIVE)
+	if (a.live || s->worker->engine != ENGINE_NATIVE) {
+		int kept;
+
 		pass(x, a.name.resumes, &now);
+		kept = export_keep_lease(x, e);
+		if (kept <= 0) {
+			lease_lose(&x->lease, &now, SESSIONS_KEEP_MS);
+			forget_memory(memory, locked);
+			if (kept == 0)
+				wait_for(s, 0, msg, sock);
+			return kept;
+		}
+	}
 	if (!a.lasts)
 		close_if_open(sock);
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);

@@ -34,9 +34,10 @@ static json_t *counters_json(struct table *t)
 static json_t *rules_json(const struct export *x)
 {
 	const struct table_spec *spec = table_spec(x->table);
-	char check[CONF_WORD_MAX], seal[CONF_WORD_MAX];
-	json_t *o = json_pack("{s:s, s:s, s:I}", "check", conf_key_word("check", spec->check, check), "seal",
-			      conf_key_word("seal", spec->seal, seal), "retry_time", (json_int_t)table_retry_time(x->table));
+	char check[CONF_WORD_MAX], seal[CONF_WORD_MAX], survive[CONF_WORD_MAX];
+	json_t *o = json_pack("{s:s, s:s, s:s, s:I}", "check", conf_key_word("check", spec->check, check), "seal",
+			      conf_key_word("seal", spec->seal, seal), "survive", conf_key_word("survive", spec->survive, survive), "retry_time",
+			      (json_int_t)table_retry_time(x->table));
 
 	if (spec->seal != PAGE_SEAL_NONE)
 		json_object_set_new(o, "key", json_string(x->conf.key_file[0] ? "file" : "ephemeral"));

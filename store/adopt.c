@@ -105,6 +105,7 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 	b->has_trailer = b->locked = true;
 	b->size = a->trailer.file_size;
 	b->allow_unlocked = a->allow_unlocked;
+	b->survive = (enum page_survive)table_spec(table)->survive;
 	b->file_lost = a->lost;
 	snprintf(b->name, sizeof(b->name), "%s", a->path);
 	if (!b->file_lost && look(b, &ended, e) < 0) {

@@ -122,7 +122,8 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 
 	if (opt->size)
 		trailer_layout(&layout, opt->size);
-	if (take_lock(b, layout.file_size, e) < 0 || backend_find(b->fd, b->name, &b->backend, e) < 0 || refuse_worker(b, e) < 0)
+	if (take_lock(b, layout.file_size, e) < 0 || backend_find(b->fd, b->name, &b->backend, e) < 0 || refuse_worker(b, e) < 0 ||
+	    backing_host_check(b, e) < 0)
 		return -1;
 	/* A file that is to be filled from nothing gets its flags before its first byte. */
 	if (b->size == 0 && opt->size && opt->provision != PROVISION_NEVER && provide_nocow(b, e) < 0)
@@ -138,7 +139,8 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 		return -1;
 	if (provide_content(b, opt, r, e) < 0 || (!opt->prepare && backing_seal_match(b, e) < 0))
 		return -1;
-	b->unclean = b->trailer.state == TRAILER_IN_USE;
+	b->resumed = b->trailer.state == TRAILER_IN_USE && backing_has_records(b);
+	b->unclean = b->trailer.state == TRAILER_IN_USE && !b->resumed;
 	return 0;
 }
 
@@ -188,6 +190,7 @@ int backing_activate(const char *path, const struct backing_options *opt, struct
 	b->size = o.size;
 	b->allow_unlocked = opt->allow_unlocked;
 	b->check = opt->check;
+	b->survive = opt->survive;
 	b->force = opt->force;
 	snprintf(b->name, sizeof(b->name), "%s", o.path);
 	if (activate_opened(b, o.direct, opt, report, e) < 0) {

@@ -44,6 +44,9 @@ struct backing_options {
 	 */
 	enum page_seal seal;
 	const char *key_file;
+	/* SURVIVE_HOST: what was acknowledged is to outlive an unclean end of this machine (records.h).  Refused where a flush does not reach the
+	 * storage, and where a page's content could not be matched with its record: without checks, and with a key that nobody keeps. */
+	enum page_survive survive;
 	bool prepare; /* the file is made ready and not used (no backing_begin): whatever it was sealed with */
 	bool force;		  /* rewrite, or use, even over something foreign that libblkid recognises */
 	/* Called while pages are written, about every 64 MiB, with bytes done and in all; may be NULL.
@@ -81,12 +84,21 @@ uint64_t backing_data_size(const struct backing *b);		     /* bytes of the expor
 uint64_t backing_activation(const struct backing *b);		     /* first half of the generation; rises, also over a file made anew */
 /* Did the last owner end without writing the table?  Then the table is all "lost". */
 bool backing_was_unclean(const struct backing *b);
+/* Did it end uncleanly, but with records that tell of the pages?  Then the generation is what it was. */
+bool backing_was_resumed(const struct backing *b);
+/* Who had the content then, under the table's lease number; "": not known. */
+const char *backing_lease_holder(const struct backing *b);
+
+/* Would an unclean end now leave it known that the content passed to holder under this number?  True where nothing outlives such an end. */
+bool backing_keeps_lease(const struct backing *b, uint64_t lease, const char *holder);
+/* While in use: makes that so.  Before the client is let in, or the one before could come back to what is not its own.  0; -1 with *e. */
+int backing_keep_lease(struct backing *b, uint64_t lease, const char *holder, struct errbuf *e);
 
 /* The key of a sealed export's present activation, as a descriptor to hand down (borrowed); -1 when it is not sealed or not in use. */
 int backing_key_fd(const struct backing *b);
 
-/* Begins a use: makes the page table (from the trailer's image after a clean end, all fresh after allocation, all lost after an
- * unclean end) and makes the in-use mark durable.  Must be called before the first page is written.
+/* Begins a use: makes the page table (from the trailer's image after a clean end, from records after any, all fresh after allocation, else all
+ * lost) and makes the in-use mark durable.  Must be called before the first page is written.
  * *table is the caller's; a sealed one is unlocked.  Returns 0 or -1 with *e.
  */
 int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
@@ -103,7 +115,7 @@ int backing_barrier(struct backing *b, struct errbuf *e);
 /* Ends a use, after the last I/O has completed and backing_barrier() has returned or was not needed: pages still marked in flight
  * become lost, the table is written into the trailer and the clean mark made durable.  The table is of no use afterwards: it was sealed in
  * place, or bound to the next generation.  Returns 0 or -1 with *e (the file then
- * stays marked in use: every page is lost at the next activation).
+ * stays marked in use: every page of which no record tells is lost at the next activation).
  */
 int backing_end(struct backing *b, struct table *table, struct errbuf *e);
 

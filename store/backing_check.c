@@ -169,6 +169,9 @@ int backing_check(const char *path, struct report *report, struct errbuf *e)
 		report_add(report, VERDICT_WARN, "lock", "%s: is activated by %s", b.name, who);
 	} else if (held > 0) {
 		report_add(report, VERDICT_WARN, "lock", "%s: is locked by another process", b.name);
+	} else if (held == 0 && b.has_trailer && b.trailer.state == TRAILER_IN_USE && b.trailer.table == TRAILER_TABLE_RECORDS) {
+		report_add(report, VERDICT_WARN, "unclean", "%s: its last use did not end cleanly; its records tell of its pages (survive = host)",
+			   b.name);
 	} else if (held == 0 && b.has_trailer && b.trailer.state == TRAILER_IN_USE) {
 		report_add(report, VERDICT_WARN, "unclean", "%s: its last use did not end cleanly: every page is lost until it is "
 			   "written or discarded anew", b.name);

@@ -29,6 +29,8 @@ struct backing {
 	bool force;   /* write over what others put there */
 	enum page_check check;
 	enum page_seal seal;
+	enum page_survive survive;
+	bool resumed; /* the trailer said "in use" when we came, and had records */
 	bool ephemeral;		/* sealed, and not with the key of a file */
 	struct sealkey *master; /* of the key file; an ephemeral one: since the use began */
 	struct sealkey *key;	/* of the present activation */
@@ -55,6 +57,13 @@ int backing_seal_stamp(struct backing *b, struct errbuf *e);			    /* enters the
 int backing_seal_image(struct backing *b, struct table *table, struct errbuf *e); /* in place, before it is written */
 bool backing_unseal_image(const struct backing *b, struct table *table);	   /* false: it is not what was sealed */
 void backing_seal_close(struct backing *b);					   /* wipes the keys */
+
+/* backing_host.c */
+int backing_host_check(const struct backing *b, struct errbuf *e); /* may survive = host be promised here? */
+bool backing_has_records(const struct backing *b);		    /* does the trailer have records that can be read as we were told to? */
+int backing_host_load(struct backing *b, struct table *table, struct errbuf *e); /* the table of them */
+int backing_host_begin(struct backing *b, struct table *table, bool there, struct errbuf *e); /* there: they are what the table is */
+int backing_host_end(struct backing *b, struct table *table, struct errbuf *e);
 
 /* foreign.c */
 /* Refuses (EEXIST) a clean file whose pages were written by somebody else; table as the trailer has it.  0, or -1 with *e. */

@@ -46,13 +46,13 @@ int backing_seal_match(const struct backing *b, struct errbuf *e)
 	uint8_t id[SEALKEY_ID_BYTES];
 	bool in_use = t->state == TRAILER_IN_USE;
 
-	if (!in_use && t->table != TRAILER_TABLE_IMAGE)
+	if (!in_use && t->table != TRAILER_TABLE_IMAGE && t->table != TRAILER_TABLE_RECORDS)
 		return 0; /* never used */
 	if (t->seal == TRAILER_SEAL_NONE && b->seal != PAGE_SEAL_NONE)
 		return err_set(e, EINVAL, "%s: was used without a seal, so pages lie in it as they were; " MAKE_ANEW
 			       ", or use it without a seal", b->name);
-	/* After an unclean end there is nothing left that a key could open. */
-	if (t->seal != TRAILER_SEAL_KEY_FILE || in_use)
+	/* After an unclean end without records there is nothing left that a key could open. */
+	if (t->seal != TRAILER_SEAL_KEY_FILE || (in_use && t->table != TRAILER_TABLE_RECORDS))
 		return 0;
 	if (!b->master)
 		return err_set(e, EINVAL, "%s: its pages are sealed with the key of a key file; give that key-file, or "

@@ -85,6 +85,7 @@ static struct table *make_table(const struct backing *b, enum page_state state, 
 		.pages = b->trailer.data_size / PAGE_BYTES,
 		.check = b->check,
 		.seal = (uint8_t)b->seal,
+		.survive = (uint8_t)b->survive,
 		.activation = b->trailer.activation,
 	};
 	struct table *table;
@@ -114,12 +115,16 @@ static int load_table(struct backing *b, struct table *table, struct errbuf *e)
 {
 	const struct trailer *t = &b->trailer;
 	/* What another kind of seal has left behind are lost pages, which is no unclean end. */
-	bool keep = t->state == TRAILER_CLEAN && (t->table == TRAILER_TABLE_FRESH || (t->table == TRAILER_TABLE_IMAGE && backing_seal_same(b)));
+	bool records = backing_has_records(b);
+	bool keep = records || (t->state == TRAILER_CLEAN &&
+				(t->table == TRAILER_TABLE_FRESH || (t->table == TRAILER_TABLE_IMAGE && backing_seal_same(b))));
 
 	if (!keep)
 		return renew(b, table, e);
 	if (backing_seal_unlock(b, table, e) < 0)
 		return -1;
+	if (records)
+		return backing_host_load(b, table, e);
 	if (t->table == TRAILER_TABLE_FRESH || load_image(b, table, e) == 0)
 		return 0;
 	if (e->code != EBADMSG)
@@ -141,10 +146,19 @@ static void take_back_mark(struct backing *b, const struct trailer *before)
 		trailer_write(b->fd, b->name, &b->trailer, NULL);
 }
 
+/* Records and pages of a use that this machine outlived may still be written by what a dead worker of it left. */
+static int wait_for_orphans(struct backing *b, struct errbuf *e)
+{
+	if (!b->resumed || !trailer_owned_since_boot(&b->trailer))
+		return 0;
+	return backing_barrier(b, e);
+}
+
 int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
-	const struct trailer before = *t;
+	struct trailer before = *t;
+	bool records = backing_has_records(b);
 	struct table *table = make_table(b, PAGE_FRESH, e);
 	struct errbuf mine;
 
@@ -152,12 +166,19 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 		return -1;
 	if (!e)
 		e = &mine;
-	if (load_table(b, table, e) < 0 || backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0 ||
-	    barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0)
+	if (barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0 || wait_for_orphans(b, e) < 0 || load_table(b, table, e) < 0 ||
+	    backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0)
 		goto failed;
 	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
-	t->state = TRAILER_IN_USE;
 	t->table = TRAILER_TABLE_NONE;
+	if (b->survive == SURVIVE_HOST) {
+		if (backing_host_begin(b, table, records, e) < 0)
+			goto failed;
+		/* They may have been written over an image. */
+		before.table = t->table;
+		before.stride = t->stride;
+	}
+	t->state = TRAILER_IN_USE;
 	trailer_own(t);
 	if (trailer_write_both(b->fd, b->name, t, e) < 0) {
 		take_back_mark(b, &before);
@@ -235,6 +256,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 		return -1;
 	if (table_pages(table) != t->data_size / PAGE_BYTES)
 		return err_set(e, EINVAL, "%s: the page table is not that of this file", b->name);
+	if (t->lease != table_lease(table))
+		t->lease_holder[0] = '\0';
 	t->lease = table_lease(table);
 	if (is_untouched(b, table)) {
 		/* So it may be sealed later, or otherwise. */
@@ -251,6 +274,8 @@ int backing_end(struct backing *b, struct table *table, struct errbuf *e)
 	} else if (table_settle(table, b->fd, NULL, e) < 0) {
 		return err_prefix(e, "%s", b->name);
 	}
+	if (b->survive == SURVIVE_HOST)
+		return backing_host_end(b, table, e);
 	if (backing_seal_image(b, table, e) < 0)
 		return -1;
 	if (full_pwrite(POINT_IMAGE_WRITE, b->fd, image, table_image_space(table), (off_t)t->table_offset) < 0)

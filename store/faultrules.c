@@ -25,12 +25,12 @@ static bool reads_data(enum sys_point p)
 
 static bool writes_data(enum sys_point p)
 {
-	return p == POINT_RW_WRITE || p == POINT_TRAILER_WRITE || p == POINT_IMAGE_WRITE || p == POINT_ALLOC_WRITE;
+	return p == POINT_RW_WRITE || p == POINT_RECORD_WRITE || p == POINT_TRAILER_WRITE || p == POINT_IMAGE_WRITE || p == POINT_ALLOC_WRITE;
 }
 
 static bool syncs(enum sys_point p)
 {
-	return p == POINT_RW_SYNC || p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
+	return p == POINT_RW_SYNC || p == POINT_RECORD_SYNC || p == POINT_TRAILER_SYNC || p == POINT_IMAGE_SYNC || p == POINT_ALLOC_SYNC;
 }
 
 /* A fault that could do nothing at its point would be a test that tests nothing. */

@@ -7,7 +7,7 @@ libstore_la_SOURCES = \
 	store/backend.c store/backend.h \
 	store/barrier.c store/barrier.h \
 	store/backing.c store/backing.h store/backing_priv.h \
-	store/backing_check.c store/backing_seal.c store/backing_use.c \
+	store/backing_check.c store/backing_host.c store/backing_seal.c store/backing_use.c \
 	store/cifsfiles.c store/cifsfiles.h \
 	store/check_place.c store/check_space.c store/checks.h \
 	store/entry.h \
@@ -23,10 +23,12 @@ libstore_la_SOURCES = \
 	store/page.h \
 	store/pool.c store/pool.h \
 	store/provision.c \
+	store/recordblock.h \
+	store/records.c store/records.h \
 	store/reopen.c store/reopen.h \
 	store/report.c store/report.h \
 	store/retry.c store/retry.h \
-	store/rw.c store/rw_blocking.c store/rw_error.c store/rw_pages.c store/rw_queue.c \
+	store/rw.c store/rw_blocking.c store/rw_error.c store/rw_keep.c store/rw_pages.c store/rw_queue.c \
 	store/seal.c store/seal.h \
 	store/sealkey.c store/sealkey.h \
 	store/scrub.c store/scrub.h \

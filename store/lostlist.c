@@ -3,6 +3,8 @@
 
 #include "store/lostlist.h"
 
+#include "store/records.h"
+
 static bool is_lost(const struct table *t, uint64_t page)
 {
 	return table_page(t, page).state == PAGE_LOST;
@@ -30,7 +32,10 @@ uint64_t lost_reset(struct table *t)
 	for (uint64_t i = 0; i < table_pages(t); i++) {
 		struct page_view v = table_page(t, i);
 
-		n += v.state == PAGE_LOST && entry_swap(x, i, &v, v.change + 1, PAGE_FRESH, false, &none);
+		if (v.state != PAGE_LOST || !entry_swap(x, i, &v, v.change + 1, PAGE_FRESH, false, &none))
+			continue;
+		records_touch(t, i, 1); /* until a write of its neighbours keeps it, an end of the machine would find it lost again */
+		n++;
 	}
 	return n;
 }

@@ -26,7 +26,11 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->wake = wake;
 	rw->record = NULL;
 	rw->session = NULL;
+	rw->first_page = offset / PAGE_BYTES;
 	rw->iovcnt = 0;
+	rw->aside = false;
+	rw->keep.stage = KEEP_NOT;
+	rw->keep.wait = KEEP_WAITS_NOT;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
 	rw->queued = rw->started = rw->starved = rw->stuck = rw->reread = rw->held = false;
@@ -96,6 +100,12 @@ static void count_start(struct rw *rw)
 	}
 }
 
+/* Its pages are dealt with: what is left to do before the answer? */
+static enum rw_next pages_done(struct rw *rw)
+{
+	return rw->store->keeps && rw->op != RW_READ ? rw_keep_begin(rw) : rw_done(rw, 0);
+}
+
 static enum rw_next refused(struct rw *rw)
 {
 	if (rw->cause == ESTALE)
@@ -129,7 +139,7 @@ static enum rw_next discard(struct rw *rw)
 	pthread_mutex_unlock(&rw->store->lock);
 	advance(rw, n);
 	if (rw->length == 0)
-		return rw_done(rw, 0);
+		return pages_done(rw);
 	rw->later_ms = 0;
 	return RW_LATER;
 }
@@ -290,9 +300,11 @@ enum rw_next rw_begin(struct rw *rw)
 		__builtin_prefetch(entry_at(s->entries, rw_first_page(rw)), 1);
 		count_start(rw);
 	}
+	if (rw->keep.stage != KEEP_NOT)
+		return rw_keep(rw);
 	if (rw->io_pages) /* after RW_LATER */
 		return rw_resume(rw, &next) ? describe_io(rw) : next;
-	if (rw->op == RW_DISCARD)
+	if (rw->op == RW_DISCARD && rw->length > 0)
 		return discard(rw);
 	while (rw->length > 0) {
 		uint32_t run = 0;
@@ -324,7 +336,7 @@ enum rw_next rw_begin(struct rw *rw)
 		answered(rw, run);
 	}
 	if (rw->length == 0)
-		return rw_done(rw, 0);
+		return pages_done(rw);
 	if (next != RW_IO)
 		return next;
 	if (rw->op == RW_WRITE && !prepare_write(rw)) {
@@ -352,6 +364,10 @@ void rw_release(struct rw *rw)
 
 void rw_abandon(struct rw *rw)
 {
+	if (rw->keep.stage != KEEP_NOT) {
+		rw_keep_abandon(rw);
+		return;
+	}
 	if (rw->op == RW_WRITE && !(rw->held && rw->store->draining))
 		rw_commit(rw, rw->io_pages, PAGE_LOST);
 	rw_release(rw);
@@ -427,6 +443,8 @@ enum rw_next rw_complete(struct rw *rw, ssize_t result)
 {
 	uint32_t bytes = rw->io_pages * PAGE_BYTES, whole;
 
+	if (rw->keep.stage != KEEP_NOT)
+		return rw_keep_completed(rw, result);
 	if (result < 0)
 		return rw_backend_error(rw, (int)-result);
 	whole = (uint32_t)result / PAGE_BYTES * PAGE_BYTES;

@@ -66,10 +66,21 @@ static bool wait_ms(const struct store *s, int ms)
 
 static enum rw_next do_io(struct rw *rw)
 {
-	ssize_t r = rw->op == RW_WRITE ? sys_pwritev(POINT_RW_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position)
-				       : sys_preadv(POINT_RW_READ, rw->fd, rw->iov, rw->iovcnt, rw->position);
+	ssize_t r;
+
+	if (rw->aside)
+		r = sys_pwritev(POINT_RECORD_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position);
+	else if (rw->op == RW_WRITE)
+		r = sys_pwritev(POINT_RW_WRITE, rw->fd, rw->iov, rw->iovcnt, rw->position);
+	else
+		r = sys_preadv(POINT_RW_READ, rw->fd, rw->iov, rw->iovcnt, rw->position);
 
 	return rw_complete(rw, r < 0 ? -errno : r);
+}
+
+static enum rw_next do_sync(struct rw *rw)
+{
+	return rw_complete(rw, sys_fdatasync(POINT_RECORD_SYNC, rw->fd) < 0 ? -errno : 0);
 }
 
 static void init_cond(pthread_cond_t *cond)
@@ -97,6 +108,9 @@ int store_rw(struct store *s, struct rw_session *session, enum rw_op op, uint64_
 		switch (next) {
 		case RW_IO:
 			next = do_io(&b.rw);
+			break;
+		case RW_SYNC:
+			next = do_sync(&b.rw);
 			break;
 		case RW_WAIT:
 			next = wait_for_wake(&b) ? rw_begin(&b.rw) : rw_cancel(&b.rw);

@@ -15,6 +15,10 @@ static struct notice_place place_of(const struct rw *rw)
 	static const char *const names[] = { [RW_READ] = "read", [RW_WRITE] = "write", [RW_DISCARD] = "discard" };
 	uint32_t pages = rw->io_pages ? rw->io_pages : rw_bite_pages(rw);
 
+	if (rw->keep.stage != KEEP_NOT)
+		return (struct notice_place){ rw->keep.stage == KEEP_FLUSH ? "flush of records" : "write of records", rw->first_page,
+					      rw_first_page(rw) - 1 };
+
 	return (struct notice_place){ names[rw->op], rw_first_page(rw), rw_first_page(rw) + (pages ? pages - 1 : 0) };
 }
 
@@ -77,7 +81,7 @@ static enum rw_next hold_or_fail(struct rw *rw, int code, enum err_class class)
 	struct store *s = rw->store;
 	int64_t now = s->now_ms();
 	bool was_held = rw->retry.tries > 0;
-	int ms = retry_next(&rw->retry, code, class, rw->op == RW_WRITE, now, table_retry_time(s->table));
+	int ms = retry_next(&rw->retry, code, class, rw->op != RW_READ, now, table_retry_time(s->table));
 
 	if (ms < 0) {
 		notices_error(&s->notices, was_held && errclass_is_held(class) ? NOTICE_GIVEN_UP : class, code, place_of(rw), now);
@@ -157,7 +161,7 @@ enum rw_next rw_cancel(struct rw *rw)
 
 	pthread_mutex_lock(&s->lock);
 	rw_dequeue(rw);
-	if (rw->io_pages)
+	if (rw->io_pages || rw->keep.stage != KEEP_NOT)
 		rw_abandon(rw);
 	pthread_mutex_unlock(&s->lock);
 	if (held)
@@ -172,6 +176,7 @@ void store_reopened(struct store *s)
 	s->reopening = false;
 	s->file++;
 	rw_wake_waiters(s, RW_WRITE, 0, store_size(s));
+	rw_keep_wake_all(s, NULL);
 	pthread_mutex_unlock(&s->lock);
 	notices_reopened(&s->notices, s->now_ms());
 }
@@ -186,6 +191,7 @@ void store_lost(struct store *s, const char *why)
 	s->lost = true;
 	s->reopening = false;
 	rw_wake_waiters(s, RW_WRITE, 0, store_size(s));
+	rw_keep_wake_all(s, NULL);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -196,5 +202,6 @@ void store_end_session(struct store *s, struct rw_session *session)
 	for (struct rw *w = s->queue; w; w = w->next)
 		if (w->session == session)
 			w->wake(w);
+	rw_keep_wake_all(s, session);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -9,6 +9,8 @@
 
 #include "store/store_priv.h"
 
+#include "store/records.h"
+
 static const struct page_mark no_mark;
 
 bool rw_take_slot(struct rw *rw)
@@ -81,6 +83,7 @@ void rw_commit(struct rw *rw, uint32_t pages, enum page_state state)
 			atomic_fetch_add_explicit(&rw->store->counters->lost_pages, 1, memory_order_relaxed);
 		entry_swap(x, page, &v, v.change, next, false, &m); /* in flight: nobody else changes it under this lock */
 	}
+	records_touch(rw->store->table, rw_first_page(rw), pages);
 	free_slot(rw);
 }
 
@@ -123,4 +126,5 @@ void rw_make_fresh(struct rw *rw, uint32_t pages)
 			v = entry_read(x, page, &m);
 		while (!entry_swap(x, page, &v, v.change + 1, PAGE_FRESH, v.in_flight, &no_mark));
 	}
+	records_touch(rw->store->table, rw_first_page(rw), pages);
 }

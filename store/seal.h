@@ -3,7 +3,9 @@
  *
  * Nonce, 96 bits: counter (64, big-endian), salt (32, big-endian).  It never repeats under a key, because
  *  - a subkey belongs to one activation of one file: HKDF over the file's uuid and the activation number, which rises
- *    whenever the content was lost or made anew, so also after every unclean end;
+ *    whenever the content was lost or made anew, so also after every unclean end but one that records outlive;
+ *  - with records (survive = host) an unclean end does not change the activation: then the counter goes on from a mark above all that could have been
+ *    given out, which is durable before the use begins (backing_host.c);
  *  - inside an activation the counter, in the table's shared header, rises by an atomic addition before each page is
  *    encrypted and is never put back, not for a failed write nor for one done again; the death of a worker does not
  *    touch it.  It is written with the table at a clean end, which keeps the activation, and goes on from there; 2^64

@@ -8,6 +8,7 @@
 #include "store/fullio.h"
 #include "store/mark.h"
 #include "store/page.h"
+#include "store/records.h"
 #include "store/retry.h"
 
 #include <errno.h>
@@ -60,6 +61,7 @@ static void store(const struct settling *s, uint64_t page, uint32_t change, enum
 	entry_store_mark(s->entries, page, m);
 	atomic_store_explicit(&entry_at(s->entries, page)->word, entry_word(s->entries, page, change, state, false, m),
 			      memory_order_release);
+	records_touch(s->table, page, 1);
 }
 
 static void lose(const struct settling *s, uint64_t page, uint32_t change)

@@ -70,6 +70,9 @@ struct store *store_create(const struct store_options *o, struct errbuf *e)
 	s->arg = o->arg;
 	s->sleep = o->sleep;
 	s->now_ms = o->now_ms ? o->now_ms : monotonic_ms;
+	s->keeps = table_record_blocks(o->table) > 0;
+	if (s->keeps)
+		keep_init(s);
 	notices_init(&s->notices, o->name, o->emit, o->arg);
 	s->queue_end = &s->queue;
 	pthread_mutex_init(&s->lock, NULL);
@@ -127,4 +130,9 @@ bool store_awaits(const struct store *s)
 uint64_t store_size(const struct store *s)
 {
 	return s->pages * PAGE_BYTES;
+}
+
+bool store_keeps(const struct store *s)
+{
+	return s->keeps;
 }

@@ -6,6 +6,9 @@
  *   (the caller) moves rw->iov to or from rw->fd at rw->position with direct I/O
  *   rw_complete  verifies, commits the entries, copies a read's data out, gives the buffers back
  *
+ * Of an export that survives the host (records.h) a write or discard goes on, when its pages are there, with the I/O of their records and a flush
+ * (RW_IO, RW_SYNC), which it shares with others.
+ *
  * A request is worked off in bites of at most RW_BITE_PAGES pages; adjacent pages of a bite are one vectored I/O.
  * Nothing between rw_begin and the answer allocates memory: struct rw is the caller's and holds everything.
  *
@@ -85,6 +88,9 @@ void store_lost(struct store *s, const char *why);
 
 uint64_t store_size(const struct store *s); /* bytes */
 
+/* Is what is acknowledged durable (survive = host)? */
+bool store_keeps(const struct store *s);
+
 /* So many more (or, negative, fewer) writes and discards of a dead predecessor are to be done again here.  As long as there are any, a read that finds
  * a page lost waits for it, for it may be one that the predecessor had in flight: at most AWAIT_MS.  Any thread.
  */
@@ -101,9 +107,27 @@ struct rw_session {
 
 enum rw_next {
 	RW_IO,	  /* do the I/O that rw describes, then rw_complete */
+	RW_SYNC,  /* fdatasync(2) of rw->fd, then rw_complete with 0 or a negated errno value */
 	RW_WAIT,  /* waiting for a page or for buffers: rw->wake is called when to call rw_begin again */
 	RW_LATER, /* call rw_begin again in rw->later_ms; 0, of a large discard: when others have had their turn */
 	RW_DONE,  /* answer the request */
+};
+
+/* Where a request is that makes its records durable. */
+enum rw_keep_stage { KEEP_NOT, KEEP_LOOK, KEEP_RECORDS /* at the backend */, KEEP_FLUSH /* the same */ };
+enum rw_keep_wait { KEEP_WAITS_NOT, KEEP_WAITS_BLOCK, KEEP_WAITS_WRITER, KEEP_WAITS_FLUSH, KEEP_WAITS_STORE };
+
+struct rw_keep {
+	enum rw_keep_stage stage;
+	enum rw_keep_wait wait; /* not KEEP_WAITS_NOT: in the store's list */
+	bool woken;		/* since it waits */
+	bool ticketed;
+	uint32_t ticket;	/* the content of the block that has its changes */
+	uint64_t block, end;	/* blocks that are still to be looked at */
+	uint64_t flush_first, flush_last; /* the flushes that make those before durable; 0: none has to */
+	uint32_t writer;	/* of KEEP_RECORDS: which buffer, and */
+	uint32_t blocks;	/* how many */
+	uint64_t flush;		/* of KEEP_FLUSH: its number */
 };
 
 struct rw {
@@ -123,12 +147,16 @@ struct rw {
 	 */
 	void (*record)(struct rw *rw, uint32_t pages);
 	struct rw_session *session; /* optional, set after rw_init */
+	/* Where the pages of the request begin that must be durable before the answer; set after rw_init by who begins amidst a request of which the
+	 * rest was done in another process. */
+	uint64_t first_page;
 
 	/* The I/O in hand, valid after RW_IO: */
 	int fd;
 	off_t position;
 	struct iovec iov[RW_BITE_PAGES];
 	int iovcnt;
+	bool aside; /* a write, whatever op is, from memory of the store's and not from the request's buffers */
 
 	/* The answer, valid after RW_DONE: error is 0, EINVAL or EIO; cause is the errno value that the backend gave (0: none,
 	 * the page was lost already; ENODATA: the file has become shorter; EBADMSG: what was read, twice, is not what was written; ECANCELED: given up,
@@ -146,6 +174,7 @@ struct rw {
 	bool reread;	   /* the bite is read a second time, for a page of it did not match */
 	uint32_t awaited;  /* times that it waited for a lost page to be written again */
 	struct retry retry;
+	struct rw_keep keep;
 	uint32_t file;	   /* which description of the file the I/O went to */
 	struct slot *slot; /* of the write at the backend */
 	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */
@@ -160,6 +189,12 @@ struct rw {
  */
 void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uint64_t length, void *data,
 	     void (*wake)(struct rw *));
+
+/* Is it at RW_WAIT, as far as the store knows? */
+static inline bool rw_waits(const struct rw *rw)
+{
+	return rw->queued || rw->keep.wait != KEEP_WAITS_NOT;
+}
 
 enum rw_next rw_begin(struct rw *rw);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the parts of swap_rw share: store.c, rw.c (begin and complete), rw_queue.c (who waits for whom), rw_pages.c (what happens to
- * entries), rw_error.c (what the backend refuses), rw_blocking.c.
+ * entries), rw_keep.c (records and flushes), rw_error.c (what the backend refuses), rw_blocking.c.
  */
 #ifndef NBDSWAP_STORE_PRIV_H
 #define NBDSWAP_STORE_PRIV_H
@@ -34,6 +34,11 @@ struct store {
 	struct rw *queue, **queue_end; /* waiters in the order they came */
 	unsigned free_slots;
 	struct slot *slots[SLOTS]; /* the first free_slots of them are free */
+	bool keeps;		      /* survive = host, and then: */
+	struct rw *keeping, **keeping_end; /* requests that wait while they keep records, in the order they came */
+	bool flushing;		      /* a flush is under way, or to be tried again */
+	unsigned free_writers;
+	uint32_t writers[RECORD_WRITERS]; /* the first free_writers of them are free */
 };
 
 static inline uint64_t rw_first_page(const struct rw *rw)
@@ -80,6 +85,20 @@ bool rw_is_current(const struct rw *rw, uint32_t pages);
 void rw_quarantine(struct rw *rw, uint32_t index);
 /* Pages from the request's first on become fresh. */
 void rw_make_fresh(struct rw *rw, uint32_t pages);
+
+/* ---- rw_keep.c; only where the store keeps records ---- */
+
+/* Before requests: what a predecessor was writing is to be written again. */
+void keep_init(struct store *s);
+/* The request's pages are all dealt with, the rest is: rw_keep_begin(), and rw_keep() at each rw_begin() after it.  Lock not held. */
+enum rw_next rw_keep_begin(struct rw *rw);
+enum rw_next rw_keep(struct rw *rw);
+/* The I/O of records, or the flush, has ended with this. */
+enum rw_next rw_keep_completed(struct rw *rw, ssize_t result);
+/* The request ends without having kept its records: what it had in hand others may take.  Lock held. */
+void rw_keep_abandon(struct rw *rw);
+/* All that wait while they keep records look again: those of a session (NULL: of any).  Lock held. */
+void rw_keep_wake_all(struct store *s, const struct rw_session *session);
 
 /* ---- rw.c ---- */
 

@@ -9,6 +9,8 @@
 	X(RW_READ, "rw.read")              \
 	X(RW_WRITE, "rw.write")            \
 	X(RW_SYNC, "rw.sync")              \
+	X(RECORD_WRITE, "record.write")    \
+	X(RECORD_SYNC, "record.sync")      \
 	X(SETTLE_READ, "settle.read")      \
 	X(SCRUB_READ, "scrub.read")        \
 	X(BARRIER, "barrier")              \

@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "store/lockedmem.h"
 #include "store/page.h"
+#include "store/records.h"
 #include "store/seal.h"
 #include "store/sealkey.h"
 
@@ -18,7 +19,7 @@
 #include <xxhash.h>
 
 #define TABLE_MAGIC UINT64_C(0x31454c4241545753) /* "SWTABLE1" */
-#define TABLE_VERSION 3
+#define TABLE_VERSION 4
 
 /* The first page of the mapping. */
 struct table_header {
@@ -29,6 +30,7 @@ struct table_header {
 	_Atomic uint32_t retry_time;
 	_Atomic uint64_t nonce;
 	_Atomic uint64_t lease;
+	struct record_flushes flushes;
 	_Alignas(64) struct table_counters counters;
 };
 _Static_assert(sizeof(struct table_header) <= PAGE_BYTES, "the header is one page");
@@ -39,6 +41,9 @@ struct table {
 	struct table_header *header;
 	unsigned char *slots;
 	struct entries entries;
+	uint64_t record_blocks;
+	struct record_block *records;
+	unsigned char *record_buffers;
 	struct seal *seal;
 };
 
@@ -57,9 +62,24 @@ static uint64_t slots_bytes(uint32_t stride)
 	return whole_pages(SLOTS * slot_bytes(stride));
 }
 
-static size_t mapping_bytes(uint64_t pages, uint32_t stride)
+static uint64_t record_blocks(const struct table_spec *spec)
 {
-	return (size_t)(PAGE_BYTES + slots_bytes(stride) + whole_pages(pages * stride));
+	return spec->survive == SURVIVE_HOST ? records_blocks(spec->pages, stride_of(spec)) : 0;
+}
+
+static uint64_t record_states_bytes(const struct table_spec *spec)
+{
+	return whole_pages(record_blocks(spec) * sizeof(struct record_block));
+}
+
+static size_t mapping_bytes(const struct table_spec *spec)
+{
+	uint32_t stride = stride_of(spec);
+	uint64_t bytes = PAGE_BYTES + slots_bytes(stride) + whole_pages(spec->pages * stride);
+
+	if (spec->survive == SURVIVE_HOST)
+		bytes += record_states_bytes(spec) + RECORD_WRITERS * RECORD_SPAN * PAGE_BYTES;
+	return (size_t)bytes;
 }
 
 /* What the self-checks are bound to: an entry of another file's table, or of another generation, is none of this one's. */
@@ -74,8 +94,10 @@ static void set_seed(struct table *t)
 }
 
 /* Takes fd over. */
-static struct table *table_open(int fd, size_t bytes, uint32_t stride, bool allow_unlocked, struct errbuf *e)
+static struct table *table_open(int fd, const struct table_spec *spec, bool allow_unlocked, struct errbuf *e)
 {
+	size_t bytes = mapping_bytes(spec);
+	uint32_t stride = stride_of(spec);
 	struct table *t = calloc(1, sizeof(*t));
 
 	if (!t) {
@@ -94,27 +116,32 @@ static struct table *table_open(int fd, size_t bytes, uint32_t stride, bool allo
 	t->slots = (unsigned char *)t->header + PAGE_BYTES;
 	t->entries.base = t->slots + slots_bytes(stride);
 	t->entries.stride = stride;
+	t->record_blocks = record_blocks(spec);
+	if (t->record_blocks) {
+		t->records = (struct record_block *)(t->entries.base + whole_pages(spec->pages * stride));
+		t->record_buffers = (unsigned char *)t->records + record_states_bytes(spec);
+	}
 	return t;
 }
 
 struct table *table_create(const struct table_spec *spec, enum page_state state, bool allow_unlocked, struct errbuf *e)
 {
 	uint32_t stride = stride_of(spec);
-	size_t bytes = mapping_bytes(spec->pages, stride);
 	CLEANUP_CLOSE int fd = memfd_create("nbdswap-table", MFD_CLOEXEC);
 	struct table *t;
 
-	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0) {
+	if (fd < 0 || ftruncate(fd, (off_t)mapping_bytes(spec)) < 0) {
 		err_errno(e, "cannot make the page table");
 		return NULL;
 	}
-	t = table_open(steal_fd(&fd), bytes, stride, allow_unlocked, e);
+	t = table_open(steal_fd(&fd), spec, allow_unlocked, e);
 	if (!t)
 		return NULL;
 	t->header->magic = TABLE_MAGIC;
 	t->header->version = TABLE_VERSION;
 	t->header->stride = stride;
 	t->header->spec = *spec;
+	t->header->flushes.next = 1;
 	set_seed(t);
 	table_fill(t, state);
 	return t;
@@ -136,14 +163,14 @@ struct table *table_map(int fd, bool allow_unlocked, struct errbuf *e)
 		memset(&h, 0, sizeof(h));
 	/* The number of pages is bounded before it is multiplied. */
 	if (h.magic != TABLE_MAGIC || h.version != TABLE_VERSION || h.spec.seal > PAGE_SEAL_AES_256_GCM ||
-	    h.spec.check > CHECK_NONE || h.stride != stride_of(&h.spec) || h.spec.pages == 0 ||
+	    h.spec.check > CHECK_NONE || h.spec.survive > SURVIVE_HOST || h.stride != stride_of(&h.spec) || h.spec.pages == 0 ||
 	    h.spec.pages > (uint64_t)st.st_size / h.stride ||
-	    (uint64_t)st.st_size != mapping_bytes(h.spec.pages, h.stride)) {
+	    (uint64_t)st.st_size != mapping_bytes(&h.spec)) {
 		err_set(e, EPROTO, "the page table that was handed down has another layout (version %u); restart the daemon "
 			"and its workers with the same version of nbdswap", h.version);
 		return NULL;
 	}
-	t = table_open(steal_fd(&mine), (size_t)st.st_size, h.stride, allow_unlocked, e);
+	t = table_open(steal_fd(&mine), &h.spec, allow_unlocked, e);
 	if (t)
 		set_seed(t);
 	return t;
@@ -237,6 +264,26 @@ const struct entries *table_entries(const struct table *t)
 struct slot *table_slot(struct table *t, uint32_t index)
 {
 	return slot_at(t->slots, t->entries.stride, index);
+}
+
+struct record_block *table_record_block(struct table *t, uint64_t index)
+{
+	return &t->records[index];
+}
+
+uint64_t table_record_blocks(const struct table *t)
+{
+	return t->record_blocks;
+}
+
+void *table_record_buffer(struct table *t, uint32_t index)
+{
+	return t->record_buffers + (size_t)index * RECORD_SPAN * PAGE_BYTES;
+}
+
+struct record_flushes *table_record_flushes(struct table *t)
+{
+	return &t->header->flushes;
 }
 
 void *table_image(struct table *t, uint64_t *bytes)

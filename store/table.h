@@ -6,6 +6,7 @@
  *   header page    layout, rules of the export, counters
  *   slots          what the writes under way overwrite in the table (slots.h)
  *   entries        16 bytes per page, 32 when pages are sealed (entry.h)
+ *   records        where the pages are to survive the host: the state of each block of records, and buffers to write them from (records.h)
  *
  * Locks: the worker that serves the export changes entries under its store's lock; others (a scrub) by compare-and-swap alone.
  */
@@ -14,6 +15,7 @@
 
 #include "common/errbuf.h"
 #include "store/entry.h"
+#include "store/recordblock.h"
 #include "store/slots.h"
 
 #include <stdatomic.h>
@@ -23,11 +25,17 @@
 enum page_check { CHECK_XXH3, CHECK_NONE };
 enum page_seal { PAGE_SEAL_NONE, PAGE_SEAL_AES_256_GCM };
 
+/* What pages outlive: the processes that serve them, for which the table in memory is enough, or an unclean end of the machine too, for which
+ * each write keeps a record in the file before it is answered (records.h).
+ */
+enum page_survive { SURVIVE_PROCESS, SURVIVE_HOST };
+
 /* What holds for all pages of an export; it reaches a worker with the table. */
 struct table_spec {
 	uint64_t pages;
 	uint8_t check; /* enum page_check: is one made of what is written? */
 	uint8_t seal;  /* enum page_seal */
+	uint8_t survive; /* enum page_survive */
 	uint32_t salt;	     /* of the nonces of this use; sealed exports only */
 	uint64_t activation; /* the generation's first half, and */
 	uint8_t uuid[16];    /* the file that the content is bound to */
@@ -93,6 +101,16 @@ _Atomic uint64_t *table_nonce(struct table *t);
 
 const struct entries *table_entries(const struct table *t);
 struct slot *table_slot(struct table *t, uint32_t index); /* index below SLOTS */
+
+/* The blocks of records of a table that survives the host, table_record_blocks() of them (0: it does not). */
+struct record_block *table_record_block(struct table *t, uint64_t index);
+uint64_t table_record_blocks(const struct table *t);
+
+/* What the I/O path writes records from: RECORD_WRITERS buffers of RECORD_SPAN blocks each.  Page-aligned, locked. */
+void *table_record_buffer(struct table *t, uint32_t index);
+
+/* The numbers of its flushes. */
+struct record_flushes *table_record_flushes(struct table *t);
 
 /* The entries as they are stored in a trailer: bytes of them, page-aligned; table_image_space is that in whole pages, all mapped. */
 void *table_image(struct table *t, uint64_t *bytes);

@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "store/fullio.h"
 #include "store/page.h"
+#include "store/records.h"
 #include "store/sys.h"
 #include "store/table.h"
 
@@ -18,11 +19,9 @@
 
 void trailer_layout(struct trailer *t, uint64_t data_size)
 {
-	uint64_t entries = data_size / PAGE_BYTES * ENTRY_BYTES_SEALED;
-
 	t->data_size = data_size;
 	t->table_offset = data_size;
-	t->table_bytes = (entries + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	t->table_bytes = records_blocks(data_size / PAGE_BYTES, ENTRY_BYTES_SEALED) * PAGE_BYTES;
 	t->file_size = t->table_offset + t->table_bytes + TRAILER_SLOTS * PAGE_BYTES;
 }
 
@@ -34,7 +33,7 @@ uint64_t trailer_fit(uint64_t file_size)
 	if (pages < TRAILER_SLOTS + 2)
 		return 0;
 	pages -= TRAILER_SLOTS;
-	data = pages - (pages * ENTRY_BYTES_SEALED + PAGE_BYTES - 1) / PAGE_BYTES; /* never too much */
+	data = pages - records_blocks(pages, ENTRY_BYTES_SEALED); /* never too much */
 	for (;; data++) {
 		trailer_layout(&t, (data + 1) * PAGE_BYTES);
 		if (t.file_size > file_size)
@@ -61,11 +60,12 @@ static bool header_valid(const struct trailer *t, uint64_t file_size)
 	end = expect.table_offset + expect.table_bytes;
 	if (t->allocated > end || t->allocated % PAGE_BYTES || (t->allocated < end && t->state != TRAILER_ALLOCATING))
 		return false;
-	if (t->owner_host[sizeof(t->owner_host) - 1] || t->owner_boot[sizeof(t->owner_boot) - 1])
+	if (t->owner_host[sizeof(t->owner_host) - 1] || t->owner_boot[sizeof(t->owner_boot) - 1] ||
+	    t->lease_holder[sizeof(t->lease_holder) - 1])
 		return false;
 	return t->table_offset == expect.table_offset && t->table_bytes == expect.table_bytes &&
 	       t->file_size == file_size && expect.file_size <= file_size &&
-	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_IMAGE &&
+	       t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE && t->table <= TRAILER_TABLE_RECORDS &&
 	       t->seal <= TRAILER_SEAL_KEY_FILE;
 }
 
@@ -153,4 +153,20 @@ void trailer_own(struct trailer *t)
 		t->owner_boot[strcspn(t->owner_boot, "\n")] = '\0';
 	t->owner_pid = (uint32_t)getpid();
 	t->owner_since = (uint64_t)time(NULL);
+}
+
+bool trailer_owned_since_boot(const struct trailer *t)
+{
+	struct trailer here = { .magic = 0 };
+
+	trailer_own(&here);
+	return here.owner_boot[0] && strcmp(here.owner_boot, t->owner_boot) == 0;
+}
+
+bool trailer_owned_here(const struct trailer *t)
+{
+	struct trailer here = { .magic = 0 };
+
+	trailer_own(&here);
+	return strcmp(here.owner_host, t->owner_host) == 0;
 }

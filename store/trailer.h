@@ -3,8 +3,8 @@
  * generation, the owner and the table's image.  It is allocated with the file, so that writing it at deactivation allocates nothing.
  *
  *   0 .. data_size                    the pages of the export
- *   data_size .. +table_bytes         image of the page table (32 bytes per page, whole pages: room for a sealed one,
- *                                     so that an export can be sealed later in the file that it has)
+ *   data_size .. +table_bytes         image of the page table, or its records (records.h): 34 bytes per page, whole pages: room for those of
+ *                                     a sealed one, so that an export can be sealed later in the file that it has
  *   end - 8192, end - 4096            two header slots; a header is written to the slot that does not hold
  *                                     the newest one, so a torn write leaves the older header
  *
@@ -15,22 +15,30 @@
 
 #include "common/errbuf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TRAILER_SLOTS 2
-#define TRAILER_VERSION 3u
+#define TRAILER_VERSION 4u
 #define TRAILER_MAGIC UINT64_C(0x31505753444e424e) /* "NBNDSWP1" */
 
 enum trailer_state {
 	TRAILER_ALLOCATING = 1, /* pages up to allocated are written */
 	TRAILER_CLEAN = 2,	/* not in use; the table is as table says */
-	TRAILER_IN_USE = 3,	/* since owner.since; if nobody holds the lock: an unclean end */
+	TRAILER_IN_USE = 3,	/* since owner.since; if nobody holds the lock: an unclean end, after which only records tell of pages */
 };
 
 /* How the pages were sealed when the file was last used. */
 enum trailer_seal { TRAILER_SEAL_NONE = 0, TRAILER_SEAL_EPHEMERAL = 1, TRAILER_SEAL_KEY_FILE = 2 };
 
-enum trailer_table { TRAILER_TABLE_NONE = 0, TRAILER_TABLE_FRESH = 1, TRAILER_TABLE_IMAGE = 2 };
+enum trailer_table {
+	TRAILER_TABLE_NONE = 0,
+	TRAILER_TABLE_FRESH = 1,
+	TRAILER_TABLE_IMAGE = 2,
+	TRAILER_TABLE_RECORDS = 3, /* of the file in use, too */
+};
+
+#define TRAILER_HOLDER 96 /* as LEASE_HOLDER_MAX */
 
 /* At most 512 bytes, so that it lies in one sector. */
 struct trailer {
@@ -52,11 +60,12 @@ struct trailer {
 	uint8_t uuid[16];
 	/* TRAILER_SEAL_KEY_FILE: */
 	uint8_t key_id[16];	 /* of the key file's key (sealkey_id) */
-	uint64_t nonce;		 /* the last counter given out, which the image took */
+	uint64_t nonce;		 /* the last counter given out; with records and in use: one that is not reached */
 	uint32_t image_salt;	 /* the rest of the image's nonce */
 	uint8_t image_tag[12];	 /* the image is sealed */
 	char owner_host[64];
 	char owner_boot[40]; /* boot id */
+	char lease_holder[TRAILER_HOLDER]; /* who it passed to under this lease; "": not known.  Kept up with records only */
 	uint64_t check;	     /* XXH3-64 of all before it */
 };
 _Static_assert(sizeof(struct trailer) <= 512, "a header must not cross a sector");
@@ -85,5 +94,9 @@ void trailer_renew(struct trailer *t);
 
 /* Enters this machine and process as owner. */
 void trailer_own(struct trailer *t);
+
+/* Was its owner a process of this machine since it was booted? */
+bool trailer_owned_since_boot(const struct trailer *t);
+bool trailer_owned_here(const struct trailer *t); /* of this machine, at any time */
 
 #endif

@@ -91,7 +91,7 @@ static void submit_io(struct task *t)
 {
 	struct mover_export *x = t->s->x;
 	struct rw *rw = &t->rw;
-	bool write = rw->op == RW_WRITE;
+	bool write = rw->op == RW_WRITE || rw->aside;
 	struct io_uring_sqe *sqe;
 	int file = (int)file_of_export(x->m, x->place);
 
@@ -100,7 +100,7 @@ static void submit_io(struct task *t)
 		return;
 	}
 	sqe = ring_entry(&x->m->ring);
-	if (x->direct && x->registered) {
+	if (x->direct && x->registered && !rw->aside) {
 		int index = buffers_is_common(x->share, request(t)->buffer) ? COMMON_BUFFER : (int)buffer_of_export(x->place);
 
 		if (write)
@@ -117,15 +117,11 @@ static void submit_io(struct task *t)
 	put_to_ring(t, sqe);
 }
 
-static void submit_sync(struct task *t)
+static void put_sync(struct task *t)
 {
 	struct mover_export *x = t->s->x;
 	struct io_uring_sqe *sqe;
 
-	if (!flush_begin(&t->flush, x->store)) {
-		finish(t, NBD_EIO);
-		return;
-	}
 	if (x->mount) {
 		t->rw.iovcnt = 0;
 		put_to_submitter(t, SUBMIT_SYNC);
@@ -134,6 +130,14 @@ static void submit_sync(struct task *t)
 	sqe = ring_entry(&x->m->ring);
 	io_uring_prep_fsync(sqe, (int)file_of_export(x->m, x->place), IORING_FSYNC_DATASYNC);
 	put_to_ring(t, sqe);
+}
+
+static void submit_sync(struct task *t)
+{
+	if (flush_begin(&t->flush, t->s->x->store))
+		put_sync(t);
+	else
+		finish(t, NBD_EIO);
 }
 
 /* ---- steps ---- */
@@ -173,7 +177,9 @@ static void begin_sync(struct task *t)
 /* What becomes of a request that the store is done with. */
 static void done(struct task *t)
 {
-	if (!t->rw.error && (request(t)->flags & NBD_CMD_FLAG_FUA) && t->rw.op != RW_READ && !t->s->ending)
+	bool unkept = (request(t)->flags & NBD_CMD_FLAG_FUA) && t->rw.op != RW_READ && !store_keeps(t->s->x->store);
+
+	if (!t->rw.error && unkept && !t->s->ending)
 		begin_sync(t);
 	else
 		finish(t, nbd_error(t->rw.error));
@@ -184,6 +190,9 @@ static void step(struct task *t, enum rw_next next)
 	switch (next) {
 	case RW_IO:
 		submit_io(t);
+		return;
+	case RW_SYNC:
+		put_sync(t);
 		return;
 	case RW_WAIT:
 		return;
@@ -237,6 +246,7 @@ void task_begin(struct live *s, uint32_t slot)
 	rw_init(&t->rw, s->x->store, op, r->offset + from, r->length - from, data ? data + from : NULL, woken);
 	if (op != RW_READ)
 		t->rw.record = record;
+	t->rw.first_page = r->offset / PAGE_BYTES; /* what the predecessor did need not be durable yet */
 	t->rw.session = &s->ended;
 	if (op == RW_DISCARD && t->rw.length > DISCARD_AT_ONCE)
 		hold(t, 0);
@@ -287,7 +297,7 @@ void task_run_woken(struct mover *m)
 
 		first = t->next_woken;
 		atomic_store(&t->woken, false);
-		if (t->s && t->rw.queued)
+		if (t->s && rw_waits(&t->rw))
 			again(t);
 	}
 }
@@ -366,7 +376,7 @@ void task_cancel(struct live *s)
 		} else if (t->held) {
 			unhold(t);
 			step(t, rw_cancel(&t->rw));
-		} else if (t->rw.queued && !t->flushing) {
+		} else if (rw_waits(&t->rw) && !t->flushing) {
 			step(t, rw_cancel(&t->rw));
 		}
 	}

@@ -8,7 +8,7 @@
 #
 #   BENCH_TIME=0.5        seconds of one measurement          BENCH_ROUNDS=5       rounds
 #   BENCH_QUICK=1         four minutes in place of 30: fewer loads, TCP only, fewer servers
-#   BENCH_SERVERS="..."   of: engine-plain engine-checked engine-sealed plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
+#   BENCH_SERVERS="..."   of: engine-plain engine-checked engine-sealed engine-host plain checked sealed host qemu-native qemu-uring nbd-server file file-nocache null storage; with NAME@T an
 #                         nbdkit server with -t T
 #   BENCH_LOADS="..."     names as in tests/bench/loads.sh    BENCH_TRANSPORTS="unix tcp"
 #   BENCH_THREADS=8       nbdkit's -t for those without @     BENCH_SIZE=512       MiB of each export
@@ -28,7 +28,7 @@ benchdir=$srcdir/tests/bench
 quick=${BENCH_QUICK:-0}
 if [ "$quick" = 1 ]; then
     default_time=0.3 default_rounds=3 default_size=128 default_transports=tcp
-    default_servers="engine-plain engine-checked engine-sealed checked qemu-native qemu-uring null storage"
+    default_servers="engine-plain engine-checked engine-sealed engine-host checked qemu-native qemu-uring null storage"
     default_loads="randwrite-4k-d1 randread-4k-d1 randwrite-4k-d32 randread-4k-d32 randwrite-4k-4x16 randread-4k-4x16 write-128k-d8 swap-mix-d16"
     default_loads+=" same-write-4k-d32 discarded-read-4k-d32"
 else
@@ -76,7 +76,7 @@ for name in $wanted; do
         log=$tmp/words
         if ! start_server "$name" "$transport"; then
             case ${name%@*} in
-            engine-* | plain | checked | sealed | null | file*) fail "$name does not start: $(tail -n 3 "$log")" ;;
+            engine-* | plain | checked | sealed | host | null | file*) fail "$name does not start: $(tail -n 3 "$log")" ;;
             esac
             why=$(tail -n 2 "$log" | tr '\n' ' ')
             skip_server "$name" "does not start here: $why"

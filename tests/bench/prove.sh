@@ -36,7 +36,7 @@ prove_program() {
     engine-*) [[ $exe = */nbdswap-engine ]] ;;
     qemu-*) [[ $exe = */qemu-nbd ]] ;;
     nbd-server) [[ $exe = */nbd-server ]] ;;
-    plain | checked | sealed) library=$plugin ;;
+    plain | checked | sealed | host) library=$plugin ;;
     file*) library=nbdkit-file-plugin.so ;;
     null) library=nbdkit-null-plugin.so ;;
     esac || {
@@ -104,7 +104,7 @@ device_bytes() {
     awk '/^(read_bytes|write_bytes):/ { n += $2 } END { printf "%.0f\n", n }' "/proc/$1/io" 2>/dev/null || echo -1
 }
 
-# prove_io HOW MOVED BYTES: MOVED bytes of device I/O were counted while clients moved BYTES.  HOW: direct, cached, none.
+# prove_io HOW MOVED BYTES: MOVED bytes of device I/O were counted while clients moved BYTES.  HOW: direct, cached, records (of writes that are only entries), none.
 prove_io() {
     local how=$1 moved=$2 bytes=$3
     ((moved >= 0)) || return 0
@@ -112,6 +112,10 @@ prove_io() {
     # What was under way when fio stopped counting may be on either side.
     direct) ((moved * 100 >= bytes * 98)) || {
         echo "only $moved bytes of device I/O for $bytes bytes of requests"
+        return 1
+    } ;;
+    records) ((moved > 0)) || {
+        echo "no device I/O where records should be written"
         return 1
     } ;;
     none) ((moved * 100 <= bytes)) || {

@@ -7,11 +7,11 @@
 
 declare -A uri_of pid_of job_of file_of
 
-all_servers="engine-plain engine-checked engine-sealed plain checked sealed qemu-native qemu-uring nbd-server file file-nocache null"
+all_servers="engine-plain engine-checked engine-sealed engine-host plain checked sealed host qemu-native qemu-uring nbd-server file file-nocache null"
 
 # is_ours BASE: has a page table.
 is_ours() {
-    case $1 in engine-* | plain | checked | sealed) ;; *) return 1 ;; esac
+    case $1 in engine-* | plain | checked | sealed | host) ;; *) return 1 ;; esac
 }
 
 # io_of BASE: what the server's I/O on pages must look like, which prove.sh compares with what the kernel counted.
@@ -20,7 +20,7 @@ is_ours() {
 #   none    there is no file
 io_of() {
     case $1 in
-    engine-* | plain | checked | sealed | qemu-native | qemu-uring | storage) echo direct ;;
+    engine-* | plain | checked | sealed | host | qemu-native | qemu-uring | storage) echo direct ;;
     null) echo none ;;
     *) echo cached ;;
     esac
@@ -32,9 +32,11 @@ describe() {
     engine-plain) echo "nbdswapd's native engine without checks (check = none)" ;;
     engine-checked) echo "nbdswapd's native engine as it is by default" ;;
     engine-sealed) echo "nbdswapd's native engine, sealed (AES-256-GCM)" ;;
+    engine-host) echo "nbdswapd's native engine, survive = host: records and flushes before the answer" ;;
     plain) echo "nbdswap's plugin without checks (check=none)" ;;
     checked) echo "nbdswap's plugin as it is by default" ;;
     sealed) echo "nbdswap's plugin, sealed (AES-256-GCM)" ;;
+    host) echo "nbdswap's plugin with survive=host" ;;
     qemu-native) echo "qemu-nbd --cache=none --aio=native (direct I/O)" ;;
     qemu-uring) echo "qemu-nbd --cache=none --aio=io_uring (direct I/O)" ;;
     nbd-server) echo "nbd-server with 16 threads a client (page cache)" ;;
@@ -48,10 +50,11 @@ describe() {
 # why_not BASE: prints why this server cannot be here, or nothing.
 why_not() {
     case $1 in
-    plain | engine-plain | engine-checked) ;;
+    plain | engine-plain | engine-checked | engine-host) ;;
     engine-sealed) if swap_is_on; then echo "swap is on here, and keys must not reach it"; fi ;;
     checked) plugin_knows check || echo "this plugin has no parameter check" ;;
     sealed) plugin_knows seal || echo "this plugin has no parameter seal" ;;
+    host) plugin_knows survive || echo "this plugin has no parameter survive" ;;
     qemu-*) command -v qemu-nbd >/dev/null || echo "qemu-nbd is not installed (Debian: qemu-utils)" ;;
     nbd-server) find_nbd_server >/dev/null || echo "nbd-server is not installed (Debian: nbd-server)" ;;
     file | file-nocache | null)
@@ -88,11 +91,12 @@ launch() {
     options=(-U "$sock")
     [ "$transport" = unix ] || options=(-i 127.0.0.1 -p "$port")
     case $base in
-    plain | checked | sealed)
+    plain | checked | sealed | host)
         command=("$nbdkit" -f "${options[@]}" -t "$t" "$plugin" "file=$file" "size=$size" "allow=$allow")
         case $base in
         plain) if plugin_knows check; then command+=(check=none); fi ;;
         sealed) command+=(seal=aes-256-gcm key=ephemeral) ;;
+        host) command+=(survive=host) ;;
         esac
         ;;
     null)
@@ -146,6 +150,7 @@ launch_engine() {
             "allow = ${allow//,/ }" '[export bench]' "file = ${file_of[$key]}" "size = $size"
         case $base in
         engine-plain) echo 'check = none' ;;
+        engine-host) echo 'survive = host' ;;
         engine-sealed) printf '%s\n' 'seal = aes-256-gcm' 'key = ephemeral' ;;
         esac
     } >"$conf"

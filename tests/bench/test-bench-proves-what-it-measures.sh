@@ -87,6 +87,8 @@ accepts prove_io direct 1000000 1000000
 refuses "only 0 bytes" prove_io direct 0 1000000
 refuses "only 900000 bytes" prove_io direct 900000 1000000
 accepts prove_io none 4096 1000000
+accepts prove_io records 4096 1000000
+refuses "no device I/O" prove_io records 0 1000000
 refuses "should be none" prove_io none 1000000 1000000
 # The I/O of a thread that waits, and that of io_uring, are counted alike.
 for s in plain engine-plain; do

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The native worker is killed at random instants, also while it takes over from the one before, under several connections to each of four
-# exports (plain, checked and sealed on the disk, and one in memory) with all kinds of requests in flight: no connection ends, no request
+# The native worker is killed at random instants, also while it takes over from the one before, under several connections to each of five
+# exports (plain, checked, sealed and with records for an end of the machine on the disk, and one in memory) with all kinds of requests in flight: no connection ends, no request
 # fails, no page is wrong.  NBDSWAP_LONG=1: for an hour, millions of requests and thousands of kills.
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/engine/resume.sh"
@@ -10,8 +10,8 @@ requires_resume
 seconds=20 depth=64
 [ -z "${NBDSWAP_LONG:-}" ] || seconds=3600 depth=128
 memory_dir
-exports=(plain checked onmem)
-lines=('[export plain]' 'check = none' '[export checked]' '[export onmem]' "file = $memory/onmem.swap")
+exports=(plain checked kept onmem)
+lines=('[export plain]' 'check = none' '[export checked]' '[export kept]' 'survive = host' '[export onmem]' "file = $memory/onmem.swap")
 if could_swap; then
     echo "no sealed export: swap is on"
 else

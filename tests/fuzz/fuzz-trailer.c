@@ -223,7 +223,7 @@ static void check_header(const struct trailer *t, uint64_t file_size)
 	promise(t->table_bytes / ENTRY_BYTES_SEALED >= t->data_size / PAGE_BYTES, "the image has no room for all entries");
 	promise(end <= file_size - TRAILER_SLOTS * PAGE_BYTES && t->file_size == file_size, "more than the file has");
 	promise(t->state >= TRAILER_ALLOCATING && t->state <= TRAILER_IN_USE, "state %u", t->state);
-	promise(t->table <= TRAILER_TABLE_IMAGE && t->seal <= TRAILER_SEAL_KEY_FILE, "table %u, seal %u", t->table, t->seal);
+	promise(t->table <= TRAILER_TABLE_RECORDS && t->seal <= TRAILER_SEAL_KEY_FILE, "table %u, seal %u", t->table, t->seal);
 	promise(t->allocated % PAGE_BYTES == 0 && t->allocated <= end, "allocated up to %llu of %llu", (unsigned long long)t->allocated,
 		(unsigned long long)end);
 	promise(t->state == TRAILER_ALLOCATING || t->allocated == end, "in use before it is allocated");
@@ -243,21 +243,27 @@ static int read_trailer(struct trailer *t, uint64_t file_size)
 	return found;
 }
 
+/* Are there records, which tell of the pages after an end of whatever kind? */
+static bool has_records(const struct trailer *t, enum trailer_seal seal)
+{
+	return t->state != TRAILER_ALLOCATING && t->table == TRAILER_TABLE_RECORDS && t->seal == seal;
+}
+
 /* May the file be opened so?  What was there may not be lost to a seal, nor lie open beside one. */
 static bool may_open(const struct trailer *t, enum trailer_seal seal)
 {
-	bool in_use = t->state == TRAILER_IN_USE;
+	bool records = t->table == TRAILER_TABLE_RECORDS, in_use = t->state == TRAILER_IN_USE;
 	struct sealkey *key;
 	uint8_t id[SEALKEY_ID_BYTES];
 	bool same;
 
 	if (t->state == TRAILER_ALLOCATING)
 		return false;
-	if (!in_use && t->table != TRAILER_TABLE_IMAGE)
+	if (!in_use && t->table != TRAILER_TABLE_IMAGE && !records)
 		return true;
 	if (t->seal == TRAILER_SEAL_NONE && seal != TRAILER_SEAL_NONE)
 		return false;
-	if (in_use || t->seal != TRAILER_SEAL_KEY_FILE)
+	if ((in_use && !records) || t->seal != TRAILER_SEAL_KEY_FILE)
 		return true;
 	if (seal != TRAILER_SEAL_KEY_FILE)
 		return false;
@@ -295,7 +301,9 @@ static void check_begun(const struct trailer *before, enum trailer_seal seal, st
 	promise(table_pages(t) == before->data_size / PAGE_BYTES, "a table of %llu pages", (unsigned long long)table_pages(t));
 	table_count(t, &n);
 	promise(n.fresh + n.same + n.written + n.lost == table_pages(t), "pages without a state");
-	if (fresh) {
+	if (has_records(before, seal)) {
+		promise(backing_activation(b) == before->activation, "records that are given up");
+	} else if (fresh) {
 		promise(n.fresh == table_pages(t), "not all fresh after the allocation");
 	} else if (image && (seal != TRAILER_SEAL_KEY_FILE || backing_activation(b) == before->activation)) {
 		uint64_t bytes;
@@ -390,7 +398,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	promise(pread(fd, now, sizeof(now), 0) == (ssize_t)bytes && memcmp(now, whole, bytes) == 0, "looking has changed it");
 	promise((b != NULL) == (found == 1 && may_open(&t, seal_of(data))), "%s: %s", b ? "accepted" : "refused", b ? "" : e.text);
 	if (b) {
-		promise(backing_data_size(b) == t.data_size && backing_was_unclean(b) == (t.state == TRAILER_IN_USE),
+		promise(backing_data_size(b) == t.data_size && backing_was_unclean(b) == (t.state == TRAILER_IN_USE && !has_records(&t, seal_of(data))),
 			"not what the trailer says");
 		use(b, &t, seal_of(data), data[0] / (3 * PAGES_MAX) % 2, whole);
 	}

@@ -138,6 +138,7 @@ server_shell_tests = \
 	tests/server/test-take-over.sh \
 	tests/server/test-stuck-backends.sh \
 	tests/server/test-stuck-export.sh \
+	tests/server/test-survive-host.sh tests/server/test-survive-host-nbdkit.sh \
 	tests/server/test-tcp.sh \
 	tests/server/test-too-many-connections.sh \
 	tests/server/test-worker-locked.sh \

@@ -43,7 +43,7 @@ requires_backing() {
 }
 
 # make_conf [EXPORT LINES...]: the configuration with these lines behind [server] and [defaults]; server_lines adds to [server], or takes the
-# place of what ENGINE says.
+# place of what ENGINE says, and DEFAULT_LINES of the environment to [defaults] (`DEFAULT_LINES='survive = host' make check`).
 server_lines=
 wanted_engine_lines() {
     local key equals value
@@ -59,6 +59,7 @@ make_conf() {
         allow_line
         printf '%s\n' "$server_lines"
         printf '[defaults]\nfile = %s/%%n.swap\nsize = 4M\n' "$tmp"
+        [ -z "${DEFAULT_LINES-}" ] || printf '%s\n' "$DEFAULT_LINES"
         printf '%s\n' "$@"
     } >"$conf"
 }

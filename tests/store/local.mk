@@ -14,13 +14,17 @@ STORE_UNIT_TESTS = \
 	tests/store/test-crash-instants \
 	tests/store/test-errclass \
 	tests/store/test-held \
+	tests/store/test-host-places \
+	tests/store/test-keep \
 	tests/store/test-lock \
 	tests/store/test-noswap \
 	tests/store/test-marks \
 	tests/store/test-notices \
 	tests/store/test-open \
 	tests/store/test-pool \
+	tests/store/test-power-cut \
 	tests/store/test-race \
+	tests/store/test-records \
 	tests/store/test-reopen \
 	tests/store/test-report \
 	tests/store/test-rw \
@@ -44,6 +48,9 @@ tests_store_test_backend_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_cifsfiles_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_errclass_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_held_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_host_places_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_host_places_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_find
+tests_store_test_keep_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_lock_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_noswap_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_marks_LDADD = $(STORE_TEST_LDADD)
@@ -59,8 +66,10 @@ tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
+tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_records_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_scrub_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread

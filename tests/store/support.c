@@ -76,12 +76,29 @@ void unit_unlock(struct table *t)
 	sealkey_free(k);
 }
 
+static bool unit_keeps;
+
+int unit_keep(void **state)
+{
+	(void)state;
+	unit_keeps = true;
+	return 0;
+}
+
+int unit_keep_not(void **state)
+{
+	(void)state;
+	unit_keeps = false;
+	return 0;
+}
+
 struct table *unit_table(uint64_t pages, enum page_state state)
 {
 	struct table_spec spec = { .pages = pages, .activation = 1, .uuid = "unit test" };
 	struct errbuf e = { .code = 0 };
 	struct table *t;
 
+	spec.survive = unit_keeps ? SURVIVE_HOST : SURVIVE_PROCESS;
 	if (unit_key) {
 		spec.seal = PAGE_SEAL_AES_256_GCM;
 		spec.salt = 0x5a175a17;

@@ -38,6 +38,10 @@ struct table *unit_table(uint64_t pages, enum page_state state);
 int unit_seal(void **state);
 void unit_unlock(struct table *t);
 
+/* The same: tables made from now on survive the host, and no more. */
+int unit_keep(void **state);
+int unit_keep_not(void **state);
+
 /* Fills pages at p with bytes of this value, and the opposite.  Unless it is 0, one byte of each page is another, for pages of one value
  * never reach the file.
  */

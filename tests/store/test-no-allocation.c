@@ -117,5 +117,7 @@ int main(void)
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return failed + cmocka_run_group_tests(tests, unit_seal, NULL);
+	failed += cmocka_run_group_tests_name("kept", tests, unit_keep, unit_keep_not);
+	failed += cmocka_run_group_tests(tests, unit_seal, NULL);
+	return failed + cmocka_run_group_tests_name("sealed and kept", tests, unit_keep, unit_keep_not);
 }

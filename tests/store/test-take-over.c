@@ -67,6 +67,9 @@ static void take(struct request *r, enum rw_next next)
 		r->doing = AT_BACKEND;
 		r->due = now + (below(2) ? below(DELAY_MS) : below(30));
 		return;
+	case RW_SYNC:
+		fail_msg("this export does not survive the host");
+		return;
 	case RW_WAIT:
 		waited++;
 		r->doing = WAITING;

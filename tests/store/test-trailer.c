@@ -21,12 +21,12 @@ static void layout_and_fit(void **state)
 	assert_int_equal(t.table_offset, PAGE_BYTES);
 	assert_int_equal(t.table_bytes, PAGE_BYTES);
 	assert_int_equal(t.file_size, 4 * PAGE_BYTES);
-	trailer_layout(&t, 128 * PAGE_BYTES);
+	trailer_layout(&t, 120 * PAGE_BYTES);
 	assert_int_equal(t.table_bytes, PAGE_BYTES);
-	trailer_layout(&t, 129 * PAGE_BYTES);
+	trailer_layout(&t, 121 * PAGE_BYTES);
 	assert_int_equal(t.table_bytes, 2 * PAGE_BYTES);
 	trailer_layout(&t, UINT64_C(1) << 30);
-	assert_int_equal(t.table_bytes, 8 << 20);
+	assert_int_equal(t.table_bytes, 2185 * PAGE_BYTES);
 	assert_int_equal(trailer_fit(0), 0);
 	assert_int_equal(trailer_fit(4 * PAGE_BYTES - 1), 0);
 	assert_int_equal(trailer_fit(4 * PAGE_BYTES), PAGE_BYTES);
@@ -178,7 +178,7 @@ static void contradictions(void **state)
 
 		switch (i) {
 		case 0:
-			f.t.table = TRAILER_TABLE_IMAGE + 1;
+			f.t.table = TRAILER_TABLE_RECORDS + 1;
 			break;
 		case 1:
 			f.t.state = TRAILER_IN_USE + 1;

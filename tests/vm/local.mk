@@ -24,12 +24,17 @@ tests_vm_memhog_LDFLAGS = $(AM_LDFLAGS) -all-static
 tests_vm_swapload_LDFLAGS = $(AM_LDFLAGS) -all-static
 endif
 
+check_LTLIBRARIES += nbdkit-volatile-plugin.la
+nbdkit_volatile_plugin_la_SOURCES = tests/vm/volatile.c
+nbdkit_volatile_plugin_la_CFLAGS = $(AM_CFLAGS) $(NBDKIT_CFLAGS)
+nbdkit_volatile_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+
 TESTS += tests/vm/test-swapload.sh
 EXTRA_DIST += tests/vm/test-swapload.sh
 
 VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-swap-local-nbdkit.sh \
 	tests/vm/test-swap-backends.sh tests/vm/test-refusals.sh tests/vm/test-io-shape.sh \
-	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh \
+	tests/vm/test-orphans.sh tests/vm/test-orphan-races.sh tests/vm/test-power-cut.sh \
 	tests/vm/test-server-starved.sh tests/vm/test-disk-faults.sh tests/vm/test-storage-faults.sh \
 	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
 	tests/vm/test-ride-through-shortage.sh tests/vm/test-server-gone.sh

@@ -3,7 +3,7 @@
 # host's root read-only by 9p under an overlay of tmpfs, so it has every program of the host and the build tree.
 #
 #	vm_net server client            names and order of the guests: number i is 10.77.0.i, with a link to each other
-#	vm_start server mem=384 disks="data:1024" [smp=1] [user=1] [append="..."]
+#	vm_start server mem=384 disks="data:1024" [nbd="data:SOCKET"] [smp=1] [user=1] [append="..."]
 #	vm_wait server                  until its agent answers
 #	vm_run client 60 'swapon -s'    runs in the guest with a time limit; output and exit code are the command's
 #	vm_put client /etc/x 600 <FILE  writes standard input to a file in the guest
@@ -13,7 +13,7 @@
 #	vm_link client server off|on    the cable between two guests; instead of a guest: user
 #	vm_stop client; vm_kill server  orderly; a power cut
 #
-# Disks are MiB, found in the guest as /dev/disk/by-id/virtio-NAME. Guest tests run one at a time in a build tree.
+# Disks are MiB or somebody's NBD server, found in the guest as /dev/disk/by-id/virtio-NAME. Guest tests run one at a time in a build tree.
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # srcdir, builddir and tmp come from functions.sh
 
@@ -85,11 +85,11 @@ vm_jumbo() {
 }
 
 vm_start() {
-    local name=$1 mem=256 smp=1 disks='' user=0 append='' word peer n self
+    local name=$1 mem=256 smp=1 disks='' nbd='' user=0 append='' word peer n self
     shift
     for word in "$@"; do
         case $word in
-        mem=* | smp=* | disks=* | user=* | append=*) local "${word%%=*}=${word#*=}" ;;
+        mem=* | smp=* | disks=* | nbd=* | user=* | append=*) local "${word%%=*}=${word#*=}" ;;
         *) fail "vm_start: $word?" ;;
         esac
     done
@@ -116,6 +116,10 @@ vm_start() {
     for word in $disks; do
         [ -f "$dir/${word%%:*}.disk" ] || truncate -s "${word##*:}M" "$dir/${word%%:*}.disk"
         args+=(-drive "file=$dir/${word%%:*}.disk,id=${word%%:*},if=none,format=raw,cache=unsafe,discard=unmap"
+            -device "virtio-blk-pci,drive=${word%%:*},serial=${word%%:*}")
+    done
+    for word in $nbd; do
+        args+=(-drive "file=nbd:unix:${word#*:},id=${word%%:*},if=none,format=raw,cache=none"
             -device "virtio-blk-pci,drive=${word%%:*},serial=${word%%:*}")
     done
     for peer in "${_vm_names[@]}"; do
