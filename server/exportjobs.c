@@ -125,12 +125,10 @@ static void activate_progress(void *arg)
 /* After an unclean end of the machine who had the content has a while to come back to it. */
 static void begin_lease(struct export *x)
 {
-	struct lease_clock now = { .wall = time(NULL) };
-	struct timespec t;
+	struct lease_clock now;
 
 	lease_begin(&x->lease, table_lease(x->table));
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now.ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	lease_clock_now(&now);
 	if (backing_was_resumed(x->backing))
 		lease_recall(&x->lease, backing_lease_holder(x->backing), &now, RECALL_MS);
 }

@@ -11,9 +11,9 @@
 
 static json_t *conf_json(const struct conf_export *c)
 {
-	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "name", c->name, "file", json_text(c->file), "size",
+	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "name", c->name, "file", json_text(c->file), "size",
 			 (json_int_t)c->size, "create", (json_int_t)c->create, "check", (json_int_t)c->check, "seal", (json_int_t)c->seal,
-			 "key", (json_int_t)c->key, "key_file", json_text(c->key_file), "retry_time", (json_int_t)c->retry_time,
+			 "survive", (json_int_t)c->survive, "key", (json_int_t)c->key, "key_file", json_text(c->key_file), "retry_time", (json_int_t)c->retry_time,
 			 "description", json_text(c->description));
 }
 
@@ -44,8 +44,8 @@ static json_t *in_use_json(struct keep *k, const struct export *x)
 
 static json_t *export_json(struct keep *k, const struct export *x)
 {
-	json_t *o = json_pack("{s:o, s:i, s:i, s:b, s:o}", "conf", conf_json(&x->conf), "state", (int)x->state, "reserve", x->reserve, "removed",
-			      x->removed, "lease", lease_json(&x->lease));
+	json_t *o = json_pack("{s:o, s:i, s:i, s:b, s:b, s:o}", "conf", conf_json(&x->conf), "state", (int)x->state, "reserve", x->reserve, "removed",
+			      x->removed, "deactivated", x->deactivated, "lease", lease_json(&x->lease));
 
 	if (!x->kept)
 		return o;
@@ -75,9 +75,9 @@ static uint64_t add_text(uint64_t print, const char *text)
 uint64_t keepexport_print(const struct export *x)
 {
 	const struct conf_export *c = &x->conf;
-	const uint64_t conf[] = { c->size, c->create, c->check, c->seal, c->key, c->retry_time };
-	const int64_t rest[] = { x->state, x->reserve, x->removed, x->used, x->dirty, x->orphans, x->blocked, x->again, x->provision, x->force,
-				 x->adopting && x->adopting->release, x->adopting && x->adopting->forget };
+	const uint64_t conf[] = { c->size, c->create, c->check, c->seal, c->survive, c->key, c->retry_time };
+	const int64_t rest[] = { x->state, x->reserve, x->removed, x->deactivated, x->used, x->dirty, x->orphans, x->blocked, x->again, x->provision,
+				 x->force, x->adopting && x->adopting->release, x->adopting && x->adopting->forget };
 	uint64_t print = add(add(0, conf, sizeof(conf)), rest, sizeof(rest));
 
 	print = add_text(add_text(add_text(print, c->name), c->file), c->key_file);

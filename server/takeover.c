@@ -191,6 +191,7 @@ static void take_conf(const json_t *o, struct conf_export *c)
 	c->create = (uint64_t)number(o, "create");
 	c->check = (uint64_t)number(o, "check");
 	c->seal = (uint64_t)number(o, "seal");
+	c->survive = (uint64_t)number(o, "survive");
 	c->key = (uint64_t)number(o, "key");
 	text(o, "key_file", c->key_file, sizeof(c->key_file));
 	c->retry_time = (uint64_t)number(o, "retry_time");
@@ -285,6 +286,7 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 	take_conf(json_object_get(o, "conf"), &c);
 	x = exports_add(&d->exports, &c);
 	x->removed = flag(o, "removed");
+	x->deactivated = flag(o, "deactivated");
 	take_lease(json_object_get(o, "lease"), &x->lease);
 	reserve = (int)number(o, "reserve");
 	if (reserve >= 0 && poolmem_take_again(d->pool, reserve, &e) == 0)
