@@ -14,7 +14,6 @@ enum exit_code {
 	EX_PARTIAL = 7,	   /* of several, some failed (attach --all, detach --all, pages in a scrub) */
 	EX_PRIV = 8,	   /* rights are missing (root, a capability, locking memory) */
 	EX_LOST = 9,	   /* pages would be lost, and nobody has said that they may be */
-	EX_RENEW = 10,	   /* nbdswapd ended to be started again, and left its workers to the next */
 };
 
 #endif

@@ -21,6 +21,9 @@ struct listeners {
 	size_t count;
 };
 
+/* Beside those of common/exitcodes.h: it ended to be started again, and left its worker to the next. */
+#define EX_RENEW 10
+
 enum control_wait_for {
 	WAIT_COUNT, /* of all exports' pages; x is NULL */
 	WAIT_ACTIVATION,
