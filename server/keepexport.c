@@ -44,8 +44,8 @@ static json_t *in_use_json(struct keep *k, const struct export *x)
 
 static json_t *export_json(struct keep *k, const struct export *x)
 {
-	json_t *o = json_pack("{s:o, s:i, s:i, s:b, s:o}", "conf", conf_json(&x->conf), "state", (int)x->state, "reserve", x->reserve, "removed",
-			      x->removed, "lease", lease_json(&x->lease));
+	json_t *o = json_pack("{s:o, s:i, s:i, s:b, s:b, s:o}", "conf", conf_json(&x->conf), "state", (int)x->state, "reserve", x->reserve, "removed",
+			      x->removed, "deactivated", x->deactivated, "lease", lease_json(&x->lease));
 
 	if (!x->kept)
 		return o;
@@ -76,8 +76,8 @@ uint64_t keepexport_print(const struct export *x)
 {
 	const struct conf_export *c = &x->conf;
 	const uint64_t conf[] = { c->size, c->create, c->check, c->seal, c->key, c->retry_time };
-	const int64_t rest[] = { x->state, x->reserve, x->removed, x->used, x->dirty, x->orphans, x->blocked, x->again, x->provision, x->force,
-				 x->adopting && x->adopting->release, x->adopting && x->adopting->forget };
+	const int64_t rest[] = { x->state, x->reserve, x->removed, x->deactivated, x->used, x->dirty, x->orphans, x->blocked, x->again, x->provision,
+				 x->force, x->adopting && x->adopting->release, x->adopting && x->adopting->forget };
 	uint64_t print = add(add(0, conf, sizeof(conf)), rest, sizeof(rest));
 
 	print = add_text(add_text(add_text(print, c->name), c->file), c->key_file);

@@ -285,6 +285,7 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 	take_conf(json_object_get(o, "conf"), &c);
 	x = exports_add(&d->exports, &c);
 	x->removed = flag(o, "removed");
+	x->deactivated = flag(o, "deactivated");
 	take_lease(json_object_get(o, "lease"), &x->lease);
 	reserve = (int)number(o, "reserve");
 	if (reserve >= 0 && poolmem_take_again(d->pool, reserve, &e) == 0)
