@@ -150,7 +150,8 @@ static int do_watch(struct work *w, struct errbuf *e)
 {
 	size_t addresses = w->link.addresses;
 
-	if (w->link.sock < 0 || w->r->no_watch)
+	/* Without a generation nothing tells whether what a server gives out after a restart is what was swapped out. */
+	if (w->link.sock < 0 || w->r->no_watch || !w->st->generation.activation)
 		return 0;
 	if (lookup_add(w->st->servers, w->link.address, &addresses, e) < 0 || watch_start(w->r->state_dir, w->r->watch_allow, e) < 0)
 		return -1;
@@ -214,8 +215,18 @@ static int undo_state(struct work *w, struct errbuf *e)
 	return state_remove(w->r->state_dir, &w->st->dev, e);
 }
 
+static void note_not_watched(struct work *w)
+{
+	size_t n = strlen(w->out->notes);
+
+	if (!w->r->no_watch && !w->st->generation.activation)
+		snprintf(w->out->notes + n, sizeof(w->out->notes) - n, "%sThe server tells no generation of its content, so nothing makes a lost connection anew.",
+			 n ? " " : "");
+}
+
 static int do_swapon(struct work *w, struct errbuf *e)
 {
+	note_not_watched(w);
 	/* Kept with the rest: that is how the pages on this device are told from those on others. */
 	return swap_on(&w->st->dev, w->r->priority, w->out->discard, &w->st->swap_type, e) < 0 ? -1 : state_save(w->r->state_dir, w->st, e);
 }

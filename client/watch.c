@@ -103,11 +103,14 @@ static void forget(struct watch_device *d)
 	d->state = WATCH_FREE;
 	if (d->sock >= 0)
 		close(d->sock);
+	if (d->alive >= 0)
+		close(d->alive);
 }
 
 /* Takes sock over; -1: the device's is to be replaced. */
 static int adopt(const struct watch_order *o, int sock, struct errbuf *e)
 {
+	char path[64];
 	struct watch_device *d;
 
 	forget(device_of(o->index)); /* of an attach before, whose device is somebody else's now */
@@ -117,7 +120,8 @@ static int adopt(const struct watch_order *o, int sock, struct errbuf *e)
 			close(sock);
 		return d ? -1 : err_set(e, E2BIG, "%d devices are watched already", WATCH_DEVICES);
 	}
-	watching_begin(d, o, sock);
+	snprintf(path, sizeof(path), "/sys/block/nbd%d/pid", o->index);
+	watching_begin(d, o, sock, open(path, O_RDONLY | O_CLOEXEC));
 	return 0;
 }
 
@@ -247,7 +251,11 @@ static int try_devices(void)
 	for (int i = 0; i < WATCH_DEVICES; i++) {
 		struct watch_device *d = &w->device[i];
 
-		if (watching_due(d) <= watching_now_ns() && watching_try(d, &w->reach, &w->kernel))
+		if (watching_due(d) > watching_now_ns())
+			continue;
+		if (watching_is_gone(d))
+			forget(d);
+		else if (watching_try(d, &w->reach, &w->kernel))
 			tell_device(d);
 		if (watching_due(d) < next)
 			next = watching_due(d);

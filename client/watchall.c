@@ -44,8 +44,8 @@ static int give(const char *dir, const struct attach_state *s, struct errbuf *e)
 		return -1;
 	if (answer.state != WATCH_FREE)
 		return 1;
-	if (!s->client[0] || !s->flags)
-		return err_set(e, ENOTSUP, "its server does not know identities, so a connection of the watch's own cannot take the place of the one that %s has"
+	if (!s->client[0] || !s->flags || !s->generation.activation)
+		return err_set(e, ENOTSUP, "its server does not know identities or generations, so a connection of the watch's own cannot take the place of the one that %s has"
 			       "; detach and attach it anew", s->dev.name);
 	count = direct_addresses(s->host, s->port, address, e);
 	if (count < 0)

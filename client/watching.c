@@ -24,19 +24,29 @@ int64_t watching_now_ns(void)
 int watch_order_check(const struct watch_order *o, struct errbuf *e)
 {
 	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->user_timeout_ms == 0 ||
-	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0])
+	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0] ||
+	    !memchr(o->plain, '\0', sizeof(o->plain)) || !o->plain[0])
 		return err_set(e, EINVAL, "what is to be watched does not make sense; are nbdswap and its watch of the same version?");
 	return 0;
 }
 
-void watching_begin(struct watch_device *d, const struct watch_order *order, int sock)
+void watching_begin(struct watch_device *d, const struct watch_order *order, int sock, int alive)
 {
 	memset(d, 0, sizeof(*d));
 	d->order = *order;
 	d->sock = sock;
-	d->in_use = sock >= 0;
+	d->alive = alive;
+	d->sent = sock < 0 ? 0 : socksent(sock);
+	d->pause_ns = WATCH_STEP_NS;
 	d->down_ns = d->next_ns = watching_now_ns();
 	d->state = sock < 0 ? WATCH_DOWN : WATCH_UP;
+}
+
+bool watching_is_gone(const struct watch_device *d)
+{
+	char byte;
+
+	return d->alive >= 0 && pread(d->alive, &byte, 1, 0) < 0 && errno == ENODEV;
 }
 
 void watching_link_dead(struct watch_device *d, int64_t now_ns)
@@ -86,10 +96,20 @@ static void confirm(struct watch_device *d, struct reconfigure *k)
 		snprintf(d->words, sizeof(d->words), "%s", e.text);
 }
 
+/* One that is wrong may be another machine's, and the right one on its way. */
+static bool all_say(const struct reach *r, uint32_t addresses, int code)
+{
+	for (uint32_t i = 0; i < addresses; i++)
+		if (r->codes[i] != code)
+			return false;
+	return true;
+}
+
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
 {
 	int64_t now = watching_now_ns();
-	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses, .request = d->order.request,
+	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses, 
+				  .request = d->asks_plain ? d->order.plain : d->order.request,
 				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
@@ -118,7 +138,8 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	if (sock >= 0)
 		close(sock);
 	snprintf(d->words, sizeof(d->words), "%s", e.text);
-	if (e.code == ESTALE) {
+	d->asks_plain = e.code == ENOENT && !d->asks_plain;
+	if (all_say(r, d->order.addresses, ESTALE)) {
 		d->state = WATCH_OVER;
 		return true;
 	}

@@ -5,7 +5,7 @@
  *	up --the socket ends--> down --reached, the same, handed over--> up
  *	                         |  ^
  *	                         |  +-- not yet: again a second later, with a fresh connection
- *	                         +--another content--> over: nothing more is tried, its requests fail when the dead-link timeout has passed
+ *	                         +--another content, at each address--> over: nothing more is tried, its requests fail when the dead-link timeout has passed
  */
 #ifndef NBDSWAP_CLIENT_WATCHING_H
 #define NBDSWAP_CLIENT_WATCHING_H
@@ -32,12 +32,15 @@ struct watch_order {
 	uint32_t user_timeout_ms, keepalive_s;
 	union reach_address address[REACH_ADDRESSES_MAX];
 	char request[EXPORT_ASK_MAX]; /* to come back with: the generation is in it */
+	char plain[EXPORT_ASK_MAX];   /* the same without it, for a server that refuses and does not say why: then it tells the one that it has */
 };
 
 struct watch_device {
 	enum watch_state state;
 	struct watch_order order;
 	int sock; /* a duplicate of the one that the kernel has */
+	int alive; /* a file of the device's that cannot be read any more once it is disconnected, or -1 */
+	bool asks_plain; /* the next try */
 	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, or of WATCH_UP: the next confirmation */
 	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */
 	uint64_t sent;		  /* what had been sent when it was handed over */
@@ -60,7 +63,10 @@ struct watch_device {
 /* Takes a device on, with the socket that the kernel uses; -1: nobody has a duplicate of that, so a connection is made at once which takes its place at
  * the server, and then in the kernel.  The order must have been checked (watch_order_check).
  */
-void watching_begin(struct watch_device *d, const struct watch_order *order, int sock);
+void watching_begin(struct watch_device *d, const struct watch_order *order, int sock, int alive);
+
+/* Is it disconnected?  Then its number may be somebody else's, who must not get its socket. */
+bool watching_is_gone(const struct watch_device *d);
 
 /* 0; -1 with *e: it cannot be one of ours. */
 int watch_order_check(const struct watch_order *order, struct errbuf *e);

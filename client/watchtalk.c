@@ -66,7 +66,7 @@ int watch_say(const char *dir, const struct watch_message *m, int sock, struct w
 
 int watch_adopt(const char *dir, const struct attach_state *s, const union reach_address *address, size_t addresses, int sock, struct errbuf *e)
 {
-	const struct export_ask ask = { .name = s->export, .client = s->client, .slots = s->client[0] ? 1 : 0,
+	struct export_ask ask = { .name = s->export, .client = s->client, .slots = s->client[0] ? 1 : 0,
 					.generation = s->generation.activation && s->client[0] ? &s->generation : NULL };
 	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
 				   .order = { .index = s->dev.index, .addresses = (uint32_t)addresses, .dead_link_timeout = s->dead_link_timeout,
@@ -77,6 +77,9 @@ int watch_adopt(const char *dir, const struct attach_state *s, const union reach
 
 	memcpy(m.order.address, address, addresses * sizeof(*address));
 	if (export_ask_format(&ask, m.order.request, e) < 0)
+		return -1;
+	ask.generation = NULL;
+	if (export_ask_format(&ask, m.order.plain, e) < 0)
 		return -1;
 	return watch_say(dir, &m, sock, &answer, e);
 }

@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 static struct {
-	int error;	   /* of reach; 0: a socket */
+	int error, second; /* of reach; 0: a socket; of the second address */
+	bool plain;	   /* no generation is to be asked for */
 	int refuse;	   /* of the kernel; 0: it takes it */
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed;
@@ -21,14 +22,18 @@ static struct {
 	const struct export_expected *expected;
 } world;
 
+static struct watch_device d;
+
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e);
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
 {
-	(void)r;
 	world.reached++;
 	world.until_ns = w->deadline_ns;
 	world.expected = w->expected;
-	assert_string_equal(w->request, "ws1?gen=5&lease=2&client=a&slot=0/1");
+	assert_string_equal(w->request, world.plain ? "ws1?client=a&slot=0/1" : "ws1?gen=5&lease=2&client=a&slot=0/1");
+	assert_int_equal(w->count, d.order.addresses);
+	for (size_t i = 0; i < w->count; i++)
+		r->codes[i] = i == 0 ? world.error : world.second;
 	if (world.error)
 		return err_set(e, world.error, "no luck");
 	world.given = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -54,7 +59,6 @@ uint64_t __wrap_socksent(int sock)
 	return world.sent;
 }
 
-static struct watch_device d;
 static struct reach r;
 static struct reconfigure k;
 static int pair[2];
@@ -67,14 +71,15 @@ static bool is_open(int fd)
 static int begin(void **state)
 {
 	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .user_timeout_ms = 20000, .keepalive_s = 5,
-				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1" };
+				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1", .plain = "ws1?client=a&slot=0/1" };
 	struct errbuf e;
 
 	(void)state;
 	memset(&world, 0, sizeof(world));
 	assert_int_equal(watch_order_check(&o, &e), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	watching_begin(&d, &o, pair[0]);
+	watching_begin(&d, &o, pair[0], -1);
+	d.in_use = true; /* as after the first confirmation */
 	return 0;
 }
 
@@ -172,7 +177,7 @@ static void test_takes_over_without_a_socket(void **state)
 
 	(void)state;
 	close(pair[0]);
-	watching_begin(&d, &o, -1);
+	watching_begin(&d, &o, -1, -1);
 	assert_int_equal(d.state, WATCH_DOWN);
 	assert_true(watching_due(&d) <= watching_now_ns());
 	assert_true(watching_try(&d, &r, &k));
@@ -195,6 +200,46 @@ static void test_another_content(void **state)
 	assert_int_equal(d.state, WATCH_OVER); /* for good */
 	watching_says(&d, text, sizeof(text));
 	assert_non_null(strstr(text, "OVER"));
+}
+
+/* Who refuses without saying why is asked what it has; and one of several addresses may be another machine's. */
+static void test_refused_for_a_reason_unknown(void **state)
+{
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	world.error = ENOENT;
+	assert_true(watching_try(&d, &r, &k));
+	world.plain = true;
+	assert_false(watching_try(&d, &r, &k));
+	world.plain = false;
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_DOWN);
+	d.order.addresses = 2;
+	world.plain = true;
+	world.error = ESTALE;
+	world.second = ECONNREFUSED;
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_DOWN);
+	world.plain = false;
+	world.second = ESTALE;
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_OVER);
+}
+
+/* What a new connection is handed over for until the kernel uses it, also of attach. */
+static void test_confirmed_from_the_beginning(void **state)
+{
+	const struct watch_order o = d.order;
+
+	(void)state;
+	world.given = pair[0];
+	watching_begin(&d, &o, pair[0], -1);
+	assert_true(watching_due(&d) <= watching_now_ns());
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 1);
+	world.sent++;
+	assert_false(watching_try(&d, &r, &k));
+	assert_true(watching_due(&d) == INT64_MAX);
 }
 
 static void test_orders(void **state)
@@ -230,6 +275,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
+		cmocka_unit_test_setup_teardown(test_refused_for_a_reason_unknown, begin, end),
+		cmocka_unit_test_setup_teardown(test_confirmed_from_the_beginning, begin, end),
 		cmocka_unit_test_setup_teardown(test_orders, begin, end),
 	};
 

@@ -52,7 +52,7 @@ struct phase {
 #define HARMLESS                                                                                            \
 	"rw.[rw]*:short=4096,rate=0.02;rw.[rw]*:errno=EAGAIN,rate=0.002;rw.[rw]*:errno=EINTR,rate=0.002;"        \
 	"rw.[rw]*:errno=EIO,rate=0.001;rw.[rw]*:errno=ETIMEDOUT,done,rate=0.001;rw.[rw]*:delay=1,rate=0.0005;" \
-	"rw.write:kill,rate=0.00005;rw.write:kill,done,rate=0.00005"
+	"rw.write:kill,rate=0.0002;rw.write:kill,done,rate=0.0002"
 #define HARMLESS_IF_CHECKED HARMLESS ";rw.read:flip,every=701"
 #define SCRUB_HARMLESS "scrub.read:short=4096,rate=0.01;scrub.read:flip,every=701;scrub.read:errno=EINTR,rate=0.005;scrub.read:delay=1,rate=0.02"
 
@@ -61,7 +61,7 @@ struct phase {
 	"rw.write:lost,rate=0.003;rw.write:misdirect,rate=0.003;rw.write:flip,rate=0.003;"                  \
 	"rw.[rw]*:errno=EIO,rate=0.003;rw.write:torn,errno=EIO,rate=0.002;rw.write:errno=ENOSPC,rate=0.001;" \
 	"rw.[rw]*:short,rate=0.01;rw.[rw]*:errno=EAGAIN,rate=0.002;rw.[rw]*:delay=1,rate=0.0005;"           \
-	"rw.write:torn,kill,done,rate=0.0001;rw.write:kill,rate=0.00005;rw.write:misdirect,kill,done,rate=0.00005"
+	"rw.write:torn,kill,done,rate=0.0004;rw.write:kill,rate=0.0002;rw.write:misdirect,kill,done,rate=0.0002"
 #define SCRUB "scrub.read:short,rate=0.01;scrub.read:flip,rate=0.01;scrub.read:delay=1,rate=0.02;scrub.read:misdirect,rate=0.003;scrub.read:errno=EIO,rate=0.003"
 #define SETTLE "settle.read:flip,rate=0.05;settle.read:errno=EIO,rate=0.02;settle.read:misdirect,rate=0.05;settle.read:short,rate=0.1"
 

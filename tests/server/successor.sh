@@ -66,5 +66,5 @@ one_of_each() {
 }
 
 settled() { # all is taken over, and nobody waits
-    [ "$(field '[.worker.state, (.worker.unheard // false), .worker.resumption.under_way // false] + [.exports[].state] | unique | map(tostring) | join(" ")' 2>/dev/null)" = "false ready" ]
+    [ "$(field '[.worker.state, (.worker.unheard // false), .worker.resumption.under_way // false] + [.exports[].state | select(. != "deactivated")] | unique | map(tostring) | join(" ")' 2>/dev/null)" = "false ready" ]
 }

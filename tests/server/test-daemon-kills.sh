@@ -9,7 +9,7 @@ requires_backing
 rounds=12
 [ -z "${NBDSWAP_LONG:-}" ] || rounds=300
 
-resume_conf '[export plain]' 'check = none' '[export checked]' '[export third]'
+resume_conf '[export plain]' 'check = none' '[export checked]' '[export third]' '[export given]'
 start_server
 port=$(port)
 for name in plain checked; do
@@ -17,6 +17,8 @@ for name in plain checked; do
     start_check "$name" --connections 2 --depth 32 --pages 1024
 done
 wait_until 60 export_is third ready
+wait_until 60 export_is given ready
+ctl deactivate given >"$tmp/out" 2>&1 || fail "$(cat "$tmp/out")"
 four() { [ "$(field '.sessions|length')" = 4 ]; }
 wait_until 60 four
 first=$(worker_pid)
@@ -34,6 +36,8 @@ one_of_each
 [ "$(worker_pid)" = "$first" ] || fail "another worker"
 [ "$(field '.sessions|length')" = 4 ] || fail "sessions: $(field .sessions)"
 [ "$(field .takeovers)" = "$rounds" ] || fail "takeovers: $(field .takeovers), not $rounds"
+# Somebody else may have it by now.
+export_is given deactivated || fail "what was given back is $(field '.exports[]|select(.name=="given")|.state')"
 # The lock never was anybody else's, and still is ours.
 [ "$(stat -L -c %i "$tmp/plain.swap")" = "$inode" ] || fail "another file"
 if out=$(timeout 20 "$builddir/server/nbdswapctl" activate --file "$tmp/plain.swap" 2>&1); then fail "the file could be activated once more"; fi

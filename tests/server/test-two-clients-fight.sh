@@ -64,8 +64,8 @@ for ((round = 1; round <= rounds; round++)); do
     if free_for "$loser"; then fail "$loser has what $winner holds"; fi
     # It dies, with requests under way.
     kill -0 "$busy" || fail "$winner: $(cat "$tmp/$winner.out")"
-    if ((round % 2 == 0)); then kill -KILL "$(worker_pid)"; fi
-    kill -KILL "$busy"
+    # One command, the client first: of a dead worker it dies by itself.
+    if ((round % 2)); then kill -KILL "$busy"; else kill -KILL "$busy" "$(worker_pid)"; fi
     wait "$busy" 2>/dev/null || true
     loses "$loser" "ws1.* (has passed to another client, $winner |in use by client $winner |kept for client $winner |the worker .*)"
     ((round % 2)) || { wait_until 60 worker_ready && wait_until 60 export_is ws1 ready; }

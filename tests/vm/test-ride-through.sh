@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A machine swaps while its server freezes for 20 s, its link is down for longer than a connection lives, and its watch is killed before that: its memory stays
-# right, its kernel sees no I/O error, and it goes on soon after.  Then the server loses its table: the machine does not resume on what comes after.  NBDSWAP_LONG=1: the link is down for 45 s (else 25).
+# right, its kernel sees no I/O error, and it goes on soon after.  NBDSWAP_LONG=1: the link is down for 45 s (else 25).
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 . "$srcdir/tests/vm/vm.sh"
 . "$srcdir/tests/vm/storage.sh"
@@ -46,20 +46,8 @@ ride_watch_is_whole client
 vm_run client 60 'dmesg | grep -c "goes on over a new connection"' >"$tmp/out" || fail "the watch made no connection"
 
 ride_end client
+swap_detach client
+swap_serve_end
 vm_dmesg_clean server
-
-# The server loses what it knew of the pages: another generation, on which nothing resumes.
-vm_run server 60 'kill -KILL $(pgrep -x nbdswapd) $(pgrep -x nbdswap-engine)'
-wait "$_swap_server" || true
-swap_serve server
-is_over() {
-    local out
-    out=$(vm_run client 60 "$nbdswap status --json" || true)
-    jq -e '.[0].link == "over" and (.[0].watch_says | test("generation"))' <<<"$out"
-}
-wait_until 60 is_over
-vm_run client 60 'dmesg | grep "nbd0: OVER"' || fail "the kernel's log does not say it"
-! vm_run client 60 "$nbdswap status" || fail "status says that all is well"
-say "another generation: not resumed, and told"
-vm_kill client
-vm_kill server
+vm_stop client
+vm_stop server
