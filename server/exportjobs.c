@@ -8,6 +8,7 @@
 
 #include "common/noswap.h"
 #include "server/log.h"
+#include "server/sessions.h"
 #include "store/errclass.h"
 #include "store/retry.h"
 

@@ -95,18 +95,22 @@ static int open_or_create(const char *path, const struct backing_options *opt, s
 	return open_backing(opt->dirfd, path, true, o, e);
 }
 
+static bool another_machine_has(const struct backing *b)
+{
+	return b->has_trailer && b->trailer.state == TRAILER_IN_USE && !trailer_owned_since_boot(&b->trailer) && !trailer_owned_here(&b->trailer);
+}
+
 /* Another machine had it and did not give it back.  Its lock is gone, so it is dead, or cut off and does not know yet that it has lost it (and some storage
- * has no lock that holds between machines): nobody here can tell, and its page table is not here in any case.
+ * has no lock that holds between machines): nobody here can tell, and its page table is not here in any case.  Unless it kept records: they are taken
+ * on where the lock tells that it is gone for good.
  */
 static int refuse_other_machine(const struct backing *b, const struct backing_options *opt, struct errbuf *e)
 {
-	struct trailer here = { .state = 0 };
 	char who[160];
 
-	if (!b->has_trailer || b->trailer.state != TRAILER_IN_USE || opt->provision == PROVISION_RENEW || opt->force)
+	if (!another_machine_has(b) || opt->provision == PROVISION_RENEW || opt->force)
 		return 0;
-	trailer_own(&here);
-	if (strcmp(here.owner_boot, b->trailer.owner_boot) == 0 || strcmp(here.owner_host, b->trailer.owner_host) == 0)
+	if (b->survive == SURVIVE_HOST && b->trailer.table == TRAILER_TABLE_RECORDS && backing_host_lock_tells(b))
 		return 0;
 	backing_describe_owner(&b->trailer, who, sizeof(who));
 	return err_set(e, EBUSY, "%s: was activated by %s, which has not given it back; if it can, have it do that (nbdswapctl deactivate, or stop). If that"
@@ -139,7 +143,8 @@ static int activate_opened(struct backing *b, bool direct, const struct backing_
 		return -1;
 	if (provide_content(b, opt, r, e) < 0 || (!opt->prepare && backing_seal_match(b, e) < 0))
 		return -1;
-	b->resumed = b->trailer.state == TRAILER_IN_USE && backing_has_records(b);
+	/* Forced from another machine, whose last writes may still come: nothing of it is believed. */
+	b->resumed = b->trailer.state == TRAILER_IN_USE && backing_has_records(b) && !(opt->force && another_machine_has(b));
 	b->unclean = b->trailer.state == TRAILER_IN_USE && !b->resumed;
 	return 0;
 }

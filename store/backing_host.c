@@ -72,23 +72,28 @@ bool backing_has_records(const struct backing *b)
 	return b->trailer.state != TRAILER_ALLOCATING && b->trailer.table == TRAILER_TABLE_RECORDS && backing_seal_same(b);
 }
 
-/* The lock of a machine that is gone lasts until somebody clears it (NFS 3), or ends while its last writes are still on their way (SMB). */
-static int refuse_other_machine(const struct backing *b, struct errbuf *e)
+/* NFS 3: the lock of a machine that is gone lasts until somebody clears it.  SMB: it ends while the last writes are still on their way.
+ * A block device has none between machines.
+ */
+bool backing_host_lock_tells(const struct backing *b)
 {
-	char who[160];
-	bool late = b->backend.kind == BACKEND_SMB || (b->backend.kind == BACKEND_NFS && strncmp(b->backend.name, "nfs3", 4) == 0);
-
-	if (!b->resumed || !late || trailer_owned_here(&b->trailer))
-		return 0;
-	backing_describe_owner(&b->trailer, who, sizeof(who));
-	return err_set(e, EBUSY, "%s: was in use by %s, which did not end it, and what that machine has written may still arrive on %s; start it there and"
-		       " stop it, or give its pages up (`nbdswapctl activate --rewrite`)", b->name, who, b->backend.name);
+	switch (b->backend.kind) {
+	case BACKEND_NFS:
+		return strncmp(b->backend.name, "nfs3", 4) != 0;
+	case BACKEND_EXT4:
+	case BACKEND_XFS:
+	case BACKEND_BTRFS:
+		return true; /* mounted by one machine at a time: the disk was moved, or the machine renamed */
+	case BACKEND_SMB:
+	case BACKEND_BLOCKDEV:
+	case BACKEND_TMPFS:
+		break;
+	}
+	return false;
 }
 
 int backing_host_load(struct backing *b, struct table *table, struct errbuf *e)
 {
-	if (refuse_other_machine(b, e) < 0)
-		return -1;
 	atomic_store(table_nonce(table), b->trailer.nonce);
 	return records_load(table, b->fd, (off_t)b->trailer.table_offset, b->name, e);
 }

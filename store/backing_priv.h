@@ -61,6 +61,7 @@ void backing_seal_close(struct backing *b);					   /* wipes the keys */
 /* backing_host.c */
 int backing_host_check(const struct backing *b, struct errbuf *e); /* may survive = host be promised here? */
 bool backing_has_records(const struct backing *b);		    /* does the trailer have records that can be read as we were told to? */
+bool backing_host_lock_tells(const struct backing *b); /* that a machine which had it is gone for good? */
 int backing_host_load(struct backing *b, struct table *table, struct errbuf *e); /* the table of them */
 int backing_host_begin(struct backing *b, struct table *table, bool there, struct errbuf *e); /* there: they are what the table is */
 int backing_host_end(struct backing *b, struct table *table, struct errbuf *e);

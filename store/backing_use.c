@@ -115,7 +115,7 @@ static int load_table(struct backing *b, struct table *table, struct errbuf *e)
 {
 	const struct trailer *t = &b->trailer;
 	/* What another kind of seal has left behind are lost pages, which is no unclean end. */
-	bool records = backing_has_records(b);
+	bool records = backing_has_records(b) && !b->unclean;
 	bool keep = records || (t->state == TRAILER_CLEAN &&
 				(t->table == TRAILER_TABLE_FRESH || (t->table == TRAILER_TABLE_IMAGE && backing_seal_same(b))));
 
@@ -158,7 +158,7 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
 	struct trailer before = *t;
-	bool records = backing_has_records(b);
+	bool records = backing_has_records(b) && !b->unclean;
 	struct table *table = make_table(b, PAGE_FRESH, e);
 	struct errbuf mine;
 

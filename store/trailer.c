@@ -168,5 +168,7 @@ bool trailer_owned_here(const struct trailer *t)
 	struct trailer here = { .magic = 0 };
 
 	trailer_own(&here);
-	return strcmp(here.owner_host, t->owner_host) == 0;
+	/* Names that a machine has before it is given one tell nothing. */
+	return strcmp(here.owner_host, t->owner_host) == 0 && here.owner_host[0] && strcmp(here.owner_host, "(none)") != 0 &&
+	       strcmp(here.owner_host, "localhost") != 0;
 }
