@@ -243,11 +243,8 @@ static void wait_for_my_turn(void)
 	work();
 }
 
-/* Tries what is down and due.  Returns in how many ms the next is; -1: there is none. */
-static int try_devices(void)
+static void try_devices(void)
 {
-	int64_t next = INT64_MAX, now;
-
 	for (int i = 0; i < WATCH_DEVICES; i++) {
 		struct watch_device *d = &w->device[i];
 
@@ -257,13 +254,7 @@ static int try_devices(void)
 			forget(d);
 		else if (watching_try(d, &w->reach, &w->kernel))
 			tell_device(d);
-		if (watching_due(d) < next)
-			next = watching_due(d);
 	}
-	if (next == INT64_MAX)
-		return -1;
-	now = watching_now_ns();
-	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
 }
 
 static void look_at_sockets(const struct pollfd p[])
@@ -293,8 +284,10 @@ static void work(void)
 	struct pollfd p[WATCH_DEVICES + 3];
 
 	for (;;) {
-		int ms = try_devices();
+		int ms;
 
+		try_devices();
+		ms = watching_pause_ms(w->device, WATCH_DEVICES);
 		if (w->spare_pidfd < 0)
 			ms = ms < 0 || ms > 1000 ? 1000 : ms;
 		for (int i = 0; i < WATCH_DEVICES; i++)

@@ -81,6 +81,18 @@ int64_t watching_due(const struct watch_device *d)
 	return d->state == WATCH_DOWN || (d->state == WATCH_UP && !d->in_use) ? d->next_ns : INT64_MAX;
 }
 
+int watching_pause_ms(const struct watch_device d[], int n)
+{
+	int64_t next = INT64_MAX, now = watching_now_ns();
+
+	for (int i = 0; i < n; i++)
+		if (watching_due(&d[i]) < next)
+			next = watching_due(&d[i]);
+	if (next == INT64_MAX)
+		return -1;
+	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
+}
+
 static void confirm(struct watch_device *d, struct reconfigure *k)
 {
 	struct errbuf e;

@@ -80,6 +80,9 @@ void watching_event(struct watch_device *d, int64_t now_ns);
 /* When is there something to do for it?  INT64_MAX: nothing. */
 int64_t watching_due(const struct watch_device *d);
 
+/* In how many ms is there something to do for one of n devices?  -1: for none. */
+int watching_pause_ms(const struct watch_device d[], int n);
+
 /* Does it: a try, of a device that is down, or a confirmation.  True: something is to be said (watching_says). */
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k);
 

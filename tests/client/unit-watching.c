@@ -186,6 +186,26 @@ static void test_takes_over_without_a_socket(void **state)
 	assert_false(d.in_use);
 }
 
+/* One that is not due yet is what the next pause is for, whatever else there was to wake up for. */
+static void test_pauses(void **state)
+{
+	struct watch_device all[3] = { { .state = WATCH_FREE }, { .state = WATCH_UP, .in_use = true }, { .state = WATCH_FREE } };
+	int ms;
+
+	(void)state;
+	assert_int_equal(watching_pause_ms(all, 3), -1);
+	world.error = ECONNREFUSED;
+	watching_link_dead(&d, watching_now_ns());
+	all[2] = d;
+	assert_int_equal(watching_pause_ms(all, 3), 0);
+	assert_true(watching_try(&d, &r, &k));
+	all[2] = d;
+	for (int i = 0; i < 3; i++) {
+		ms = watching_pause_ms(all, 3);
+		assert_true(ms > 0 && ms <= WATCH_STEP_NS / 1000000 + 1);
+	}
+}
+
 static void test_another_content(void **state)
 {
 	char text[400];
@@ -274,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
+		cmocka_unit_test_setup_teardown(test_pauses, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused_for_a_reason_unknown, begin, end),
 		cmocka_unit_test_setup_teardown(test_confirmed_from_the_beginning, begin, end),
