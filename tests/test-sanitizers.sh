@@ -32,7 +32,7 @@ run() {
     (
         cd "$dir"
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:exitcode=99
-        make check TESTS="$*"
+        make -j"$(nproc)" check TESTS="$*"
     ) >"$log" 2>&1 || fail "$(grep -E '^(FAIL|ERROR):' "$log"; cat "$dir/test-suite.log" 2>/dev/null | tail -n 60)"
     grep -E '^# (PASS|SKIP|FAIL):' "$log" | tr '\n' ' '
     echo

@@ -8,7 +8,7 @@
 . "$srcdir/tests/vm/product.sh"
 backends="nfs42 nfs3 smb3 xfs btrfs"
 # The kernel leaves a machine of 128 MiB 80 for programs.
-mib=136
+mib=120
 [ -z "${NBDSWAP_LONG:-}" ] || mib=192
 
 vm_net storage server client

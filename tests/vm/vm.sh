@@ -131,7 +131,7 @@ vm_start() {
             -device "virtio-net-pci,netdev=net$n,mac=$(printf '52:54:77:00:%02x:%02x' "$self" "$n")")
     done
     [ "$user" = 0 ] || args+=(-netdev user,id=user -device "virtio-net-pci,netdev=user,mac=52:54:77:ff:00:01")
-    args+=(-append "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable init_on_alloc=0 random.trust_cpu=on \
+    args+=(-append "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable no_timer_check init_on_alloc=0 random.trust_cpu=on \
 vm.name=$name vm.net=$(IFS=,; echo "${_vm_names[*]}") vm.modules=$vm_kernel $append")
 
     # erms and init_on_alloc: clearing a page byte by byte is slow on an emulated processor, and was seen to take a minute (soft
