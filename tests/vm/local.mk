@@ -39,7 +39,7 @@ VM_TESTS += tests/vm/test-harness.sh tests/vm/test-swap-local.sh tests/vm/test-s
 	tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
 	tests/vm/test-ride-through-shortage.sh tests/vm/test-server-gone.sh
 LONG_TESTS += tests/vm/test-orphan-races.sh tests/vm/test-orphans.sh tests/vm/test-ride-through.sh tests/vm/test-ride-through-kills.sh \
-	tests/vm/test-ride-through-shortage.sh tests/vm/test-swap-backends.sh tests/vm/test-move-under-swap.sh
+	tests/vm/test-ride-through-shortage.sh tests/vm/test-swap-backends.sh tests/vm/test-move-under-swap.sh tests/vm/test-power-cut.sh
 TESTS += $(VM_TESTS)
 EXTRA_DIST += $(VM_TESTS) tests/vm/test-move-under-swap.sh
 

@@ -12,8 +12,8 @@ requires jq --version
 
 volatile=$builddir/.libs/nbdkit-volatile-plugin.so
 [ -e "$volatile" ] || fail "$volatile was not built"
-cuts=2 pages=2048
-[ -z "${NBDSWAP_LONG:-}" ] || cuts=20
+cuts=2 rounds=1 pages=2048
+[ -z "${NBDSWAP_LONG:-}" ] || cuts=20 rounds=12
 
 nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=256M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
 cleanup_fn end_process "$!"
@@ -64,10 +64,11 @@ cut() {
 }
 
 swap_attach client nbd://10.77.0.1/swap
-vm_spawn work client "$tmp/work" 1200 "$swapload --size 150 --processes 2 --rounds ${ROUNDS:-2}"
+vm_spawn work client "$tmp/work" 1200 "$swapload --size 150 --processes 2 --rounds $rounds"
 wait_until 300 grep -qE 'out [0-9]{3,},' "$tmp/work"
 say "swap is in use"
-for ((i = 1; i <= cuts; i++)); do
+for ((i = 0; i < cuts; i++)); do
+    kill -0 "$work" 2>/dev/null || break
     cut
     must_match "$(cat "$tmp/nbdswapd.log")" 'export kept: its last use did not end cleanly; it goes on'
     must_match "$(cat "$tmp/nbdswapd.log")" 'export gone: its last use did not end cleanly, so every page is lost'
@@ -78,7 +79,6 @@ for ((i = 1; i <= cuts; i++)); do
     model gone read
     [ "$right" = 0 ] || fail "$right pages of survive = process were read after its table was gone"
     for x in kept gone; do model $x write; done
-    kill -0 "$work" 2>/dev/null || break
     n=$(swap_count server swap reads)
     more() { swap_count_reaches server swap reads $((n + 20)) || ! kill -0 "$work" 2>/dev/null; }
     wait_until 120 more
@@ -88,6 +88,7 @@ tail -n 1 "$tmp/work"
 must_match "$(tail -n 1 "$tmp/work")" '^swapload: OK, .* pswpout=[0-9]{4,} pswpin=[0-9]{4,} ' "the memory test"
 vm_run client 60 dmesg | { ! grep -E 'I/O error|Read-error|Write-error'; } || fail "errors in the client's dmesg"
 swap_detach client
+[ "$i" -gt 0 ] || fail "the memory test ended before the first cut"
 say "$i cuts were ridden through"
 
 # A disk that ignores flushes: this must be seen.
