@@ -75,6 +75,15 @@ size_t reconfigure_message(struct reconfigure *r, int index, int sock, uint64_t 
 	return finish(r, at);
 }
 
+size_t reconfigure_disconnect_message(struct reconfigure *r, int index)
+{
+	const uint32_t number = (uint32_t)index;
+	size_t at = begin(r, r->family, NBD_CMD_DISCONNECT, NBD_GENL_VERSION);
+
+	attribute(r, &at, NBD_ATTR_INDEX, &number, sizeof(number));
+	return finish(r, at);
+}
+
 /* ---- the kernel ---- */
 
 /* One message of it, of this request, in r->in; its header, or NULL with *e. */
@@ -125,22 +134,40 @@ static int take_ack(const struct nlmsghdr *h, int *code)
 	return 0;
 }
 
-int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e)
+/* What the kernel answers to the message in r->out: 0 or a number of errno; -1 with *e when it does not. */
+static int answer(struct reconfigure *r, size_t bytes, int64_t deadline_ns, struct errbuf *e)
 {
 	const struct nlmsghdr *h;
 	int code;
 
-	if (ask(r, reconfigure_message(r, index, sock, dead_link_timeout), e) < 0)
+	if (ask(r, bytes, e) < 0)
 		return -1;
 	do {
 		h = receive(r, deadline_ns, e);
 		if (!h)
 			return -1;
 	} while (take_ack(h, &code) < 0);
-	if (code == 0)
-		return 0;
+	return code;
+}
+
+int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e)
+{
+	int code = answer(r, reconfigure_message(r, index, sock, dead_link_timeout), deadline_ns, e);
+
+	if (code <= 0)
+		return code;
 	return err_set(e, code == ENODEV || code == EINVAL ? code : EIO, "nbd%d: the kernel refused the new connection: %s%s", index, strerror(code),
 		       code == EINVAL ? " (was it attached over netlink?)" : "");
+}
+
+int reconfigure_disconnect(struct reconfigure *r, int index, int64_t deadline_ns, struct errbuf *e)
+{
+	int code = answer(r, reconfigure_disconnect_message(r, index), deadline_ns, e);
+
+	/* EINVAL: there is nothing connected. */
+	if (code <= 0 || code == EINVAL)
+		return code < 0 ? -1 : 0;
+	return err_set(e, EIO, "nbd%d: the kernel does not disconnect it: %s", index, strerror(code));
 }
 
 /* ---- the family ---- */

@@ -27,8 +27,9 @@ void reconfigure_close(struct reconfigure *r);
 /* The first attribute of this type between from and end; NULL: there is none.  *bytes of it follow. */
 const void *netlink_attribute(const void *from, const void *end, uint16_t type, size_t *bytes);
 
-/* The message, in r->out; returns its bytes.  Public for its test. */
+/* The messages, in r->out; they return their bytes.  Public for their test. */
 size_t reconfigure_message(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout);
+size_t reconfigure_disconnect_message(struct reconfigure *r, int index);
 
 /* Hands sock (in the transmission phase; the caller keeps his descriptor) to device index, and says again how many seconds it may wait without a
  * link, above 0.  The kernel puts it into the place of a socket that it knows to be dead; where it knows of none it does nothing and says that all is
@@ -37,5 +38,10 @@ size_t reconfigure_message(struct reconfigure *r, int index, int sock, uint64_t 
  * 0; -1 with *e (ENODEV: the device is not connected; EINVAL: it was not attached over netlink; ETIMEDOUT).
  */
 int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e);
+
+/* Disconnects device index: what waits for it fails, and what is asked of it from now on.  While it is open (as swap) nobody else gets its number.  0, also
+ * when it is disconnected already; -1 with *e.
+ */
+int reconfigure_disconnect(struct reconfigure *r, int index, int64_t deadline_ns, struct errbuf *e);
 
 #endif

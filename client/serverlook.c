@@ -52,12 +52,12 @@ enum server_look server_look(const char *dir, const struct attach_state *s, stru
 	bool watched = watch_say(dir, &m, -1, &answer, &e) == 0 && answer.state != WATCH_FREE;
 	enum link_state link = link_state(s->now_inode, s->now_port);
 
-	if (!nbddev_connected(&s->dev)) {
-		err_set(why, ENOTCONN, "the device is disconnected");
-		return SERVER_GONE;
-	}
 	if (watched && answer.state == WATCH_OVER) {
 		err_set(why, ESTALE, "the watch has given it up: %s", answer.text);
+		return SERVER_GONE;
+	}
+	if (!nbddev_connected(&s->dev)) {
+		err_set(why, ENOTCONN, "the device is disconnected");
 		return SERVER_GONE;
 	}
 	if (watched ? answer.state == WATCH_UP && link != LINK_STALLED : link != LINK_DEAD && link != LINK_STALLED)

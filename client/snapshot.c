@@ -25,10 +25,10 @@ static enum health look(const struct attach_state *s, bool swap_on, bool *link_k
 	/* Netlink needs rights that a plain user lacks; sysfs tells the same, a little less surely. */
 	if (nbdnl_status(s->dev.index, &connected, NULL) < 0)
 		connected = nbddev_connected(&s->dev);
-	if (!connected)
-		return HEALTH_GONE;
 	if (s->watched == WATCHED_OVER)
 		return HEALTH_OVER;
+	if (!connected)
+		return HEALTH_GONE;
 	if (link == LINK_DEAD)
 		return HEALTH_LINK_DEAD;
 	if (!swap_on)

@@ -78,7 +78,17 @@ void watching_event(struct watch_device *d, int64_t now_ns)
 
 int64_t watching_due(const struct watch_device *d)
 {
-	return d->state == WATCH_DOWN || (d->state == WATCH_UP && !d->in_use) ? d->next_ns : INT64_MAX;
+	switch (d->state) {
+	case WATCH_DOWN:
+		return d->next_ns;
+	case WATCH_UP:
+		return d->in_use ? INT64_MAX : d->next_ns;
+	case WATCH_OVER:
+		return d->fails ? INT64_MAX : d->next_ns;
+	case WATCH_FREE:
+		break;
+	}
+	return INT64_MAX;
 }
 
 int watching_pause_ms(const struct watch_device d[], int n)
@@ -108,6 +118,15 @@ static void confirm(struct watch_device *d, struct reconfigure *k)
 		snprintf(d->words, sizeof(d->words), "%s", e.text);
 }
 
+/* What waits for it would wait as long as the dead-link timeout, which is a week, for pages that are nowhere. */
+static void let_fail(struct watch_device *d, struct reconfigure *k)
+{
+	struct errbuf e;
+
+	d->fails = reconfigure_disconnect(k, d->order.index, watching_now_ns() + WATCH_TRY_NS, &e) == 0;
+	d->next_ns = watching_now_ns() + WATCH_STEP_NS;
+}
+
 /* One that is wrong may be another machine's, and the right one on its way. */
 static bool all_say(const struct reach *r, uint32_t addresses, int code)
 {
@@ -131,6 +150,10 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 		confirm(d, k);
 		return false;
 	}
+	if (d->state == WATCH_OVER) {
+		let_fail(d, k);
+		return false;
+	}
 	d->tries++;
 	sock = reach(r, &w, &e);
 	if (sock >= 0)
@@ -152,7 +175,7 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	snprintf(d->words, sizeof(d->words), "%s", e.text);
 	d->asks_plain = e.code == ENOENT && !d->asks_plain;
 	if (all_say(r, d->order.addresses, ESTALE)) {
-		d->state = WATCH_OVER;
+		d->state = WATCH_OVER; /* told first, then due at once */
 		return true;
 	}
 	d->next_ns = now + WATCH_STEP_NS;
@@ -169,6 +192,6 @@ void watching_says(const struct watch_device *d, char *out, size_t size)
 	else if (d->state == WATCH_DOWN)
 		snprintf(out, size, "nbd%" PRId32 ": no connection, tried again each second: %s", n, d->words);
 	else
-		snprintf(out, size, "nbd%" PRId32 ": OVER: what was swapped out is not there any more, so the device is left failing: %s; save what you can"
+		snprintf(out, size, "nbd%" PRId32 ": OVER: what was swapped out is not there any more, so its requests fail: %s; save what you can"
 			 " and restart this machine", n, d->words);
 }

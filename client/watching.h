@@ -5,7 +5,8 @@
  *	up --the socket ends--> down --reached, the same, handed over--> up
  *	                         |  ^
  *	                         |  +-- not yet: again a second later, with a fresh connection
- *	                         +--another content, at each address--> over: nothing more is tried, its requests fail when the dead-link timeout has passed
+ *	                         +--another content, at each address--> over: nothing more is tried, and the device is disconnected,
+ *	                                                                so that its requests fail
  */
 #ifndef NBDSWAP_CLIENT_WATCHING_H
 #define NBDSWAP_CLIENT_WATCHING_H
@@ -41,7 +42,8 @@ struct watch_device {
 	int sock; /* a duplicate of the one that the kernel has */
 	int alive; /* a file of the device's that cannot be read any more once it is disconnected, or -1 */
 	bool asks_plain; /* the next try */
-	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, or of WATCH_UP: the next confirmation */
+	bool fails;	 /* of WATCH_OVER: it has been disconnected */
+	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, of a connection, its confirmation or its end */
 	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */
 	uint64_t sent;		  /* what had been sent when it was handed over */
 	int64_t pause_ns;	  /* to the confirmation after the next */

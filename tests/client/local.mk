@@ -27,7 +27,7 @@ tests_client_unit_reconfigure_LDADD = libclient.la $(NLGENL_LIBS) $(CMOCKA_LIBS)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
 tests_client_unit_watching_SOURCES = tests/client/unit-watching.c tests/client/unit.h client/watching.c client/watching.h
-tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=reconfigure,--wrap=socksent
+tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=reconfigure,--wrap=reconfigure_disconnect,--wrap=socksent
 tests_client_unit_watching_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)

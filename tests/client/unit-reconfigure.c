@@ -44,6 +44,24 @@ static void test_message(void **state)
 	assert_int_equal(left, 0);
 }
 
+static void test_disconnect(void **state)
+{
+	struct nlattr *attrs[NBD_ATTR_MAX + 1];
+	struct reconfigure r = { .sock = -1, .family = 77 };
+	size_t bytes = reconfigure_disconnect_message(&r, 5);
+	struct nlmsghdr *h = (void *)r.out;
+
+	(void)state;
+	assert_int_equal(h->nlmsg_len, bytes);
+	assert_int_equal(h->nlmsg_type, 77);
+	assert_true(genlmsg_valid_hdr(h, 0));
+	assert_int_equal(((struct genlmsghdr *)nlmsg_data(h))->cmd, NBD_CMD_DISCONNECT);
+	assert_int_equal(genlmsg_parse(h, 0, attrs, NBD_ATTR_MAX, NULL), 0);
+	assert_int_equal(nla_get_u32(attrs[NBD_ATTR_INDEX]), 5);
+	for (int i = 0; i <= NBD_ATTR_MAX; i++)
+		assert_true(i == NBD_ATTR_INDEX || !attrs[i]);
+}
+
 /* On a kernel without nbd it says so; on one with it, that there is no such device. */
 static void test_no_device(void **state)
 {
@@ -64,7 +82,7 @@ static void test_no_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_message), cmocka_unit_test(test_disconnect),
 		cmocka_unit_test(test_no_device),
 	};
 

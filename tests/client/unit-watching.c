@@ -16,7 +16,7 @@ static struct {
 	bool plain;	   /* no generation is to be asked for */
 	int refuse;	   /* of the kernel; 0: it takes it */
 	int given;	   /* the last socket that reach gave */
-	unsigned reached, handed;
+	unsigned reached, handed, disconnects;
 	uint64_t sent; /* over any socket */
 	int64_t until_ns;
 	const struct export_expected *expected;
@@ -38,6 +38,16 @@ int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e
 		return err_set(e, world.error, "no luck");
 	world.given = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	return world.given;
+}
+
+int __wrap_reconfigure_disconnect(struct reconfigure *k, int index, int64_t deadline_ns, struct errbuf *e);
+int __wrap_reconfigure_disconnect(struct reconfigure *k, int index, int64_t deadline_ns, struct errbuf *e)
+{
+	(void)k;
+	assert_int_equal(index, 3);
+	assert_true(deadline_ns <= watching_now_ns() + WATCH_TRY_NS);
+	world.disconnects++;
+	return world.disconnects == 1 ? err_set(e, ENOMEM, "not now") : 0;
 }
 
 int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e);
@@ -218,6 +228,15 @@ static void test_another_content(void **state)
 	assert_int_equal(world.handed, 0);
 	watching_link_dead(&d, watching_now_ns());
 	assert_int_equal(d.state, WATCH_OVER); /* for good */
+	/* Its requests are not to wait for what is nowhere.  It was told first, for the kernel may be slow. */
+	assert_int_equal(world.disconnects, 0);
+	assert_true(watching_due(&d) <= watching_now_ns());
+	assert_false(watching_try(&d, &r, &k));
+	assert_true(watching_due(&d) <= watching_now_ns() + WATCH_STEP_NS);
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.disconnects, 2);
+	assert_true(watching_due(&d) == INT64_MAX);
+	assert_int_equal(world.reached, 1);
 	watching_says(&d, text, sizeof(text));
 	assert_non_null(strstr(text, "OVER"));
 }

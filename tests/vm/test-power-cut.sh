@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The server's power fails under a machine that swaps, again and again.  Its disk has a volatile cache (volatile.c): what was not flushed is there
 # or not.  With survive = host that is a pause, every page that was acknowledged is right, and the client's kernel sees no error; with process every
-# page is an error, and none is wrong.  And that a disk that ignores flushes is found out.
+# page is an error, and none is wrong: what needs one ends by SIGBUS.  And that a disk that ignores flushes is found out.
 # shellcheck disable=SC2154 # right, unreadable and the like come from vm_model
 . "${srcdir:-.}/tests/functions.sh" || exit 1
 requires jq --version
@@ -15,7 +15,7 @@ volatile=$builddir/.libs/nbdkit-volatile-plugin.so
 cuts=2 rounds=1 pages=2048
 [ -z "${NBDSWAP_LONG:-}" ] || cuts=20 rounds=12
 
-nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=256M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
+nbdkit -f -v -U "$tmp/disk.sock" "$volatile" size=448M flush-ms=3 lies="$tmp/lies" seed="$RANDOM" 2> >(grep --line-buffered cut: >"$tmp/cuts") &
 cleanup_fn end_process "$!"
 wait_until 30 test -S "$tmp/disk.sock"
 
@@ -26,7 +26,7 @@ server() {
 }
 serve() {
     swap_configure server '[defaults]' 'file = /srv/ext4/%n.swap' '[export swap]' 'size = 144M' 'survive = host' \
-        '[export kept]' 'size = 16M' 'survive = host' '[export gone]' 'size = 16M'
+        '[export kept]' 'size = 16M' 'survive = host' '[export gone]' 'size = 16M' '[export process]' 'size = 144M'
     swap_serve server
 }
 server
@@ -102,5 +102,18 @@ cut rm "$tmp/lies"
 out=$(vm_run client 120 "$nbdmodel nbd://10.77.0.1/kept%3Fclient%3Dmodel-kept /run/model-kept%3Fclient%3Dmodel-kept $pages read") || true
 must_match "$out" ' (unreadable|wrong)=[1-9]' "a disk that ignores flushes"
 say "a disk that ignored flushes: $(tail -n 1 <<<"$out")"
-vm_stop client
+
+# (The rest of what the client has in that swap is gone as well, so nothing of it is asked afterwards.)
+swap_attach client nbd://10.77.0.1/process
+vm_spawn work client "$tmp/work" 1200 "$swapload --size 150 --processes 2 --rounds 1"
+wait_until 300 grep -qE 'out [0-9]{3,},' "$tmp/work"
+cut
+wait_until 120 grep -q 'nbd0: OVER: .*gen=' "$vm_dir/client/console"
+rc=0
+wait "$work" || rc=$?
+[ "$rc" = 3 ] || fail "the memory test: exit code $rc: $(tail -n 5 "$tmp/work")"
+must_match "$(cat "$tmp/work")" '^swapload: SIGBUS '
+if grep -i wrong "$tmp/work"; then fail "a wrong word"; fi
+say "survive = process: $(tail -n 1 "$tmp/work")"
+vm_kill client
 vm_stop server
