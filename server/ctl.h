@@ -6,6 +6,7 @@
 #include "common/options.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct ctl_command {
 	const char *name;
@@ -30,6 +31,9 @@ void ctl_help(const struct ctl_command *cmd);
 
 /* The next option as options_next; --help is answered and ends the program, and so does an error (EX_USAGE_). */
 int ctl_option(const struct ctl_command *cmd, struct options *o);
+
+/* All options of a command that has --force and --socket (NULL: the default); ends the program as ctl_option.  Returns the index of its first operand. */
+int ctl_force_options(const struct ctl_command *cmd, int argc, char **argv, bool *force, const char **socket);
 
 /* Sends a request (consumed) to the daemon at socket (NULL: the default) and returns its last answer (the caller's); progress, if not NULL,
  * is called for the lines before.  NULL when the daemon could not be reached or went away: that has been printed.

@@ -46,6 +46,23 @@ int ctl_option(const struct ctl_command *cmd, struct options *o)
 	return opt;
 }
 
+int ctl_force_options(const struct ctl_command *cmd, int argc, char **argv, bool *force, const char **socket)
+{
+	struct options o;
+	int opt;
+
+	*force = false;
+	*socket = NULL;
+	options_begin(&o, cmd->options, argc, argv);
+	while ((opt = ctl_option(cmd, &o))) {
+		if (opt == 'f')
+			*force = true;
+		else if (opt == CTL_OPT_SOCKET)
+			*socket = o.value;
+	}
+	return options_operands(&o);
+}
+
 static int connect_to(const char *path, struct errbuf *e)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };

@@ -5,8 +5,6 @@
 
 #include "common/exitcodes.h"
 
-#include <stdbool.h>
-
 static const struct option_def options[] = {
 	{ 'f', "force", NULL, "also while a client is attached, which loses its swap" },
 	CTL_OPTION_SOCKET,
@@ -16,20 +14,12 @@ static const struct option_def options[] = {
 
 static int run(const struct ctl_command *cmd, int argc, char **argv)
 {
-	const char *socket = NULL;
-	struct options o;
+	const char *socket;
 	json_t *answer;
-	bool force = false;
-	int opt, code;
+	bool force;
+	int first = ctl_force_options(cmd, argc, argv, &force, &socket), code;
 
-	options_begin(&o, options, argc, argv);
-	while ((opt = ctl_option(cmd, &o))) {
-		if (opt == 'f')
-			force = true;
-		else if (opt == CTL_OPT_SOCKET)
-			socket = o.value;
-	}
-	if (options_operands(&o) < argc)
+	if (first < argc)
 		return ctl_fail(cmd, EX_USAGE_, "takes no arguments");
 	answer = ctl_request(cmd, socket, json_pack("{s:s, s:b}", "op", "stop", "force", force), NULL, NULL);
 	if (!answer)
