@@ -65,21 +65,25 @@ value() { sed -n "s/.* $1=\([0-9]*\).*/\1/p" <<<"$said" | tail -n 1; }
 exec {rest_fd}<> <(:)
 rest() { read -rt "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))" -u "$rest_fd" || true; }
 
-# find_worker: the daemon's engine process, in $worker.
-find_worker() {
-    local pid comm end=$((SECONDS + 60))
+# first_child [COMM]: a child of the process that the test started, of this name, in $child; waits for one.
+first_child() {
+    local comm end=$((SECONDS + 60))
     while ((SECONDS < end)); do
         # shellcheck disable=SC2013
-        for pid in $(<"/proc/$server_pid/task/$server_pid/children"); do
+        for child in $(<"/proc/$server_pid/task/$server_pid/children"); do
             comm=
-            { read -r comm <"/proc/$pid/comm"; } 2>/dev/null || continue
-            [ "$comm" = nbdswap-engine ] || continue
-            worker=$pid
-            return
+            { read -r comm <"/proc/$child/comm"; } 2>/dev/null || continue
+            [ -n "${1-}" ] && [ "$comm" != "$1" ] || return 0
         done
         rest 2
     done
-    fail "the daemon started no worker in 60 s"
+    fail "no ${1-process} was started in 60 s"
+}
+
+# find_worker: the daemon's engine process, in $worker.
+find_worker() {
+    first_child nbdswap-engine
+    worker=$child
 }
 
 # kill_worker [SIGNAL]: and waits until another is there; kills counts them.

@@ -31,13 +31,8 @@ cleanup_fn end_ours
 
 # the_daemon: sets daemon, to the keeper's child.
 the_daemon() {
-    local end=$((SECONDS + 60))
-    while ((SECONDS < end)); do
-        # shellcheck disable=SC2013
-        for daemon in $(<"/proc/$server_pid/task/$server_pid/children"); do return; done
-        rest 2
-    done
-    fail "the keeper started no daemon in 60 s"
+    first_child
+    daemon=$child
 }
 
 # kill_daemon: and waits until another process is there.
