@@ -176,6 +176,9 @@ static void on_adopted(void *arg, struct export *x, const struct adopting *a)
 		on_released(d, x);
 		return;
 	}
+	/* Nothing tells a worker that serves it, and what is there now may be somebody else's.  The next one hears that it is lost. */
+	if (x->used && a->lost.code)
+		worker_kill(&d->worker, "it has a file that was lost while there was no nbdswapd");
 	if (d->ending || a->release) {
 		export_release(x);
 	} else if (x->dirty && a->forget) {

@@ -418,6 +418,14 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 	}
 }
 
+void worker_kill(struct worker *w, const char *why)
+{
+	if (w->pid <= 0)
+		return;
+	log_line(LOG_ERROR, "worker %d is killed: %s", (int)w->pid, why);
+	kill_it(w);
+}
+
 const char *worker_program(const struct conf_server *conf)
 {
 	return conf->engine == ENGINE_NATIVE ? conf->native : conf->nbdkit;

@@ -91,6 +91,9 @@ const char *worker_program(const struct conf_server *conf);
 
 const char *engine_name(enum conf_engine engine); /* "native" */
 
+/* Ends it at once; another is started.  why goes to the log. */
+void worker_kill(struct worker *w, const char *why);
+
 /* Sends a message (consumed) with descriptors.  A worker that cannot take it is killed: it does not read its socket. */
 void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds);
 

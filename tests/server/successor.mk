@@ -17,6 +17,8 @@ successor_tests = \
 	tests/server/test-daemon-dies-at-each-instant.sh \
 	tests/server/test-daemon-kills.sh \
 	tests/server/test-daemon-kills-nbdkit.sh \
+	tests/server/test-lost-at-take-over.sh \
+	tests/server/test-lost-at-take-over-nbdkit.sh \
 	tests/server/test-state-not-understood.sh \
 	tests/server/test-upgrade.sh
 TESTS += $(successor_tests)
