@@ -173,7 +173,10 @@ static void on_adopted(void *arg, struct export *x, const struct adopting *a)
 	struct daemon *d = arg;
 
 	if (x->state == EXPORT_DOWN) {
-		on_released(d, x);
+		if (a->marking && !d->stopping && !x->removed)
+			exports_provide(x);
+		else
+			on_released(d, x);
 		return;
 	}
 	/* Nothing tells a worker that serves it, and what is there now may be somebody else's.  The next one hears that it is lost. */
@@ -208,6 +211,12 @@ static void on_kept(void *arg)
 	opens_complete(&d->sessions);
 }
 
+static void on_loaded(void *arg, struct export *x)
+{
+	(void)x;
+	keep_sync(arg);
+}
+
 static void on_counted(void *arg)
 {
 	ops_counted(arg);
@@ -225,7 +234,7 @@ static void on_scrubbed(void *arg, struct export *x)
 
 static const struct exports_ops exports_ops = {
 	on_progress, on_activated, on_released, on_settled, on_reopened, on_counted, on_scrub_progress, on_scrubbed,
-	on_adopted, on_kept,
+	on_adopted, on_kept, on_loaded,
 };
 
 /* The end of stopping: all exports have been released. */

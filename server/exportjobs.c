@@ -108,7 +108,7 @@ static void activate_run(struct job *job, void *arg)
 	x->allocates = false;
 	if (failed)
 		return;
-	if (backing_begin(x->new_backing, &x->new_table, &x->error) < 0) {
+	if (backing_load(x->new_backing, &x->new_table, &x->error) < 0) {
 		backing_close(x->new_backing);
 		x->new_backing = NULL;
 		return;
@@ -124,7 +124,7 @@ static void activate_progress(void *arg)
 }
 
 /* After an unclean end of the machine who had the content has a while to come back to it. */
-static void begin_lease(struct export *x)
+void export_begin_lease(struct export *x)
 {
 	struct lease_clock now;
 
@@ -144,6 +144,7 @@ static void activate_done(void *arg)
 	x->table = x->new_table;
 	x->new_backing = NULL;
 	x->new_table = NULL;
+	x->loaded = x->marking = false;
 	x->dirty = false;
 	x->used = false;
 	x->alarm[0] = x->file_lost[0] = '\0';
@@ -154,7 +155,7 @@ static void activate_done(void *arg)
 		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
 	} else {
 		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
-		begin_lease(x);
+		export_begin_lease(x);
 		for (size_t i = 0; i < x->report.count; i++)
 			if (x->report.findings[i].verdict == VERDICT_WARN)
 				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);
@@ -170,12 +171,65 @@ static void activate_done(void *arg)
 	x->set->ops->activated(x->set->arg, x);
 }
 
-static const struct job_ops activate_ops = { activate_run, activate_done, activate_progress };
+static void mark_run(struct job *job, void *arg)
+{
+	struct export *x = arg;
+
+	(void)job;
+	if (backing_mark(x->new_backing, x->new_table, &x->error) == 0) {
+		x->error.code = 0;
+		return;
+	}
+	table_free(x->new_table);
+	backing_close(x->new_backing);
+	x->new_table = NULL;
+	x->new_backing = NULL;
+}
+
+/* No thread was to be had: it is tried again. */
+static void put_off(struct export *x, const char *what)
+{
+	if (!x->told)
+		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
+	x->unstarted = x->told = true;
+}
+
+static void mark_done(void *arg)
+{
+	struct export *x = arg;
+
+	if (x->error.code && x->new_backing)
+		put_off(x, "its use cannot begin");
+	else
+		activate_done(x);
+}
+
+static const struct job_ops mark_ops = { mark_run, mark_done, NULL };
+
+/* From the mark on the pages are only in the table, which this daemon must not be the only one to have. */
+static void activate_loaded(void *arg)
+{
+	struct export *x = arg;
+
+	if (!x->new_backing) {
+		activate_done(x);
+		return;
+	}
+	x->used = x->dirty = false;
+	x->file_lost[0] = '\0';
+	x->loaded = true;
+	if (x->set->ops->loaded)
+		x->set->ops->loaded(x->set->arg, x);
+	x->marking = true;
+	start(x, x->set->backends, &mark_ops);
+}
+
+static const struct job_ops activate_ops = { activate_run, activate_loaded, activate_progress };
 
 void export_activate(struct export *x, enum provision provision, bool force)
 {
 	x->state = EXPORT_ACTIVATING;
-	x->blocked = false;
+	x->blocked = x->unstarted = x->told = false;
 	strcpy(x->active_file, x->conf.file);
 	x->provision = provision;
 	x->force = force;
@@ -257,14 +311,6 @@ static void settle_run(struct job *job, void *arg)
 			 " written again", settled.kept_new + settled.kept_old + settled.lost, settled.lost);
 	}
 	x->settled = settled;
-}
-
-/* No thread was to be had: it is tried again. */
-static void put_off(struct export *x, const char *what)
-{
-	if (!x->told)
-		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
-	x->unstarted = x->told = true;
 }
 
 static void settle_done(void *arg)
@@ -401,6 +447,8 @@ void exports_try_again(struct exports *s)
 		x->unstarted = false; /* under way from now on, and that may last */
 		if (x->state == EXPORT_ADOPTING)
 			export_adopt_start(x);
+		else if (x->state == EXPORT_ACTIVATING)
+			start(x, s->backends, &mark_ops);
 		else
 			start_or_wait(x);
 	}

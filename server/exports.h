@@ -74,6 +74,8 @@ struct export {
 	bool force;
 
 	/* The job at hand: */
+	bool loaded;	   /* of an activation the table is there, and left to a successor before the file is marked, which is */
+	bool marking;	   /* under way */
 	bool looking;	   /* a re-check or a count */
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
 	bool unstarted;	   /* it is to be settled or released, and there was no thread for that yet */
@@ -115,6 +117,7 @@ struct exports_ops {
 	/* After export_adopt: ready; or down, when there was nothing left to be taken over. */
 	void (*adopted)(void *arg, struct export *x, const struct adopting *a);
 	void (*kept)(void *arg); /* after export_keep_lease returned 0 */
+	void (*loaded)(void *arg, struct export *x); /* a successor is to know of its table, before this returns.  May be NULL */
 };
 
 struct exports {
@@ -160,6 +163,7 @@ struct adopting {
 	struct table *table;
 	int file, master; /* -1: none */
 	bool release; /* it was being released */
+	bool marking; /* it was being activated, and its file perhaps marked */
 	bool forget;  /* the worker was to forget it */
 	/* What the helper thread finds: */
 	bool ended; /* the use had been ended */
@@ -169,6 +173,9 @@ struct adopting {
 /* Begins to take over an export that is down and of which x->kept tells; ops->adopted follows.  a is allocated, and taken over. */
 void export_adopt(struct export *x, struct adopting *a);
 void export_adopt_start(struct export *x); /* again, where there was no thread for it */
+
+/* Its use begins, with nobody's session. */
+void export_begin_lease(struct export *x);
 
 /* Begins to activate an export that is down; ops->activated follows (also on failure). */
 void export_activate(struct export *x, enum provision provision, bool force);

@@ -39,7 +39,7 @@ typedef uint64_t kept_t;
 struct export_kept {
 	kept_t file, table, master; /* master: of sealed ones */
 	unsigned reopened;	    /* as in struct backing_parts, when file was given into keeping */
-	bool ephemeral;
+	bool ephemeral, resumed;
 	struct backend backend;
 	struct trailer trailer;
 	char path[PATH_MAX];

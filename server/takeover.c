@@ -255,6 +255,7 @@ static struct adopting *take_use(struct takeover *t, struct daemon *d, struct ex
 	table = take(t, &d->keep, in_use, "table", 't', &k->table);
 	a->master = take(t, &d->keep, in_use, "master", 'k', &k->master);
 	k->ephemeral = flag(in_use, "ephemeral");
+	k->resumed = flag(in_use, "resumed");
 	text(in_use, "path", k->path, sizeof(k->path));
 	if (a->file >= 0 && table >= 0 && (a->master >= 0 || !sealed) && take_trailer(in_use, &k->trailer) &&
 	    take_backend(in_use, &k->backend))
@@ -300,6 +301,7 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 		state = (enum export_state)number(o, "was");
 	a->release = state == EXPORT_RELEASING;
 	a->forget = state == EXPORT_FORGETTING;
+	a->marking = state == EXPORT_ACTIVATING;
 	x->used = flag(o, "used");
 	x->dirty = flag(o, "dirty");
 	x->orphans = flag(o, "orphans");

@@ -21,7 +21,7 @@
 void backing_parts(const struct backing *b, struct backing_parts *out)
 {
 	*out = (struct backing_parts){ .file = b->fd, .reopened = b->reopened, .master = b->master ? sealkey_fd(b->master) : -1,
-				       .ephemeral = b->ephemeral, .backend = &b->backend, .trailer = &b->trailer, .path = b->name };
+				       .ephemeral = b->ephemeral, .resumed = b->resumed, .backend = &b->backend, .trailer = &b->trailer, .path = b->name };
 }
 
 bool backing_is_lost(const struct backing *b)
@@ -38,7 +38,7 @@ static bool same_use(const struct trailer *now, const struct trailer *before)
 }
 
 /* Looks at the file.  0; -1 with *e: ESTALE when it is not what it was. */
-static int look(struct backing *b, bool *ended, struct errbuf *e)
+static int look(struct backing *b, bool marking, bool *ended, struct errbuf *e)
 {
 	struct trailer now;
 	int found;
@@ -57,6 +57,10 @@ static int look(struct backing *b, bool *ended, struct errbuf *e)
 	found = trailer_read(b->fd, b->name, b->size, &now, e);
 	if (found < 0)
 		return e->code == EPROTO ? err_set(e, EUCLEAN, "%s: its trailer is of another version", b->name) : -1;
+	if (marking && (found == 0 || !same_use(&now, &b->trailer) || now.state != TRAILER_IN_USE)) {
+		*ended = true; /* it never began */
+		return 0;
+	}
 	if (found == 0 || !same_use(&now, &b->trailer))
 		return err_set(e, EUCLEAN, "%s: its trailer is not what was written to it last", b->name);
 	*ended = now.state == TRAILER_CLEAN;
@@ -108,17 +112,22 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 	b->survive = (enum page_survive)table_spec(table)->survive;
 	b->file_lost = a->lost;
 	snprintf(b->name, sizeof(b->name), "%s", a->path);
-	if (!b->file_lost && look(b, &ended, e) < 0) {
+	b->resumed = a->resumed;
+	if (!b->file_lost && look(b, a->marking, &ended, e) < 0) {
 		enum reopened r = REOPEN_LATER;
+		bool stale = errclass_of(e->code, b->backend.kind) == ERR_STALE;
 
-		if (e->code == EUCLEAN)
+		if (a->marking && (e->code == EUCLEAN || stale)) {
+			ended = true; /* what there is now, the next activation finds */
+			e->code = 0;
+		} else if (e->code == EUCLEAN)
 			b->file_lost = true;
-		else if (errclass_of(e->code, b->backend.kind) == ERR_STALE)
+		else if (stale)
 			r = backing_reopen(b, a->patience_s, e);
 		b->file_lost |= r == REOPEN_LOST;
 		if (r == REOPEN_SAME)
 			e->code = 0;
-		else if (!b->file_lost)
+		else if (!b->file_lost && !ended)
 			return give_up(b);
 	}
 	if (!b->file_lost && !ended) {
@@ -142,6 +151,9 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 			return give_up(b);
 		}
 	}
+	/* Half of it may be missing. */
+	if (a->marking && !b->file_lost && !ended && trailer_write_both(b->fd, b->name, &b->trailer, e) < 0)
+		return give_up(b);
 	b->unclean = false;
 	if (a->master >= 0)
 		close(a->master); /* mapped under a descriptor of its own */

@@ -17,6 +17,7 @@ struct backing_parts {
 	unsigned reopened; /* how often that has become another description */
 	int master; /* the key that the activation's key is made of; -1: not sealed */
 	bool ephemeral; /* that is kept nowhere else */
+	bool resumed;	/* backing_was_resumed() */
 	const struct backend *backend;
 	const struct trailer *trailer; /* as last written */
 	const char *path;
@@ -28,6 +29,8 @@ void backing_parts(const struct backing *b, struct backing_parts *out);
 struct adoption {
 	int file, master;	/* taken over by a success */
 	bool ephemeral;
+	bool marking;		/* the predecessor was between backing_load() and the end of backing_mark() */
+	bool resumed;		/* and so would have been backing_was_resumed() */
 	bool lost;		/* the file is not to be touched again (REOPEN_LOST) */
 	/* As the predecessor had found it: in a mount namespace of its own (as under systemd) the mount of the descriptor is not to be found by its
 	 * successor.
@@ -42,7 +45,8 @@ struct adoption {
 enum adopted {
 	ADOPT_DONE,
 	ADOPT_LATER, /* not now: *e; nothing was taken over */
-	ADOPT_ENDED, /* the predecessor had ended the use and not closed it: *out is only to be closed, the table is of no use */
+	/* The predecessor had ended the use and not closed it, or not marked it yet (marking): *out is only to be closed, the table is of no use. */
+	ADOPT_ENDED,
 };
 
 /* Makes a backing of what the predecessor left; table is its page table, mapped here (table_map), and gets its seal unlocked.  Blocks as the backend

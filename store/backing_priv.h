@@ -20,6 +20,7 @@ struct backing {
 	unsigned reopened; /* how often fd has become another description (reopen.c) */
 	int worker_fd; /* barrier_worker_fd(); -1: none */
 	struct trailer trailer; /* as last read or written */
+	struct trailer before; /* from backing_load() to backing_mark(): as the file has it */
 	bool has_trailer;
 	bool leave_locked; /* backing_leave_locked */
 	bool locked;  /* by us: only then may a file that we created be removed again */
@@ -30,6 +31,7 @@ struct backing {
 	enum page_check check;
 	enum page_seal seal;
 	enum page_survive survive;
+	bool records; /* the file has records, and the table was made of them */
 	bool resumed; /* the trailer said "in use" when we came, and had records */
 	bool ephemeral;		/* sealed, and not with the key of a file */
 	struct sealkey *master; /* of the key file; an ephemeral one: since the use began */

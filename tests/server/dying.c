@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What makes nbdswapd-dies of nbdswapd: it kills itself at the instant that is asked for.  Instants are the moments before and after each step by
  * which the daemon leaves something to its successor or tells its worker something.  The file NBDSWAP_DIE_FILE holds which: "N", counted from
- * the file's appearance; it is removed then, and the instant's name added to NBDSWAP_DIE_FILE.done.
+ * the file's appearance; or "N WHEN WHAT", counted among those of that name.  It is removed then, and the instant's name added to
+ * NBDSWAP_DIE_FILE.done.
  */
 #include "config.h"
 
@@ -9,6 +10,7 @@
 #include "server/fdstore.h"
 #include "server/spawn.h"
 #include "server/statefile.h"
+#include "store/backing.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +25,8 @@ int __real_statefile_write(int fd, const char *text, size_t bytes, struct errbuf
 int __real_fdmsg_send(int sock, const char *text, size_t len, const int fds[], size_t nfds, struct errbuf *e);
 pid_t __real_spawn_worker(const struct spawn *s, int *pidfd, int *gate, struct errbuf *e);
 void __real_spawn_begin(int gate);
+int __real_backing_mark(struct backing *b, struct table *table, struct errbuf *e);
+int __wrap_backing_mark(struct backing *b, struct table *table, struct errbuf *e);
 int __wrap_fdstore_put(int fd, const char *name, struct errbuf *e);
 void __wrap_fdstore_remove(const char *name);
 int __wrap_statefile_write(int fd, const char *text, size_t bytes, struct errbuf *e);
@@ -48,20 +52,21 @@ static void instant(const char *when, const char *what)
 	static int left;
 	const char *path = getenv("NBDSWAP_DIE_FILE");
 	FILE *f = path ? fopen(path, "r") : NULL;
-	char name[64];
+	char name[64], only[64] = "";
 	int wanted;
 
 	if (!f) {
 		left = 0;
 		return;
 	}
-	if (left == 0 && fscanf(f, "%d", &wanted) == 1)
+	snprintf(name, sizeof(name), "%s %s", when, what);
+	wanted = 0;
+	if (fscanf(f, "%d %63[^\n]", &wanted, only) > 0 && left == 0)
 		left = wanted;
 	fclose(f);
-	if (left == 0 || --left > 0)
+	if (left == 0 || (only[0] && strcmp(only, name) != 0) || --left > 0)
 		return;
 	unlink(path);
-	snprintf(name, sizeof(name), "%s %s", when, what);
 	note(path, name);
 	kill(getpid(), SIGKILL);
 }
@@ -118,4 +123,14 @@ void __wrap_spawn_begin(int gate)
 	instant("before", "begin");
 	__real_spawn_begin(gate);
 	instant("after", "begin");
+}
+
+int __wrap_backing_mark(struct backing *b, struct table *table, struct errbuf *e)
+{
+	int r;
+
+	instant("before", "mark");
+	r = __real_backing_mark(b, table, e);
+	instant("after", "mark");
+	return r;
 }

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A backing in use passes to another process: what its successor finds decides whether the pages are still there. */
+#include "config.h"
+
+#include "store/adopt.h"
+#include "store/lock.h"
+#include "store/table.h"
+#include "store/trailer.h"
+#include "tests/setpage.h"
+#include "tests/store/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SIZE (64 * (uint64_t)PAGE_BYTES)
+
+static struct {
+	char *dir, path[512];
+	struct backing *b, *next;
+	struct table *table, *next_table;
+	struct adoption a;
+	struct errbuf e;
+} f;
+
+static void activate(void)
+{
+	struct backing_options opt = { .size = SIZE, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
+
+	if (backing_activate(f.path, &opt, &f.b, NULL, &f.e) < 0)
+		fail_msg("%s", f.e.text);
+}
+
+/* A file with one page written, given back. */
+static int setup(void **state)
+{
+	(void)state;
+	f.dir = scratch_dir();
+	snprintf(f.path, sizeof(f.path), "%s/swap", f.dir);
+	activate();
+	if (backing_begin(f.b, &f.table, &f.e) < 0)
+		fail_msg("%s", f.e.text);
+	set_page(f.table, 3, PAGE_WRITTEN, false);
+	atomic_fetch_add(&table_counters(f.table)->writes, 1);
+	assert_int_equal(backing_end(f.b, f.table, &f.e), 0);
+	backing_close(f.b);
+	table_free(f.table);
+	f.b = f.next = NULL;
+	f.table = f.next_table = NULL;
+	activate();
+	if (backing_load(f.b, &f.table, &f.e) < 0)
+		fail_msg("%s", f.e.text);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	table_free(f.next_table);
+	backing_close(f.next);
+	table_free(f.table);
+	backing_close(f.b);
+	scratch_remove(f.dir);
+	return 0;
+}
+
+/* What its predecessor keeps at this instant. */
+static void keep(void)
+{
+	struct backing_parts p;
+
+	backing_parts(f.b, &p);
+	f.a = (struct adoption){ .file = fcntl(p.file, F_DUPFD_CLOEXEC, 3), .master = -1, .backend = *p.backend, .trailer = *p.trailer,
+				 .path = f.path, .allow_unlocked = true, .patience_s = 5 };
+	assert_true(f.a.file >= 0);
+	f.next_table = table_map(table_fd(f.table), true, &f.e);
+	assert_non_null(f.next_table);
+}
+
+static void expect(enum adopted wanted)
+{
+	enum adopted r = backing_adopt(&f.a, f.next_table, &f.next, &f.e);
+
+	if (r != wanted || f.e.code)
+		fail_msg("%d: %s", (int)r, f.e.code ? f.e.text : "");
+	if (backing_is_lost(f.next))
+		fail_msg("it is lost");
+}
+
+static void not_marked(void **state)
+{
+	(void)state;
+	keep();
+	f.a.marking = true;
+	expect(ADOPT_ENDED);
+	backing_close(f.next);
+	f.next = NULL;
+	backing_close(f.b);
+	table_free(f.table);
+	activate();
+	assert_int_equal(backing_begin(f.b, &f.table, &f.e), 0);
+	assert_int_equal(table_page(f.table, 3).state, PAGE_WRITTEN);
+}
+
+static void marked(void **state)
+{
+	(void)state;
+	keep();
+	f.a.marking = true;
+	assert_int_equal(backing_mark(f.b, f.table, &f.e), 0);
+	expect(ADOPT_DONE);
+	assert_int_equal(table_page(f.next_table, 3).state, PAGE_WRITTEN);
+	assert_int_equal(backing_end(f.next, f.next_table, &f.e), 0);
+}
+
+/* Killed between the two headers: were the one damaged later, the other would say that it is clean. */
+static void half_marked(void **state)
+{
+	struct trailer t, left;
+	char page[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES))) = { 0 };
+
+	(void)state;
+	keep();
+	f.a.marking = true;
+	t = f.a.trailer;
+	assert_int_equal(trailer_write(f.a.file, f.path, &t, &f.e), 0);
+	expect(ADOPT_DONE);
+	/* Now the newest is damaged. */
+	assert_int_equal(trailer_read(f.a.file, f.path, t.file_size, &t, &f.e), 1);
+	assert_int_equal(pwrite(f.a.file, page, PAGE_BYTES,
+				(off_t)(t.file_size - (TRAILER_SLOTS - t.sequence % TRAILER_SLOTS) * PAGE_BYTES)), PAGE_BYTES);
+	assert_int_equal(trailer_read(f.a.file, f.path, t.file_size, &left, &f.e), 1);
+	assert_int_equal(left.state, TRAILER_IN_USE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(not_marked, setup, teardown),
+		cmocka_unit_test_setup_teardown(marked, setup, teardown),
+		cmocka_unit_test_setup_teardown(half_marked, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
