@@ -100,11 +100,3 @@ void export_adopt_start(struct export *x)
 	if (job_start(x->set->backends, &adopt_ops, x, &x->error) < 0)
 		adopt_done(x);
 }
-
-void export_adopt(struct export *x, struct adopting *a)
-{
-	x->state = EXPORT_ADOPTING;
-	x->adopting = a;
-	strcpy(x->active_file, x->conf.file);
-	export_adopt_start(x);
-}

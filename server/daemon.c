@@ -110,9 +110,9 @@ static void on_worker_gone(void *arg)
 	daemon_step(d);
 }
 
-static void on_sync(void *arg)
+static bool on_sync(void *arg)
 {
-	keep_sync(arg);
+	return keep_sync(arg);
 }
 
 static const struct worker_ops worker_ops = { on_worker_message, on_worker_ready, on_worker_died, on_worker_gone, on_sync };
@@ -409,6 +409,10 @@ static int setup(struct daemon *d, struct takeover *t, struct errbuf *e)
 		return -1;
 	takeover_begin(t);
 	d->pool = takeover_pool(t, s->allow & ALLOW_MEMLOCK);
+	if (t->failed.code) {
+		*e = t->failed;
+		return -1;
+	}
 	if (listeners_prepare(s, &t->listeners, &d->listeners, e) < 0)
 		return -1;
 	if (!d->pool)
@@ -424,7 +428,8 @@ static int setup(struct daemon *d, struct takeover *t, struct errbuf *e)
 	return d->pool && d->exports.backends && d->exports.checks && d->exports.quick ? 0 : -1;
 }
 
-static void begin(struct daemon *d, struct takeover *t)
+/* -1 with t->failed. */
+static int begin(struct daemon *d, struct takeover *t)
 {
 	start_watchers(d);
 	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker, .resumption = { .ms = -1 } };
@@ -433,11 +438,14 @@ static void begin(struct daemon *d, struct takeover *t)
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
 	if (takeover_run(t, d)) {
 		listeners_close_others(&t->listeners, &d->listeners);
-		return;
+		return 0;
 	}
+	if (t->failed.code)
+		return -1;
 	worker_event(&d->worker, WORKER_EV_START);
 	for (size_t i = 0; i < d->conf->nexports; i++)
 		exports_provide(exports_add(&d->exports, &d->conf->exports[i]));
+	return 0;
 }
 
 /* false: helper threads are still at work, and nothing of theirs was taken away. */
@@ -495,13 +503,16 @@ int daemon_run(struct conf *conf)
 		abort();
 	d->conf = conf;
 	d->started = time(NULL);
-	if (setup(d, &t, &e) < 0) {
+	if (setup(d, &t, &e) < 0 && !t.failed.code) {
 		log_line(LOG_ERROR, "%s", e.text);
 		d->exit_code = failed_code(e.code);
 		/* What a predecessor left stays for the next one. */
 		d->leaving = d->keep.on || t.state;
+	} else if (t.failed.code || begin(d, &t) < 0) {
+		log_line(LOG_ERROR, "what an earlier nbdswapd left cannot be taken over just now, and is left to the next one: %s", t.failed.text);
+		d->exit_code = EX_FAIL; /* to be started again, whatever it was for want of */
+		d->leaving = true;
 	} else {
-		begin(d, &t);
 		ev_run(d->loop, 0);
 		if (!d->leaving)
 			log_line(LOG_NOTE, "stopped");

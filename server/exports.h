@@ -170,9 +170,8 @@ struct adopting {
 	struct errbuf lost;
 };
 
-/* Begins to take over an export that is down and of which x->kept tells; ops->adopted follows.  a is allocated, and taken over. */
-void export_adopt(struct export *x, struct adopting *a);
-void export_adopt_start(struct export *x); /* again, where there was no thread for it */
+/* Begins to take over an export in the state EXPORT_ADOPTING, of which x->kept and x->adopting (allocated) tell; ops->adopted follows. */
+void export_adopt_start(struct export *x);
 
 /* Its use begins, with nobody's session. */
 void export_begin_lease(struct export *x);

@@ -269,7 +269,7 @@ static char *make_text(struct daemon *d, const char *rest, size_t *bytes)
 	return NULL;
 }
 
-void keep_sync(struct daemon *d)
+bool keep_sync(struct daemon *d)
 {
 	CLEANUP_FREE char *rest = NULL, *text = NULL;
 	struct keep *k = &d->keep;
@@ -278,24 +278,25 @@ void keep_sync(struct daemon *d)
 	size_t bytes;
 
 	if (!k->on)
-		return;
+		return true;
 	keep_all(d);
 	for (size_t i = 0; i < k->count; i++)
 		k->item[i].named = false;
 	rest = rest_text(d);
 	print = rest ? make_print(d, rest) : 0;
 	if (rest && k->written && print == k->print)
-		return;
+		return true;
 	text = rest ? make_text(d, rest, &bytes) : NULL;
 	if (!text)
 		err_set(&e, ENOMEM, "no memory");
 	if (!text || statefile_write(k->fd, text, bytes, &e) < 0) {
 		tell_once(k, &e);
-		return;
+		return false;
 	}
 	k->print = print;
 	k->written = true;
 	remove_others(k);
+	return true;
 }
 
 int keep_begin(struct keep *k, int fd, struct errbuf *e)

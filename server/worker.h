@@ -28,8 +28,8 @@ struct worker_ops { /* all required but the last, on the loop's thread */
 	void (*ready)(void *arg);
 	void (*died)(void *arg, const struct worker_end *end); /* reaped.  Before any restart */
 	void (*gone)(void *arg);			       /* stopping is complete */
-	/* What it is about to hear, a successor of this daemon must know first. */
-	void (*sync)(void *arg);
+	/* What it is about to hear, a successor of this daemon must know first.  False: it would not. */
+	bool (*sync)(void *arg);
 };
 
 /* What a predecessor left of a worker (descriptors are taken over). */

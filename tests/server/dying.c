@@ -3,6 +3,9 @@
  * which the daemon leaves something to its successor or tells its worker something.  The file NBDSWAP_DIE_FILE holds which: "N", counted from
  * the file's appearance; or "N WHEN WHAT", counted among those of that name.  It is removed then, and the instant's name added to
  * NBDSWAP_DIE_FILE.done.
+ *
+ * And where the file NBDSWAP_DIE_FILE.no-table is, the next page table cannot be mapped for want of memory, which removes it; while
+ * NBDSWAP_DIE_FILE.no-text is there, what a successor needs to know cannot be written.
  */
 #include "config.h"
 
@@ -11,7 +14,9 @@
 #include "server/spawn.h"
 #include "server/statefile.h"
 #include "store/backing.h"
+#include "store/table.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +38,16 @@ int __wrap_statefile_write(int fd, const char *text, size_t bytes, struct errbuf
 int __wrap_fdmsg_send(int sock, const char *text, size_t len, const int fds[], size_t nfds, struct errbuf *e);
 pid_t __wrap_spawn_worker(const struct spawn *s, int *pidfd, int *gate, struct errbuf *e);
 void __wrap_spawn_begin(int gate);
+
+struct table *__real_table_map(int fd, bool allow_unlocked, struct errbuf *e);
+struct table *__wrap_table_map(int fd, bool allow_unlocked, struct errbuf *e);
+
+static void file_of(char out[4096], const char *kind)
+{
+	const char *path = getenv("NBDSWAP_DIE_FILE");
+
+	snprintf(out, 4096, "%s.%s", path ? path : "/nonexistent", kind);
+}
 
 static void note(const char *path, const char *what)
 {
@@ -90,8 +105,12 @@ void __wrap_fdstore_remove(const char *name)
 
 int __wrap_statefile_write(int fd, const char *text, size_t bytes, struct errbuf *e)
 {
+	char short_of[4096];
 	int r;
 
+	file_of(short_of, "no-text");
+	if (access(short_of, F_OK) == 0)
+		return err_set(e, ENOMEM, "no memory, as the test wants it");
 	instant("before", "write");
 	r = __real_statefile_write(fd, text, bytes, e);
 	instant("after", "write");
@@ -133,4 +152,15 @@ int __wrap_backing_mark(struct backing *b, struct table *table, struct errbuf *e
 	r = __real_backing_mark(b, table, e);
 	instant("after", "mark");
 	return r;
+}
+
+struct table *__wrap_table_map(int fd, bool allow_unlocked, struct errbuf *e)
+{
+	char short_of[4096];
+
+	file_of(short_of, "no-table");
+	if (unlink(short_of) < 0)
+		return __real_table_map(fd, allow_unlocked, e);
+	err_set(e, ENOMEM, "no memory, as the test wants it");
+	return NULL;
 }

@@ -4,7 +4,7 @@ check_PROGRAMS += tests/server/nbdswapd-dies tests/server/test-statefile
 tests_server_nbdswapd_dies_SOURCES = server/nbdswapd.c tests/server/dying.c
 tests_server_nbdswapd_dies_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_server_nbdswapd_dies_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=fdstore_put,--wrap=fdstore_remove,--wrap=statefile_write,--wrap=fdmsg_send,--wrap=spawn_worker,--wrap=spawn_begin,--wrap=backing_mark
+	-Wl,--wrap=fdstore_put,--wrap=fdstore_remove,--wrap=statefile_write,--wrap=fdmsg_send,--wrap=spawn_worker,--wrap=spawn_begin,--wrap=backing_mark,--wrap=table_map
 tests_server_nbdswapd_dies_LDADD = libserver.la
 
 tests_server_test_statefile_SOURCES = tests/server/test-statefile.c
@@ -15,6 +15,7 @@ TESTS += tests/server/test-statefile
 successor_tests = \
 	tests/server/test-daemon-and-worker-kills.sh \
 	tests/server/test-daemon-dies-at-activation.sh \
+	tests/server/test-daemon-short-of-memory.sh \
 	tests/server/test-daemon-dies-at-each-instant.sh \
 	tests/server/test-daemon-kills.sh \
 	tests/server/test-daemon-kills-nbdkit.sh \
