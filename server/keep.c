@@ -120,7 +120,7 @@ static void keep_export(struct keep *k, struct export *x)
 	struct backing_parts p;
 
 	/* A helper thread may have the backing otherwise; what is kept is what it was before. */
-	if (!begins && (x->reopening || (x->state != EXPORT_READY && x->state != EXPORT_FORGETTING)))
+	if (!begins && (x->reopening || x->keeping || (x->state != EXPORT_READY && x->state != EXPORT_FORGETTING)))
 		return;
 	backing_parts(begins ? x->new_backing : x->backing, &p);
 	if (!x->kept && !(x->kept = calloc(1, sizeof(*x->kept))))

@@ -40,6 +40,9 @@ struct adoption {
 	const char *path;
 	bool allow_unlocked;
 	uint32_t patience_s; /* as backing_reopen() */
+	/* Kept from one try to the next, and 0 at first: since when the file is being looked for, and how often file became another description. */
+	int64_t since_ms;
+	unsigned reopened;
 };
 
 enum adopted {
@@ -53,7 +56,7 @@ enum adopted {
  * does.  Where the file is not what it was it becomes one that is lost, and *e says why (else e->code is 0).  Where the predecessor died while it began a new
  * generation (backing_lost), that is done again: every page is lost.
  */
-enum adopted backing_adopt(const struct adoption *a, struct table *table, struct backing **out, struct errbuf *e);
+enum adopted backing_adopt(struct adoption *a, struct table *table, struct backing **out, struct errbuf *e);
 
 /* Is it lost, by backing_reopen() or by now? */
 bool backing_is_lost(const struct backing *b);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIZE (64 * (uint64_t)PAGE_BYTES)
@@ -136,12 +137,76 @@ static void half_marked(void **state)
 	assert_int_equal(left.state, TRAILER_IN_USE);
 }
 
+static unsigned stale; /* so many looks at the file say that its handle is */
+
+int __real_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st)
+{
+	if (stale && fd == f.a.file) {
+		stale--;
+		errno = ESTALE;
+		return -1;
+	}
+	return __real_fstat(fd, st);
+}
+
+/* And its trailer was written once more since its predecessor could say so. */
+static void stale_handle(void **state)
+{
+	(void)state;
+	assert_int_equal(backing_mark(f.b, f.table, &f.e), 0);
+	keep();
+	assert_int_equal(backing_keep_lease(f.b, 5, "somebody", &f.e), 0);
+	f.a.trailer.sequence--;
+	stale = 1;
+	expect(ADOPT_DONE);
+	assert_int_equal(stale, 0);
+	assert_int_equal(backing_end(f.next, f.next_table, &f.e), 0);
+}
+
+/* Another description has the lock, as a server may have it that has not heard of the end of the one before. */
+static void locked(uint32_t patience, enum adopted wanted, bool lost)
+{
+	int other = open(f.path, O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(backing_mark(f.b, f.table, &f.e), 0);
+	keep();
+	lock_release(f.a.file);
+	assert_int_equal(lock_take(other, lock_range(f.a.trailer.file_size)), 0);
+	f.a.patience_s = patience;
+	assert_int_equal(backing_adopt(&f.a, f.next_table, &f.next, &f.e), wanted);
+	if (wanted != ADOPT_LATER) {
+		assert_int_equal(backing_is_lost(f.next), lost);
+		close(other);
+		return;
+	}
+	assert_int_equal(f.e.code, EBUSY);
+	close(other);
+	expect(ADOPT_DONE);
+}
+
+static void locked_for_a_while(void **state)
+{
+	(void)state;
+	locked(5, ADOPT_LATER, false);
+}
+
+static void locked_for_good(void **state)
+{
+	(void)state;
+	locked(0, ADOPT_DONE, true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(not_marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_marked, setup, teardown),
+		cmocka_unit_test_setup_teardown(stale_handle, setup, teardown),
+		cmocka_unit_test_setup_teardown(locked_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(locked_for_good, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
