@@ -198,6 +198,20 @@ static void locked_for_good(void **state)
 	locked(0, ADOPT_DONE, true);
 }
 
+/* Killed while it had waited for its worker's description to be gone, the predecessor has left the lock that it waited for. */
+static void killed_in_the_barrier(void **state)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = INT64_MAX - 1, .l_len = 1 };
+
+	(void)state;
+	assert_int_equal(backing_mark(f.b, f.table, &f.e), 0);
+	keep();
+	f.a.backend.kind = BACKEND_BTRFS;
+	assert_int_equal(fcntl(f.a.file, F_OFD_SETLK, &fl), 0);
+	expect(ADOPT_DONE);
+	assert_int_not_equal(backing_worker_fd(f.next), backing_fd(f.next));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +221,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stale_handle, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_for_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(killed_in_the_barrier, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
