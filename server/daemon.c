@@ -341,6 +341,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	exports_try_again(&d->exports);
 	if (d->stopping)
 		return;
+	exports_retry(&d->exports);
 	sessions_tick(&d->sessions);
 	deactivate_tick(d);
 	if (d->took_over && looked_at(d)) {

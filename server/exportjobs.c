@@ -21,6 +21,7 @@
 
 #define BUSY_TRIES 20 /* a tenth of a second apart */
 #define RECALL_MS 60000 /* the watch of a client tries once a second */
+#define RETRY_MS 5000
 #define ALLOCATIONS_MAX 2 /* at once: each fills a disk's queue */
 
 /* Starts a job, or calls its completion with the error when it cannot be. */
@@ -134,6 +135,36 @@ void export_begin_lease(struct export *x)
 		lease_recall(&x->lease, backing_lease_holder(x->backing), &now, RECALL_MS);
 }
 
+/* Not what a check refused, nor what another has, who may be given it back on the word alone, nor a want of space. */
+static bool may_pass(int code)
+{
+	switch (code) {
+	case EINVAL:
+	case EEXIST:
+	case EPROTO:
+	case EOVERFLOW:
+	case EBUSY:
+	case ENOSPC:
+	case EDQUOT:
+	case EINTR:
+		return false;
+	}
+	return true;
+}
+
+static void activation_failed(struct export *x)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	x->retry_ms = x->conf.survive == SURVIVE_HOST && may_pass(x->why.code) ? now.ms + RETRY_MS : 0;
+	if (x->retried.code && x->retried.code == x->why.code)
+		x->why = x->retried; /* which was said */
+	else
+		log_line(LOG_ERROR, "export %s is not active: %s%s", x->conf.name, x->why.text, x->retry_ms ? "; it is tried again" : "");
+	x->retried.code = 0;
+}
+
 static void activate_done(void *arg)
 {
 	struct export *x = arg;
@@ -152,8 +183,9 @@ static void activate_done(void *arg)
 	atomic_store(&x->total, 0);
 	x->state = x->backing ? EXPORT_READY : EXPORT_DOWN;
 	if (!x->backing) {
-		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
+		activation_failed(x);
 	} else {
+		x->retried.code = 0;
 		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
 		export_begin_lease(x);
 		for (size_t i = 0; i < x->report.count; i++)
@@ -230,6 +262,7 @@ void export_activate(struct export *x, enum provision provision, bool force)
 {
 	x->state = EXPORT_ACTIVATING;
 	x->blocked = x->unstarted = x->told = false;
+	x->retry_ms = 0;
 	strcpy(x->active_file, x->conf.file);
 	x->provision = provision;
 	x->force = force;
@@ -437,6 +470,19 @@ void export_settle(struct export *x)
 	x->unstarted = x->told = false;
 	x->reopened = REOPEN_SAME;
 	start_or_wait(x);
+}
+
+void exports_retry(struct exports *s)
+{
+	struct lease_clock now;
+
+	lease_clock_now(&now);
+	for (struct export *x = s->first; x; x = x->next) {
+		if (x->state != EXPORT_DOWN || !x->retry_ms || now.ms < x->retry_ms || x->deactivated || x->removed || x->blocked)
+			continue;
+		x->retried = x->why;
+		export_activate(x, PROVISION_NEVER, false);
+	}
 }
 
 void exports_try_again(struct exports *s)

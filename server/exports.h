@@ -63,6 +63,8 @@ struct export {
 	struct lease lease;
 	bool orphans;		/* a dead worker's I/O may still be on its way, for it could not be waited for */
 	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
+	int64_t retry_ms;	/* of EXPORT_DOWN: when its activation is tried again by itself (exports_retry); 0: not */
+	struct errbuf retried;	/* of EXPORT_ACTIVATING: why, before; code 0: it is the first try */
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */
 	char file_lost[640];	/* why it, or its file, is not to be had any more (export_lose); "": it is */
@@ -184,6 +186,11 @@ void export_settle(struct export *x);
 
 /* Is in the file, as far as it must be, to whom the export has passed?  1: yes; 0: not yet, ops->kept follows; -1 with *e: it cannot be. */
 int export_keep_lease(struct export *x, struct errbuf *e);
+
+/* Once a second: of exports that survive the host, activations that failed for what may pass (a mount that comes later, say) are tried again now and
+ * then.  Nothing is made or allocated then: only what is there is taken up.
+ */
+void exports_retry(struct exports *s);
 
 /* Once a second: what could not begin for want of a thread is tried again. */
 void exports_try_again(struct exports *s);
