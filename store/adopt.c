@@ -56,6 +56,9 @@ static int look(struct backing *b, bool marking, bool *ended, struct errbuf *e)
 			return err_set(e, EBUSY, "%s: is locked by another process here or on another machine", b->name);
 		return err_errno(e, "%s: cannot lock it", b->name);
 	}
+	/* What the predecessor was writing when it was killed may still be on its way there; elsewhere it does not end before. */
+	if (b->backend.kind == BACKEND_NFS && backing_barrier(b, e) < 0)
+		return -1;
 	found = trailer_read(b->fd, b->name, b->size, &now, e);
 	if (found < 0)
 		return e->code == EPROTO ? err_set(e, EUCLEAN, "%s: its trailer is of another version", b->name) : -1;

@@ -70,7 +70,7 @@ tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap
 tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_adopt_LDADD = $(STORE_TEST_LDADD)
-tests_store_test_adopt_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fstat
+tests_store_test_adopt_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=fstat
 tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_records_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "store/adopt.h"
+#include "store/barrier.h"
 #include "store/lock.h"
 #include "store/table.h"
 #include "store/trailer.h"
@@ -165,6 +166,28 @@ static void stale_handle(void **state)
 	assert_int_equal(backing_end(f.next, f.next_table, &f.e), 0);
 }
 
+static unsigned barriers;
+
+int __real_backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
+int __wrap_backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e);
+int __wrap_backend_barrier(const struct backend *b, int fd, int *worker_fd, const char *path, struct errbuf *e)
+{
+	barriers++;
+	return __real_backend_barrier(b, fd, worker_fd, path, e);
+}
+
+/* The predecessor's own last write may come after its end. */
+static void waited_for_on_nfs(void **state)
+{
+	(void)state;
+	assert_int_equal(backing_mark(f.b, f.table, &f.e), 0);
+	keep();
+	f.a.backend.kind = BACKEND_NFS;
+	barriers = 0;
+	expect(ADOPT_DONE);
+	assert_int_equal(barriers, 1);
+}
+
 /* Another description has the lock, as a server may have it that has not heard of the end of the one before. */
 static void locked(uint32_t patience, enum adopted wanted, bool lost)
 {
@@ -219,6 +242,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(stale_handle, setup, teardown),
+		cmocka_unit_test_setup_teardown(waited_for_on_nfs, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(killed_in_the_barrier, setup, teardown),
