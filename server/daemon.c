@@ -68,6 +68,7 @@ static void before_wait(struct ev_loop *loop, ev_prepare *w, int revents)
 	(void)revents;
 	reload_worker_check(w->data);
 	keep_sync(w->data);
+	exports_known(&((struct daemon *)w->data)->exports);
 	notify(w->data);
 }
 

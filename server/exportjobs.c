@@ -454,13 +454,26 @@ static void start_or_wait(struct export *x)
 {
 	x->waiting = x->borrowed > 0;
 	if (!x->waiting) {
-		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+		/* The table is of no use from then on, which who takes over must not learn too late. */
+		if (x->state == EXPORT_RELEASING && x->set->ops->loaded)
+			x->release_due = true;
+		else
+			start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
 		return;
 	}
 	export_scrub_pause(x);
 	/* A re-check that has not begun may be behind others', whose backends do not answer. */
 	if (x->looking && job_take_back(x->set->checks, &recheck_ops, x))
 		end_look(x);
+}
+
+void exports_known(struct exports *s)
+{
+	for (struct export *x = s->first; x; x = x->next)
+		if (x->release_due) {
+			x->release_due = false;
+			start(x, s->backends, &release_ops);
+		}
 }
 
 void export_settle(struct export *x)

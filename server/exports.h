@@ -84,6 +84,7 @@ struct export {
 	bool told;	   /* that */
 	bool allocates;	   /* it is one of those that may; helper thread */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
+	bool release_due;  /* releasing begins once a successor would know of it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
 	bool keeping;	   /* its file is being told to whom it passed (export_keep_lease): */
 	uint64_t keep_number;
@@ -119,7 +120,7 @@ struct exports_ops {
 	/* After export_adopt: ready; or down, when there was nothing left to be taken over. */
 	void (*adopted)(void *arg, struct export *x, const struct adopting *a);
 	void (*kept)(void *arg); /* after export_keep_lease returned 0 */
-	void (*loaded)(void *arg, struct export *x); /* a successor is to know of its table, before this returns.  May be NULL */
+	void (*loaded)(void *arg, struct export *x); /* a successor is to know of its table, before this returns.  May be NULL: there will be none */
 };
 
 struct exports {
@@ -203,6 +204,9 @@ void export_lose(struct export *x, const char *what, const char *why);
  * never.
  */
 int export_reopen(struct export *x, struct errbuf *e);
+
+/* A successor knows of all that there is: what may only begin then begins. */
+void exports_known(struct exports *s);
 
 /* Ends the use and closes the file; ops->released follows.  No worker may have it any more. */
 void export_release(struct export *x);

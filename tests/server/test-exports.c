@@ -229,6 +229,31 @@ static void test_orphans_keep_the_lock(void **state)
 	}
 }
 
+static void known(void *arg, struct export *x)
+{
+}
+
+/* The table is of no use from then on: whoever takes over must not go by what was before. */
+static void test_release_when_that_is_known(void **state)
+{
+	struct exports_ops ops;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	ops = *set.ops;
+	ops.loaded = known;
+	set.ops = &ops;
+	export_release(x);
+	assert_true(exports_idle(&set));
+	exports_known(&set);
+	assert_false(exports_idle(&set));
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	end(x);
+}
+
 /* A file that is not there yet is taken up when it is, but not made. */
 static void test_tried_again(void **state)
 {
@@ -277,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_release_closes_elsewhere),
 		cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_orphans_keep_the_lock),
+		cmocka_unit_test(test_release_when_that_is_known),
 		cmocka_unit_test(test_tried_again),
 	};
 
