@@ -25,7 +25,8 @@ static void adopt_run(struct job *job, void *arg)
 	struct export *x = arg;
 	struct adopting *a = x->adopting;
 	const struct export_kept *k = x->kept;
-	struct adoption o = { .file = a->file, .master = a->master, .ephemeral = k->ephemeral, .lost = x->file_lost[0] != '\0',
+	struct adoption o = { .file = a->file, .master = a->master, .ephemeral = k->ephemeral, .marking = a->marking,
+			      .resumed = k->resumed, .lost = x->file_lost[0] != '\0',
 			      .backend = k->backend, .trailer = k->trailer, .path = k->path, .allow_unlocked = x->set->allow_unlocked,
 			      .patience_s = table_retry_time(a->table) };
 	char told[sizeof(x->error.text)] = "";
@@ -79,6 +80,8 @@ static void adopt_done(void *arg)
 		x->state = EXPORT_DOWN;
 	} else {
 		x->state = EXPORT_READY;
+		if (a->marking)
+			export_begin_lease(x);
 		if (a->lost.code)
 			export_lose(x, EXPORT_FILE_LOST, a->lost.text);
 		log_line(LOG_NOTE, "export %s was taken over: %s on %s", x->conf.name, backing_path(x->backing),
@@ -96,12 +99,4 @@ void export_adopt_start(struct export *x)
 	memset(&x->error, 0, sizeof(x->error));
 	if (job_start(x->set->backends, &adopt_ops, x, &x->error) < 0)
 		adopt_done(x);
-}
-
-void export_adopt(struct export *x, struct adopting *a)
-{
-	x->state = EXPORT_ADOPTING;
-	x->adopting = a;
-	strcpy(x->active_file, x->conf.file);
-	export_adopt_start(x);
 }

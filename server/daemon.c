@@ -68,6 +68,7 @@ static void before_wait(struct ev_loop *loop, ev_prepare *w, int revents)
 	(void)revents;
 	reload_worker_check(w->data);
 	keep_sync(w->data);
+	exports_known(&((struct daemon *)w->data)->exports);
 	notify(w->data);
 }
 
@@ -110,9 +111,9 @@ static void on_worker_gone(void *arg)
 	daemon_step(d);
 }
 
-static void on_sync(void *arg)
+static bool on_sync(void *arg)
 {
-	keep_sync(arg);
+	return keep_sync(arg);
 }
 
 static const struct worker_ops worker_ops = { on_worker_message, on_worker_ready, on_worker_died, on_worker_gone, on_sync };
@@ -173,9 +174,15 @@ static void on_adopted(void *arg, struct export *x, const struct adopting *a)
 	struct daemon *d = arg;
 
 	if (x->state == EXPORT_DOWN) {
-		on_released(d, x);
+		if (a->marking && !d->stopping && !x->removed)
+			exports_provide(x);
+		else
+			on_released(d, x);
 		return;
 	}
+	/* Nothing tells a worker that serves it, and what is there now may be somebody else's.  The next one hears that it is lost. */
+	if (x->used && a->lost.code)
+		worker_kill(&d->worker, "it has a file that was lost while there was no nbdswapd");
 	if (d->ending || a->release) {
 		export_release(x);
 	} else if (x->dirty && a->forget) {
@@ -205,6 +212,12 @@ static void on_kept(void *arg)
 	opens_complete(&d->sessions);
 }
 
+static void on_loaded(void *arg, struct export *x)
+{
+	(void)x;
+	keep_sync(arg);
+}
+
 static void on_counted(void *arg)
 {
 	ops_counted(arg);
@@ -222,7 +235,7 @@ static void on_scrubbed(void *arg, struct export *x)
 
 static const struct exports_ops exports_ops = {
 	on_progress, on_activated, on_released, on_settled, on_reopened, on_counted, on_scrub_progress, on_scrubbed,
-	on_adopted, on_kept,
+	on_adopted, on_kept, on_loaded,
 };
 
 /* The end of stopping: all exports have been released. */
@@ -329,6 +342,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	exports_try_again(&d->exports);
 	if (d->stopping)
 		return;
+	exports_retry(&d->exports);
 	sessions_tick(&d->sessions);
 	deactivate_tick(d);
 	if (d->took_over && looked_at(d)) {
@@ -397,6 +411,10 @@ static int setup(struct daemon *d, struct takeover *t, struct errbuf *e)
 		return -1;
 	takeover_begin(t);
 	d->pool = takeover_pool(t, s->allow & ALLOW_MEMLOCK);
+	if (t->failed.code) {
+		*e = t->failed;
+		return -1;
+	}
 	if (listeners_prepare(s, &t->listeners, &d->listeners, e) < 0)
 		return -1;
 	if (!d->pool)
@@ -412,7 +430,8 @@ static int setup(struct daemon *d, struct takeover *t, struct errbuf *e)
 	return d->pool && d->exports.backends && d->exports.checks && d->exports.quick ? 0 : -1;
 }
 
-static void begin(struct daemon *d, struct takeover *t)
+/* -1 with t->failed. */
+static int begin(struct daemon *d, struct takeover *t)
 {
 	start_watchers(d);
 	d->sessions = (struct sessions){ .exports = &d->exports, .worker = &d->worker, .resumption = { .ms = -1 } };
@@ -421,11 +440,14 @@ static void begin(struct daemon *d, struct takeover *t)
 	worker_set(&d->worker, &d->conf->server, d->listeners.fd, d->listeners.count);
 	if (takeover_run(t, d)) {
 		listeners_close_others(&t->listeners, &d->listeners);
-		return;
+		return 0;
 	}
+	if (t->failed.code)
+		return -1;
 	worker_event(&d->worker, WORKER_EV_START);
 	for (size_t i = 0; i < d->conf->nexports; i++)
 		exports_provide(exports_add(&d->exports, &d->conf->exports[i]));
+	return 0;
 }
 
 /* false: helper threads are still at work, and nothing of theirs was taken away. */
@@ -483,13 +505,16 @@ int daemon_run(struct conf *conf)
 		abort();
 	d->conf = conf;
 	d->started = time(NULL);
-	if (setup(d, &t, &e) < 0) {
+	if (setup(d, &t, &e) < 0 && !t.failed.code) {
 		log_line(LOG_ERROR, "%s", e.text);
 		d->exit_code = failed_code(e.code);
 		/* What a predecessor left stays for the next one. */
 		d->leaving = d->keep.on || t.state;
+	} else if (t.failed.code || begin(d, &t) < 0) {
+		log_line(LOG_ERROR, "what an earlier nbdswapd left cannot be taken over just now, and is left to the next one: %s", t.failed.text);
+		d->exit_code = EX_FAIL; /* to be started again, whatever it was for want of */
+		d->leaving = true;
 	} else {
-		begin(d, &t);
 		ev_run(d->loop, 0);
 		if (!d->leaving)
 			log_line(LOG_NOTE, "stopped");

@@ -1,30 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What blocks: activation, waiting for orphan writes, deactivation, re-checks.  While a job runs, the fields of its export
+/* What blocks: waiting for orphan writes, deactivation, re-checks (activation: activating.c).  While a job runs, the fields of its export
  * named in the job are the helper thread's.
  */
 #include "config.h"
 
 #include "server/exports.h"
 
-#include "common/noswap.h"
+#include "server/exportjob.h"
 #include "server/log.h"
 #include "server/sessions.h"
 #include "store/errclass.h"
 #include "store/retry.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#define BUSY_TRIES 20 /* a tenth of a second apart */
-#define RECALL_MS 60000 /* the watch of a client tries once a second */
-#define ALLOCATIONS_MAX 2 /* at once: each fills a disk's queue */
-
-/* Starts a job, or calls its completion with the error when it cannot be. */
-static void start(struct export *x, struct job_runner *r, const struct job_ops *ops)
+void export_start_job(struct export *x, struct job_runner *r, const struct job_ops *ops)
 {
 	memset(&x->error, 0, sizeof(x->error));
 	x->note[0] = '\0';
@@ -32,156 +26,11 @@ static void start(struct export *x, struct job_runner *r, const struct job_ops *
 		ops->done(x);
 }
 
-/* Waits until few enough others write their pages.  False: interrupted. */
-static bool may_allocate(struct export *x)
+void export_put_off(struct export *x, const char *what)
 {
-	const struct timespec pause = { .tv_nsec = 100 * 1000 * 1000 };
-	unsigned others = atomic_load(&x->set->allocating);
-
-	while (!x->allocates && !atomic_load(&x->interrupt)) {
-		if (others < ALLOCATIONS_MAX) {
-			x->allocates = atomic_compare_exchange_weak(&x->set->allocating, &others, others + 1);
-		} else {
-			nanosleep(&pause, NULL);
-			others = atomic_load(&x->set->allocating);
-		}
-	}
-	return !atomic_load(&x->interrupt);
-}
-
-static bool on_progress(void *arg, uint64_t done, uint64_t total)
-{
-	struct export *x = arg;
-
-	atomic_store(&x->done, done);
-	atomic_store(&x->total, total);
-	job_poke(x->job);
-	return done < total ? may_allocate(x) : !atomic_load(&x->interrupt);
-}
-
-/* The lock of a process that has ended goes with the last of its I/O, and where it had a ring that is a while after it was reaped. */
-static int activate_when_free(struct export *x, const struct backing_options *opt)
-{
-	const struct timespec pause = { .tv_nsec = 100 * 1000 * 1000 };
-
-	for (int tries = 0;; tries++) {
-		memset(&x->error, 0, sizeof(x->error));
-		if (backing_activate(x->conf.file, opt, &x->new_backing, &x->new_report, &x->error) == 0)
-			return 0;
-		if (x->error.code != EBUSY || tries == BUSY_TRIES || atomic_load(&x->interrupt))
-			return -1;
-		nanosleep(&pause, NULL);
-	}
-}
-
-static void activate_run(struct job *job, void *arg)
-{
-	struct export *x = arg;
-	struct backing_options opt = {
-		.size = x->conf.size,
-		.provision = x->provision,
-		.dirfd = AT_FDCWD,
-		.allow_unlocked = x->set->allow_unlocked,
-		.check = (enum page_check)x->conf.check,
-		.seal = (enum page_seal)x->conf.seal,
-		.key_file = x->conf.key_file[0] ? x->conf.key_file : NULL,
-		.survive = (enum page_survive)x->conf.survive,
-		.force = x->force,
-		.progress = on_progress,
-		.progress_arg = x,
-	};
-	bool failed;
-
-	x->job = job;
-	if (atomic_load(&x->interrupt)) {
-		err_set(&x->error, EINTR, "%s: not activated, the daemon is stopping", x->conf.file);
-		return;
-	}
-	/* The key is handed down to workers. */
-	if (opt.seal != PAGE_SEAL_NONE && noswap_check(&x->error) < 0) {
-		err_prefix(&x->error, "%s: seal = aes-256-gcm", x->conf.file);
-		return;
-	}
-	failed = activate_when_free(x, &opt) < 0;
-	if (x->allocates)
-		atomic_fetch_sub(&x->set->allocating, 1);
-	x->allocates = false;
-	if (failed)
-		return;
-	if (backing_begin(x->new_backing, &x->new_table, &x->error) < 0) {
-		backing_close(x->new_backing);
-		x->new_backing = NULL;
-		return;
-	}
-	x->error.code = 0;
-}
-
-static void activate_progress(void *arg)
-{
-	struct export *x = arg;
-
-	x->set->ops->progress(x->set->arg, x);
-}
-
-/* After an unclean end of the machine who had the content has a while to come back to it. */
-static void begin_lease(struct export *x)
-{
-	struct lease_clock now;
-
-	lease_begin(&x->lease, table_lease(x->table));
-	lease_clock_now(&now);
-	if (backing_was_resumed(x->backing))
-		lease_recall(&x->lease, backing_lease_holder(x->backing), &now, RECALL_MS);
-}
-
-static void activate_done(void *arg)
-{
-	struct export *x = arg;
-
-	x->report = x->new_report;
-	x->why = x->error;
-	x->backing = x->new_backing;
-	x->table = x->new_table;
-	x->new_backing = NULL;
-	x->new_table = NULL;
-	x->dirty = false;
-	x->used = false;
-	x->alarm[0] = x->file_lost[0] = '\0';
-	atomic_store(&x->done, 0);
-	atomic_store(&x->total, 0);
-	x->state = x->backing ? EXPORT_READY : EXPORT_DOWN;
-	if (!x->backing) {
-		log_line(LOG_ERROR, "export %s is not active: %s", x->conf.name, x->why.text);
-	} else {
-		table_set_retry_time(x->table, (uint32_t)x->conf.retry_time); /* as a reload may have made it meanwhile */
-		begin_lease(x);
-		for (size_t i = 0; i < x->report.count; i++)
-			if (x->report.findings[i].verdict == VERDICT_WARN)
-				log_line(LOG_WARN, "export %s: %s", x->conf.name, x->report.findings[i].text);
-		if (backing_was_unclean(x->backing))
-			log_line(LOG_WARN, "export %s: its last use did not end cleanly, so every page is lost until it is written or"
-				 " discarded", x->conf.name);
-		if (backing_was_resumed(x->backing))
-			log_line(LOG_WARN, "export %s: its last use did not end cleanly; it goes on with what its records tell of its pages",
-				 x->conf.name);
-		log_line(LOG_NOTE, "export %s is ready: %s on %s", x->conf.name, backing_path(x->backing),
-			 backing_backend(x->backing)->name);
-	}
-	x->set->ops->activated(x->set->arg, x);
-}
-
-static const struct job_ops activate_ops = { activate_run, activate_done, activate_progress };
-
-void export_activate(struct export *x, enum provision provision, bool force)
-{
-	x->state = EXPORT_ACTIVATING;
-	x->blocked = false;
-	strcpy(x->active_file, x->conf.file);
-	x->provision = provision;
-	x->force = force;
-	x->again = false;
-	memset(&x->why, 0, sizeof(x->why));
-	start(x, x->set->backends, &activate_ops);
+	if (!x->told)
+		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
+	x->unstarted = x->told = true;
 }
 
 /* Waits for what the dead worker left at the backend.  An error that may pass is held like a write's (contract 9): it says nothing of the
@@ -259,20 +108,12 @@ static void settle_run(struct job *job, void *arg)
 	x->settled = settled;
 }
 
-/* No thread was to be had: it is tried again. */
-static void put_off(struct export *x, const char *what)
-{
-	if (!x->told)
-		log_line(LOG_ERROR, "export %s: %s just now: %s", x->conf.name, what, x->error.text);
-	x->unstarted = x->told = true;
-}
-
 static void settle_done(void *arg)
 {
 	struct export *x = arg;
 
 	if (x->error.code) { /* nothing was waited for, so nobody gets it yet */
-		put_off(x, "its worker died, and what that left cannot be settled");
+		export_put_off(x, "its worker died, and what that left cannot be settled");
 		return;
 	}
 	if (x->reopened == REOPEN_LOST)
@@ -316,7 +157,7 @@ static void release_done(void *arg)
 	struct export *x = arg;
 
 	if (x->backing) { /* its pages are only in the table yet */
-		put_off(x, "it cannot be released");
+		export_put_off(x, "it cannot be released");
 		return;
 	}
 	if (x->note[0])
@@ -375,13 +216,26 @@ static void start_or_wait(struct export *x)
 {
 	x->waiting = x->borrowed > 0;
 	if (!x->waiting) {
-		start(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
+		/* The table is of no use from then on, which who takes over must not learn too late. */
+		if (x->state == EXPORT_RELEASING && x->set->ops->loaded)
+			x->release_due = true;
+		else
+			export_start_job(x, x->set->backends, x->state == EXPORT_SETTLING ? &settle_ops : &release_ops);
 		return;
 	}
 	export_scrub_pause(x);
 	/* A re-check that has not begun may be behind others', whose backends do not answer. */
 	if (x->looking && job_take_back(x->set->checks, &recheck_ops, x))
 		end_look(x);
+}
+
+void exports_known(struct exports *s)
+{
+	for (struct export *x = s->first; x; x = x->next)
+		if (x->release_due) {
+			x->release_due = false;
+			export_start_job(x, s->backends, &release_ops);
+		}
 }
 
 void export_settle(struct export *x)
@@ -401,6 +255,8 @@ void exports_try_again(struct exports *s)
 		x->unstarted = false; /* under way from now on, and that may last */
 		if (x->state == EXPORT_ADOPTING)
 			export_adopt_start(x);
+		else if (x->state == EXPORT_ACTIVATING)
+			export_mark(x);
 		else
 			start_or_wait(x);
 	}
@@ -434,7 +290,7 @@ void export_recheck(struct export *x)
 		return;
 	x->looking = true;
 	export_borrow(x);
-	start(x, x->set->checks, &recheck_ops);
+	export_start_job(x, x->set->checks, &recheck_ops);
 }
 
 static void count_run(struct job *job, void *arg)

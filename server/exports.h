@@ -63,6 +63,8 @@ struct export {
 	struct lease lease;
 	bool orphans;		/* a dead worker's I/O may still be on its way, for it could not be waited for */
 	struct errbuf why;	/* of EXPORT_DOWN; code 0: none */
+	int64_t retry_ms;	/* of EXPORT_DOWN: when its activation is tried again by itself (exports_retry); 0: not */
+	struct errbuf retried;	/* of EXPORT_ACTIVATING: why, before; code 0: it is the first try */
 	struct report report;	/* of the last activation */
 	char alarm[640];	/* of the last re-check; "": none */
 	char file_lost[640];	/* why it, or its file, is not to be had any more (export_lose); "": it is */
@@ -74,12 +76,15 @@ struct export {
 	bool force;
 
 	/* The job at hand: */
+	bool loaded;	   /* of an activation the table is there, and left to a successor before the file is marked, which is */
+	bool marking;	   /* under way */
 	bool looking;	   /* a re-check or a count */
 	unsigned borrowed; /* how many jobs use backing and table, without changing what they are */
 	bool unstarted;	   /* it is to be settled or released, and there was no thread for that yet */
 	bool told;	   /* that */
 	bool allocates;	   /* it is one of those that may; helper thread */
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
+	bool release_due;  /* releasing begins once a successor would know of it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
 	bool keeping;	   /* its file is being told to whom it passed (export_keep_lease): */
 	uint64_t keep_number;
@@ -115,6 +120,7 @@ struct exports_ops {
 	/* After export_adopt: ready; or down, when there was nothing left to be taken over. */
 	void (*adopted)(void *arg, struct export *x, const struct adopting *a);
 	void (*kept)(void *arg); /* after export_keep_lease returned 0 */
+	void (*loaded)(void *arg, struct export *x); /* a successor is to know of its table, before this returns.  May be NULL: there will be none */
 };
 
 struct exports {
@@ -160,15 +166,18 @@ struct adopting {
 	struct table *table;
 	int file, master; /* -1: none */
 	bool release; /* it was being released */
+	bool marking; /* it was being activated, and its file perhaps marked */
 	bool forget;  /* the worker was to forget it */
 	/* What the helper thread finds: */
 	bool ended; /* the use had been ended */
 	struct errbuf lost;
 };
 
-/* Begins to take over an export that is down and of which x->kept tells; ops->adopted follows.  a is allocated, and taken over. */
-void export_adopt(struct export *x, struct adopting *a);
-void export_adopt_start(struct export *x); /* again, where there was no thread for it */
+/* Begins to take over an export in the state EXPORT_ADOPTING, of which x->kept and x->adopting (allocated) tell; ops->adopted follows. */
+void export_adopt_start(struct export *x);
+
+/* Its use begins, with nobody's session. */
+void export_begin_lease(struct export *x);
 
 /* Begins to activate an export that is down; ops->activated follows (also on failure). */
 void export_activate(struct export *x, enum provision provision, bool force);
@@ -178,6 +187,11 @@ void export_settle(struct export *x);
 
 /* Is in the file, as far as it must be, to whom the export has passed?  1: yes; 0: not yet, ops->kept follows; -1 with *e: it cannot be. */
 int export_keep_lease(struct export *x, struct errbuf *e);
+
+/* Once a second: of exports that survive the host, activations that failed for what may pass (a mount that comes later, say) are tried again now and
+ * then.  Nothing is made or allocated then: only what is there is taken up.
+ */
+void exports_retry(struct exports *s);
 
 /* Once a second: what could not begin for want of a thread is tried again. */
 void exports_try_again(struct exports *s);
@@ -190,6 +204,9 @@ void export_lose(struct export *x, const char *what, const char *why);
  * never.
  */
 int export_reopen(struct export *x, struct errbuf *e);
+
+/* A successor knows of all that there is: what may only begin then begins. */
+void exports_known(struct exports *s);
 
 /* Ends the use and closes the file; ops->released follows.  No worker may have it any more. */
 void export_release(struct export *x);

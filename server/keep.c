@@ -116,23 +116,25 @@ static void remove_others(struct keep *k)
 
 static void keep_export(struct keep *k, struct export *x)
 {
+	bool begins = x->state == EXPORT_ACTIVATING && x->loaded && !x->marking;
 	struct backing_parts p;
 
 	/* A helper thread may have the backing otherwise; what is kept is what it was before. */
-	if (x->reopening || (x->state != EXPORT_READY && x->state != EXPORT_FORGETTING))
+	if (!begins && (x->reopening || x->keeping || (x->state != EXPORT_READY && x->state != EXPORT_FORGETTING)))
 		return;
-	backing_parts(x->backing, &p);
+	backing_parts(begins ? x->new_backing : x->backing, &p);
 	if (!x->kept && !(x->kept = calloc(1, sizeof(*x->kept))))
 		abort();
 	if (x->kept->reopened != p.reopened)
 		x->kept->file = 0;
 	x->kept->reopened = p.reopened;
 	x->kept->ephemeral = p.ephemeral;
+	x->kept->resumed = p.resumed;
 	x->kept->backend = *p.backend;
 	x->kept->trailer = *p.trailer;
 	snprintf(x->kept->path, sizeof(x->kept->path), "%s", p.path);
 	put(k, p.file, &x->kept->file, FILE_);
-	put(k, table_fd(x->table), &x->kept->table, TABLE);
+	put(k, table_fd(begins ? x->new_table : x->table), &x->kept->table, TABLE);
 	put(k, p.master, &x->kept->master, MASTER);
 }
 
@@ -146,7 +148,7 @@ static void keep_all(struct daemon *d)
 	put(k, d->worker.pidfd, &d->worker.kept_pidfd, KEEP_WORKER);
 	put(k, d->worker.sock, &d->worker.kept_sock, BROKER);
 	for (struct export *x = d->exports.first; x; x = x->next) {
-		if (x->state == EXPORT_DOWN || x->state == EXPORT_ACTIVATING) {
+		if (x->state == EXPORT_DOWN || (x->state == EXPORT_ACTIVATING && !x->loaded)) {
 			free(x->kept);
 			x->kept = NULL;
 		}
@@ -267,7 +269,7 @@ static char *make_text(struct daemon *d, const char *rest, size_t *bytes)
 	return NULL;
 }
 
-void keep_sync(struct daemon *d)
+bool keep_sync(struct daemon *d)
 {
 	CLEANUP_FREE char *rest = NULL, *text = NULL;
 	struct keep *k = &d->keep;
@@ -276,24 +278,25 @@ void keep_sync(struct daemon *d)
 	size_t bytes;
 
 	if (!k->on)
-		return;
+		return true;
 	keep_all(d);
 	for (size_t i = 0; i < k->count; i++)
 		k->item[i].named = false;
 	rest = rest_text(d);
 	print = rest ? make_print(d, rest) : 0;
 	if (rest && k->written && print == k->print)
-		return;
+		return true;
 	text = rest ? make_text(d, rest, &bytes) : NULL;
 	if (!text)
 		err_set(&e, ENOMEM, "no memory");
 	if (!text || statefile_write(k->fd, text, bytes, &e) < 0) {
 		tell_once(k, &e);
-		return;
+		return false;
 	}
 	k->print = print;
 	k->written = true;
 	remove_others(k);
+	return true;
 }
 
 int keep_begin(struct keep *k, int fd, struct errbuf *e)

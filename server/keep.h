@@ -39,7 +39,7 @@ typedef uint64_t kept_t;
 struct export_kept {
 	kept_t file, table, master; /* master: of sealed ones */
 	unsigned reopened;	    /* as in struct backing_parts, when file was given into keeping */
-	bool ephemeral;
+	bool ephemeral, resumed;
 	struct backend backend;
 	struct trailer trailer;
 	char path[PATH_MAX];
@@ -71,8 +71,8 @@ json_t *keep_named(struct keep *k, kept_t number);
 
 void keep_name(char out[FDSTORE_NAME], char kind, kept_t number);
 
-/* Brings what is kept to what is. */
-void keep_sync(struct daemon *d);
+/* Brings what is kept to what is.  False: it could not be written down, and a successor would go by what was before. */
+bool keep_sync(struct daemon *d);
 
 /* Nothing is left to a successor: this daemon has ended everything. */
 void keep_end(struct keep *k);

@@ -20,17 +20,14 @@ void keeper_store_init(struct keeper_store *s, int epoll, int above, size_t max)
 	s->max = max < KEEPER_FDS_MAX ? max : KEEPER_FDS_MAX;
 }
 
-/* The same open file description?  A kernel without kcmp cannot say; then the same inode, opened in the same way, is taken for it, as systemd does
- * (but two openings of one device are two).
+/* The same open file description?  Where kcmp cannot say (a kernel without it, a filter on system calls) it is another one: what is kept twice costs a
+ * descriptor, and what is not kept is lost, as the lock of a file that was opened anew.
  */
-static bool same(int a, int b, mode_t mode)
+static bool same(int a, int b)
 {
 	pid_t self = getpid();
-	long r = syscall(SYS_kcmp, self, self, KCMP_FILE, a, b);
 
-	if (r >= 0)
-		return r == 0;
-	return !S_ISCHR(mode) && !S_ISBLK(mode) && fcntl(a, F_GETFL) == fcntl(b, F_GETFL);
+	return syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
 }
 
 static bool is_kept(const struct keeper_store *s, int fd, const struct stat *st)
@@ -38,7 +35,7 @@ static bool is_kept(const struct keeper_store *s, int fd, const struct stat *st)
 	for (size_t i = 0; i < s->count; i++) {
 		const struct keeper_entry *k = &s->entry[i];
 
-		if (k->dev == st->st_dev && k->ino == st->st_ino && same(k->fd, fd, st->st_mode))
+		if (k->dev == st->st_dev && k->ino == st->st_ino && same(k->fd, fd))
 			return true;
 	}
 	return false;

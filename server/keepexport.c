@@ -36,8 +36,8 @@ static json_t *in_use_json(struct keep *k, const struct export *x)
 		hex[2 * i + 1] = digits[t[i] & 15];
 	}
 	hex[2 * sizeof(kept->trailer)] = '\0';
-	return json_pack("{s:o, s:o, s:o, s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "file", keep_named(k, kept->file), "table", keep_named(k, kept->table), "master",
-			 keep_named(k, kept->master), "ephemeral", kept->ephemeral, "trailer", hex, "path", json_text(kept->path),
+	return json_pack("{s:o, s:o, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "file", keep_named(k, kept->file), "table", keep_named(k, kept->table), "master",
+			 keep_named(k, kept->master), "ephemeral", kept->ephemeral, "resumed", kept->resumed, "trailer", hex, "path", json_text(kept->path),
 			 "backend", json_text(kept->backend.name), "mount_point", json_text(kept->backend.mount_point), "mount_source",
 			 json_text(kept->backend.mount_source), "mount_options", json_text(kept->backend.mount_options));
 }
@@ -58,7 +58,8 @@ static json_t *export_json(struct keep *k, const struct export *x)
 	json_object_set_new(o, "blocked", json_boolean(x->blocked));
 	json_object_set_new(o, "again", x->again ? json_pack("{s:i, s:b}", "provision", (int)x->provision, "force", x->force) : json_null());
 	if (x->adopting)
-		json_object_set_new(o, "was", json_integer(x->adopting->release ? EXPORT_RELEASING : x->adopting->forget ? EXPORT_FORGETTING : 0));
+		json_object_set_new(o, "was", json_integer(x->adopting->release ? EXPORT_RELEASING : x->adopting->forget ? EXPORT_FORGETTING :
+							       x->adopting->marking ? EXPORT_ACTIVATING : 0));
 	return o;
 }
 
@@ -77,7 +78,8 @@ uint64_t keepexport_print(const struct export *x)
 	const struct conf_export *c = &x->conf;
 	const uint64_t conf[] = { c->size, c->create, c->check, c->seal, c->survive, c->key, c->retry_time };
 	const int64_t rest[] = { x->state, x->reserve, x->removed, x->deactivated, x->used, x->dirty, x->orphans, x->blocked, x->again, x->provision,
-				 x->force, x->adopting && x->adopting->release, x->adopting && x->adopting->forget };
+				 x->force, x->adopting && x->adopting->release, x->adopting && x->adopting->forget,
+				 x->adopting && x->adopting->marking };
 	uint64_t print = add(add(0, conf, sizeof(conf)), rest, sizeof(rest));
 
 	print = add_text(add_text(add_text(print, c->name), c->file), c->key_file);

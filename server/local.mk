@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 noinst_LTLIBRARIES += libserver.la
 libserver_la_SOURCES = \
-	server/adopting.c \
+	server/activating.c server/adopting.c \
 	server/conffile.c server/conffile.h \
 	server/confkeys.c server/confkeys.h \
 	server/control.c server/control.h \
 	server/deactivate.c server/deactivate.h \
 	server/daemon.c server/daemon.h \
-	server/exportjobs.c server/exports.c server/exports.h \
+	server/exportjob.h server/exportjobs.c server/exports.c server/exports.h \
 	server/keeplease.c \
 	server/engine/buffers.c server/engine/buffers.h \
 	server/fdstore.c server/fdstore.h \

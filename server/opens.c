@@ -172,7 +172,7 @@ static void answer(struct sessions *s, json_int_t id, const struct session *i)
 static struct session *granted(const struct sessions *s, json_int_t id)
 {
 	for (struct session *i = s->first; i && id > 0; i = i->next)
-		if (i->request == (uint64_t)id && i->x->state == EXPORT_READY)
+		if (i->request == (uint64_t)id)
 			return i;
 	return NULL;
 }
@@ -196,7 +196,9 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	if (take_apart(msg, sock, &a, e) < 0)
 		return -1;
 	i = granted(s, a.id);
-	if (i) {
+	if (i && i->x->state == EXPORT_READY) {
+		if (export_refusal(i->x, e) < 0)
+			return -1;
 		close_if_open(sock);
 		answer(s, a.id, i);
 		return 0;
@@ -254,7 +256,11 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 static void refuse(struct sessions *s, const json_t *msg, const struct errbuf *e)
 {
 	const char *peer = json_string_value(json_object_get(msg, "peer"));
+	struct session *i = granted(s, json_integer_value(json_object_get(msg, "id")));
 
+	/* The worker does not know it, so nobody would ever close it. */
+	if (i)
+		session_end(s, i, true);
 	log_line(LOG_WARN, "refused to %s: %s", peer ? peer : "a client", e->text);
 	worker_send(s->worker, json_pack("{s:I, s:b, s:b, s:o}", "id", json_integer_value(json_object_get(msg, "id")), "ok", 0, "again",
 					 e->code == EAGAIN, "error", json_text(e->text)), NULL, 0);

@@ -139,10 +139,14 @@ char *statefile_read(int fd, size_t *bytes, struct errbuf *e)
 		err_set(e, EPROTO, "it has another layout");
 		return NULL;
 	}
+	errno = 0;
 	if (h[newer].sequence > 0)
 		text = read_text(fd, newer, &h[newer]);
 	if (!text) {
-		err_set(e, EPROTO, "it is damaged");
+		if (errno == ENOMEM)
+			err_set(e, ENOMEM, "no memory to read it");
+		else
+			err_set(e, EPROTO, "it is damaged");
 		return NULL;
 	}
 	*bytes = h[newer].bytes;

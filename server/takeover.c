@@ -55,6 +55,15 @@ static int take(struct takeover *t, struct keep *k, const json_t *o, const char 
 	return fd;
 }
 
+/* Want of memory or descriptors says nothing of what was left. */
+static bool passes(struct takeover *t, const struct errbuf *e)
+{
+	if (e->code != ENOMEM && e->code != EMFILE && e->code != ENFILE && e->code != EAGAIN)
+		return false;
+	t->failed = *e;
+	return true;
+}
+
 /* ---- when it is not understood ---- */
 
 static void kill_and_wait(int pidfd)
@@ -100,7 +109,7 @@ static void give_up(struct takeover *t, const char *why)
 
 static json_t *read_state(struct takeover *t, char *why, size_t size)
 {
-	struct errbuf e = { .text = "" };
+	struct errbuf e = { .code = 0 };
 	char *content;
 	json_t *o = NULL;
 	size_t bytes;
@@ -114,7 +123,9 @@ static json_t *read_state(struct takeover *t, char *why, size_t size)
 	if (content)
 		o = json_loadb(content, bytes, 0, NULL);
 	free(content);
-	if (!o)
+	if (passes(t, &e))
+		;
+	else if (!o)
 		snprintf(why, size, "%.200s", content ? "its state is no JSON" : e.text);
 	else if (number(o, "version") != KEEP_VERSION)
 		snprintf(why, size, "its state is of version %d, this nbdswapd's of %d", (int)number(o, "version"), KEEP_VERSION);
@@ -154,14 +165,14 @@ void takeover_begin(struct takeover *t)
 	t->state = read_state(t, why, sizeof(why));
 	if (t->state)
 		take_listeners(t);
-	else
+	else if (!t->failed.code)
 		give_up(t, why);
 }
 
 struct poolmem *takeover_pool(struct takeover *t, bool allow_unlocked)
 {
 	const json_t *pool = json_object_get(t->state, "pool");
-	struct errbuf e = { .text = "its pool did not come" };
+	struct errbuf e = { .code = 0, .text = "its pool did not come" };
 	struct poolmem *p;
 	uint64_t kept;
 	int fd;
@@ -170,7 +181,7 @@ struct poolmem *takeover_pool(struct takeover *t, bool allow_unlocked)
 		return NULL;
 	fd = take(t, NULL, pool, "fd", 'p', &kept);
 	p = fd >= 0 ? poolmem_adopt(fd, (uint64_t)number(pool, "common"), allow_unlocked, &e) : NULL;
-	if (p)
+	if (p || passes(t, &e))
 		return p;
 	if (fd >= 0) {
 		close(fd);
@@ -245,7 +256,7 @@ static struct adopting *take_use(struct takeover *t, struct daemon *d, struct ex
 {
 	struct adopting *a = calloc(1, sizeof(*a));
 	struct export_kept *k = calloc(1, sizeof(*k));
-	struct errbuf e = { .text = "a descriptor did not come" };
+	struct errbuf e = { .code = 0, .text = "a descriptor did not come" };
 	bool sealed = json_is_integer(json_object_get(in_use, "master"));
 	int table;
 
@@ -255,13 +266,14 @@ static struct adopting *take_use(struct takeover *t, struct daemon *d, struct ex
 	table = take(t, &d->keep, in_use, "table", 't', &k->table);
 	a->master = take(t, &d->keep, in_use, "master", 'k', &k->master);
 	k->ephemeral = flag(in_use, "ephemeral");
+	k->resumed = flag(in_use, "resumed");
 	text(in_use, "path", k->path, sizeof(k->path));
 	if (a->file >= 0 && table >= 0 && (a->master >= 0 || !sealed) && take_trailer(in_use, &k->trailer) &&
 	    take_backend(in_use, &k->backend))
 		a->table = table_map(table, d->exports.allow_unlocked, &e);
 	close_if_open(table);
 	x->kept = k;
-	if (a->table)
+	if (a->table || passes(t, &e))
 		return a;
 	log_line(LOG_ERROR, "export %s: what an earlier nbdswapd left of it cannot be taken over (%s), its pages are lost", x->conf.name, e.text);
 	close_if_open(a->file);
@@ -272,7 +284,7 @@ static struct adopting *take_use(struct takeover *t, struct daemon *d, struct ex
 	return NULL;
 }
 
-/* False: the worker may have it, and this daemon cannot. */
+/* False: the worker may have it, and this daemon cannot.  Nothing is done about it yet. */
 static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 {
 	const json_t *in_use = json_object_get(o, "in_use"), *again = json_object_get(o, "again");
@@ -291,6 +303,8 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 	reserve = (int)number(o, "reserve");
 	if (reserve >= 0 && poolmem_take_again(d->pool, reserve, &e) == 0)
 		x->reserve = reserve;
+	else if (reserve >= 0 && passes(t, &e))
+		return false;
 	if (!in_use)
 		return true;
 	a = take_use(t, d, x, in_use);
@@ -300,6 +314,7 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 		state = (enum export_state)number(o, "was");
 	a->release = state == EXPORT_RELEASING;
 	a->forget = state == EXPORT_FORGETTING;
+	a->marking = state == EXPORT_ACTIVATING;
 	x->used = flag(o, "used");
 	x->dirty = flag(o, "dirty");
 	x->orphans = flag(o, "orphans");
@@ -311,7 +326,8 @@ static bool take_export(struct takeover *t, struct daemon *d, const json_t *o)
 		x->force = flag(again, "force");
 	}
 	x->incomplete = true;
-	export_adopt(x, a);
+	x->state = EXPORT_ADOPTING;
+	x->adopting = a;
 	text(o, "active_file", x->active_file, sizeof(x->active_file));
 	return true;
 }
@@ -322,8 +338,11 @@ static bool take_exports(struct takeover *t, struct daemon *d)
 	bool all = true;
 	size_t i;
 
-	json_array_foreach(json_object_get(t->state, "exports"), i, item)
+	json_array_foreach(json_object_get(t->state, "exports"), i, item) {
 		all &= take_export(t, d, item);
+		if (t->failed.code)
+			return false;
+	}
 	return all;
 }
 
@@ -461,10 +480,23 @@ static bool same_listeners(const struct listeners *a, const struct listeners *b)
 	return true;
 }
 
+/* Workers that a text which could not be written would have named: none of them is known here, and there must not be two. */
+static bool end_strays(struct takeover *t)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->in.count; i++)
+		if (t->in.item[i].fd >= 0 && t->in.item[i].name[0] == KEEP_WORKER) {
+			kill_and_wait(t->in.item[i].fd);
+			any = true;
+		}
+	return any;
+}
+
 bool takeover_run(struct takeover *t, struct daemon *d)
 {
 	const json_t *pool = json_object_get(t->state, "pool"), *place;
-	bool all, worker;
+	bool all, worker, strays;
 	struct errbuf e;
 	size_t i;
 
@@ -477,6 +509,8 @@ bool takeover_run(struct takeover *t, struct daemon *d)
 	d->pool_kept = (uint64_t)number(pool, "fd");
 	keep_inherit(&d->keep, d->pool_kept, 'p');
 	all = take_exports(t, d);
+	if (t->failed.code)
+		return false;
 	json_array_foreach(json_object_get(pool, "taken"), i, place) {
 		int k = (int)json_integer_value(place);
 
@@ -488,6 +522,7 @@ bool takeover_run(struct takeover *t, struct daemon *d)
 	log_line(LOG_NOTE, "taken over from an earlier nbdswapd: %zu sessions, %s", sessions_count(&d->sessions), worker ? "its worker" : "no worker");
 	put_conf(d);
 	d->took_over = true;
+	strays = end_strays(t);
 	fdstore_drop(&t->in);
 	json_decref(t->state);
 	t->state = NULL;
@@ -495,7 +530,10 @@ bool takeover_run(struct takeover *t, struct daemon *d)
 		worker_event(&d->worker, WORKER_EV_START);
 	for (struct export *x = d->exports.first, *next; x; x = next) {
 		next = x->next;
-		if (x->state == EXPORT_DOWN && x->removed)
+		x->dirty |= strays && x->state == EXPORT_ADOPTING;
+		if (x->state == EXPORT_ADOPTING)
+			export_adopt_start(x);
+		else if (x->state == EXPORT_DOWN && x->removed)
 			exports_remove(&d->exports, x);
 		else if (x->state == EXPORT_DOWN)
 			exports_provide(x);

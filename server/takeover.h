@@ -17,6 +17,7 @@ struct takeover {
 	struct inherited in;
 	json_t *state; /* NULL: there is no predecessor's */
 	int fd;	       /* of its text */
+	struct errbuf failed; /* code not 0: what is there cannot be had just now, and nothing of it was touched: the next one may */
 	struct listeners listeners;
 };
 
@@ -26,7 +27,7 @@ void takeover_begin(struct takeover *t);
 /* The pool that was left; NULL: there is none, and no worker and no session that would need one. */
 struct poolmem *takeover_pool(struct takeover *t, bool allow_unlocked);
 
-/* The rest: exports, sessions, worker.  False: there was nothing, and all is to be begun.  t is done with. */
+/* The rest: exports, sessions, worker.  False: there was nothing, and all is to be begun (or t->failed).  t is done with. */
 bool takeover_run(struct takeover *t, struct daemon *d);
 
 #endif

@@ -38,10 +38,9 @@ static void close_socket(struct worker *w)
 	w->sock = -1;
 }
 
-static void sync_state(struct worker *w)
+static bool sync_state(struct worker *w)
 {
-	if (w->ops && w->ops->sync)
-		w->ops->sync(w->arg);
+	return !w->ops || !w->ops->sync || w->ops->sync(w->arg);
 }
 
 static void kill_it(struct worker *w)
@@ -319,8 +318,13 @@ static int start(struct worker *w, struct errbuf *e)
 	ev_child_set(&w->child, w->pid, 0);
 	ev_child_start(w->loop, &w->child);
 	/* It does not begin before it would be found: there are never two. */
-	sync_state(w);
-	spawn_begin(gate);
+	if (sync_state(w)) {
+		spawn_begin(gate);
+	} else {
+		log_line(LOG_ERROR, "worker %d is not let begin: what a successor of this nbdswapd needs to know of it cannot be written down; it is tried"
+			 " again", (int)w->pid);
+		close(gate);
+	}
 	return 0;
 }
 
@@ -416,6 +420,14 @@ void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds)
 		log_line(LOG_ERROR, "worker %d does not take a message and is killed: %s", (int)w->pid, e.text);
 		kill_it(w);
 	}
+}
+
+void worker_kill(struct worker *w, const char *why)
+{
+	if (w->pid <= 0)
+		return;
+	log_line(LOG_ERROR, "worker %d is killed: %s", (int)w->pid, why);
+	kill_it(w);
 }
 
 const char *worker_program(const struct conf_server *conf)

@@ -28,8 +28,8 @@ struct worker_ops { /* all required but the last, on the loop's thread */
 	void (*ready)(void *arg);
 	void (*died)(void *arg, const struct worker_end *end); /* reaped.  Before any restart */
 	void (*gone)(void *arg);			       /* stopping is complete */
-	/* What it is about to hear, a successor of this daemon must know first. */
-	void (*sync)(void *arg);
+	/* What it is about to hear, a successor of this daemon must know first.  False: it would not. */
+	bool (*sync)(void *arg);
 };
 
 /* What a predecessor left of a worker (descriptors are taken over). */
@@ -90,6 +90,9 @@ bool worker_serves(const struct worker *w);
 const char *worker_program(const struct conf_server *conf);
 
 const char *engine_name(enum conf_engine engine); /* "native" */
+
+/* Ends it at once; another is started.  why goes to the log. */
+void worker_kill(struct worker *w, const char *why);
 
 /* Sends a message (consumed) with descriptors.  A worker that cannot take it is killed: it does not read its socket. */
 void worker_send(struct worker *w, json_t *msg, const int fds[], size_t nfds);

@@ -21,7 +21,7 @@
 void backing_parts(const struct backing *b, struct backing_parts *out)
 {
 	*out = (struct backing_parts){ .file = b->fd, .reopened = b->reopened, .master = b->master ? sealkey_fd(b->master) : -1,
-				       .ephemeral = b->ephemeral, .backend = &b->backend, .trailer = &b->trailer, .path = b->name };
+				       .ephemeral = b->ephemeral, .resumed = b->resumed, .backend = &b->backend, .trailer = &b->trailer, .path = b->name };
 }
 
 bool backing_is_lost(const struct backing *b)
@@ -29,8 +29,7 @@ bool backing_is_lost(const struct backing *b)
 	return b->file_lost;
 }
 
-/* Its predecessor's words for the same use of the same file?  Sequence and activation may be later ones. */
-static bool same_use(const struct trailer *now, const struct trailer *before)
+bool backing_same_use(const struct trailer *now, const struct trailer *before)
 {
 	return memcmp(now->uuid, before->uuid, sizeof(now->uuid)) == 0 && now->data_size == before->data_size &&
 	       now->owner_pid == before->owner_pid && now->owner_since == before->owner_since &&
@@ -38,7 +37,7 @@ static bool same_use(const struct trailer *now, const struct trailer *before)
 }
 
 /* Looks at the file.  0; -1 with *e: ESTALE when it is not what it was. */
-static int look(struct backing *b, bool *ended, struct errbuf *e)
+static int look(struct backing *b, bool marking, bool *ended, struct errbuf *e)
 {
 	struct trailer now;
 	int found;
@@ -50,14 +49,24 @@ static int look(struct backing *b, bool *ended, struct errbuf *e)
 		return err_set(e, EUCLEAN, "%s: has not the size any more that it was activated with", b->name);
 	/* The lock is this description's; asked for again, a server that has forgotten it gives it anew, unless it is another's by now. */
 	if (lock_take(b->fd, lock_range(b->size)) < 0) {
+		if (errno == EBUSY && trailer_read(b->fd, b->name, b->size, &now, NULL) == 1 && !backing_same_use(&now, &b->trailer))
+			return err_set(e, EUCLEAN, "%s: is locked by another process here or on another machine, and in its use", b->name);
+		/* Or a server has not given up yet what was ours on a description of before. */
 		if (errno == EBUSY)
-			return err_set(e, EUCLEAN, "%s: is locked by another process here or on another machine", b->name);
+			return err_set(e, EBUSY, "%s: is locked by another process here or on another machine", b->name);
 		return err_errno(e, "%s: cannot lock it", b->name);
 	}
+	/* What the predecessor was writing when it was killed may still be on its way there; elsewhere it does not end before. */
+	if (b->backend.kind == BACKEND_NFS && backing_barrier(b, e) < 0)
+		return -1;
 	found = trailer_read(b->fd, b->name, b->size, &now, e);
 	if (found < 0)
 		return e->code == EPROTO ? err_set(e, EUCLEAN, "%s: its trailer is of another version", b->name) : -1;
-	if (found == 0 || !same_use(&now, &b->trailer))
+	if (marking && (found == 0 || !backing_same_use(&now, &b->trailer) || now.state != TRAILER_IN_USE)) {
+		*ended = true; /* it never began */
+		return 0;
+	}
+	if (found == 0 || !backing_same_use(&now, &b->trailer))
 		return err_set(e, EUCLEAN, "%s: its trailer is not what was written to it last", b->name);
 	*ended = now.state == TRAILER_CLEAN;
 	b->trailer = now;
@@ -79,8 +88,11 @@ static int take_seal(struct backing *b, const struct adoption *a, struct table *
 	return b->master ? backing_seal_unlock(b, table, e) : -1;
 }
 
-static enum adopted give_up(struct backing *b)
+static enum adopted give_up(struct backing *b, struct adoption *a)
 {
+	a->since_ms = b->stale_since_ms;
+	a->reopened = b->reopened;
+
 	if (b->worker_fd >= 0)
 		close(b->worker_fd);
 	backing_seal_close(b);
@@ -88,7 +100,26 @@ static enum adopted give_up(struct backing *b)
 	return ADOPT_LATER;
 }
 
-enum adopted backing_adopt(const struct adoption *a, struct table *table, struct backing **out, struct errbuf *e)
+/* As look(), also where the handle is stale or the lock is not to be had just now: e->code is EUCLEAN when it is not the file that it was, for
+ * good.
+ */
+static int look_well(struct backing *b, const struct adoption *a, bool *ended, struct errbuf *e)
+{
+	int r = look(b, a->marking, ended, e);
+
+	if (r < 0 && errclass_of(e->code, b->backend.kind) == ERR_STALE) {
+		enum reopened opened = backing_reopen(b, a->patience_s, e);
+
+		if (opened == REOPEN_LOST)
+			e->code = EUCLEAN;
+		r = opened == REOPEN_SAME ? look(b, a->marking, ended, e) : -1;
+	}
+	if (r < 0 && e->code == EBUSY && backing_patience_ends(b, a->patience_s))
+		e->code = EUCLEAN;
+	return r;
+}
+
+enum adopted backing_adopt(struct adoption *a, struct table *table, struct backing **out, struct errbuf *e)
 {
 	struct backing *b = calloc(1, sizeof(*b));
 	bool ended = false;
@@ -108,26 +139,31 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 	b->survive = (enum page_survive)table_spec(table)->survive;
 	b->file_lost = a->lost;
 	snprintf(b->name, sizeof(b->name), "%s", a->path);
-	if (!b->file_lost && look(b, &ended, e) < 0) {
-		enum reopened r = REOPEN_LATER;
-
-		if (e->code == EUCLEAN)
-			b->file_lost = true;
-		else if (errclass_of(e->code, b->backend.kind) == ERR_STALE)
-			r = backing_reopen(b, a->patience_s, e);
-		b->file_lost |= r == REOPEN_LOST;
-		if (r == REOPEN_SAME)
+	b->resumed = a->resumed;
+	b->st.st_ino = a->trailer.inode;
+	b->behind = true;
+	b->reopened = a->reopened;
+	b->stale_since_ms = a->since_ms;
+	if (!b->file_lost && look_well(b, a, &ended, e) < 0) {
+		if (e->code != EUCLEAN)
+			return give_up(b, a);
+		if (a->marking) { /* what there is now, the next activation finds */
+			ended = true;
 			e->code = 0;
-		else if (!b->file_lost)
-			return give_up(b);
+		} else {
+			b->file_lost = true;
+		}
+	} else if (!b->file_lost) {
+		e->code = 0; /* it may have been stale before it was well */
 	}
+	b->behind = false;
 	if (!b->file_lost && !ended) {
 		struct errbuf why;
 
 		if (take_seal(b, a, table, &why) < 0 || barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, &why) < 0) {
 			*e = why;
 			if (why.code != EUCLEAN)
-				return give_up(b);
+				return give_up(b, a);
 			b->file_lost = true;
 		}
 	}
@@ -139,9 +175,12 @@ enum adopted backing_adopt(const struct adoption *a, struct table *table, struct
 			b->trailer.activation = table_spec(table)->activation;
 		if (backing_lost(b, table, &why) < 0) {
 			*e = why;
-			return give_up(b);
+			return give_up(b, a);
 		}
 	}
+	/* Half of it may be missing. */
+	if (a->marking && !b->file_lost && !ended && trailer_write_both(b->fd, b->name, &b->trailer, e) < 0)
+		return give_up(b, a);
 	b->unclean = false;
 	if (a->master >= 0)
 		close(a->master); /* mapped under a descriptor of its own */

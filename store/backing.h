@@ -103,6 +103,13 @@ int backing_key_fd(const struct backing *b);
  */
 int backing_begin(struct backing *b, struct table **table, struct errbuf *e);
 
+/* The same in two steps, for who can leave the table to a successor: from the mark on it is only there.  The first writes nothing to the file, and
+ * what backing_parts() tells after it is what the mark will be.  Each 0; -1 with *e, and then the backing is only to be closed (the table is the caller's still, after the
+ * second).
+ */
+int backing_load(struct backing *b, struct table **table, struct errbuf *e);
+int backing_mark(struct backing *b, struct table *table, struct errbuf *e);
+
 /* While in use: the content is not known any more (a dead worker's writes cannot be waited for).  Every page becomes lost and a new
  * generation begins, durably, with another key where pages are sealed.  No other process may use the table.  Returns 0; -1 with *e when the new generation could not be
  * written (the pages are lost all the same).

@@ -17,9 +17,11 @@ struct backing {
 	struct stat st;
 	uint64_t size; /* of the file, or of the device in whole pages */
 	struct backend backend;
+	bool behind; /* trailer may be older than the file's, of the same use: it is its predecessor's (adopt.c) */
 	unsigned reopened; /* how often fd has become another description (reopen.c) */
 	int worker_fd; /* barrier_worker_fd(); -1: none */
 	struct trailer trailer; /* as last read or written */
+	struct trailer before; /* from backing_load() to backing_mark(): as the file has it */
 	bool has_trailer;
 	bool leave_locked; /* backing_leave_locked */
 	bool locked;  /* by us: only then may a file that we created be removed again */
@@ -30,6 +32,7 @@ struct backing {
 	enum page_check check;
 	enum page_seal seal;
 	enum page_survive survive;
+	bool records; /* the file has records, and the table was made of them */
 	bool resumed; /* the trailer said "in use" when we came, and had records */
 	bool ephemeral;		/* sealed, and not with the key of a file */
 	struct sealkey *master; /* of the key file; an ephemeral one: since the use began */
@@ -65,6 +68,12 @@ bool backing_host_lock_tells(const struct backing *b); /* that a machine which h
 int backing_host_load(struct backing *b, struct table *table, struct errbuf *e); /* the table of them */
 int backing_host_begin(struct backing *b, struct table *table, bool there, struct errbuf *e); /* there: they are what the table is */
 int backing_host_end(struct backing *b, struct table *table, struct errbuf *e);
+
+/* adopt.c */
+bool backing_same_use(const struct trailer *now, const struct trailer *before); /* sequence and activation may be later ones */
+
+/* reopen.c */
+bool backing_patience_ends(struct backing *b, uint32_t patience_s); /* it is looked for so long; begins to count with the first call */
 
 /* foreign.c */
 /* Refuses (EEXIST) a clean file whose pages were written by somebody else; table as the trailer has it.  0, or -1 with *e. */

@@ -154,11 +154,9 @@ static int wait_for_orphans(struct backing *b, struct errbuf *e)
 	return backing_barrier(b, e);
 }
 
-int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
+int backing_load(struct backing *b, struct table **out, struct errbuf *e)
 {
 	struct trailer *t = &b->trailer;
-	struct trailer before = *t;
-	bool records = backing_has_records(b) && !b->unclean;
 	struct table *table = make_table(b, PAGE_FRESH, e);
 	struct errbuf mine;
 
@@ -166,29 +164,50 @@ int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
 		return -1;
 	if (!e)
 		e = &mine;
+	b->before = *t;
+	b->records = backing_has_records(b) && !b->unclean;
 	if (barrier_worker_fd(&b->backend, b->fd, b->name, &b->worker_fd, e) < 0 || wait_for_orphans(b, e) < 0 || load_table(b, table, e) < 0 ||
-	    backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0)
-		goto failed;
+	    backing_refuse_foreign(b, table, e) < 0 || backing_seal_stamp(b, e) < 0) {
+		table_free(table);
+		return -1;
+	}
 	b->fresh = t->state == TRAILER_CLEAN && t->table == TRAILER_TABLE_FRESH;
 	t->table = TRAILER_TABLE_NONE;
-	if (b->survive == SURVIVE_HOST) {
-		if (backing_host_begin(b, table, records, e) < 0)
-			goto failed;
-		/* They may have been written over an image. */
-		before.table = t->table;
-		before.stride = t->stride;
-	}
 	t->state = TRAILER_IN_USE;
 	trailer_own(t);
-	if (trailer_write_both(b->fd, b->name, t, e) < 0) {
-		take_back_mark(b, &before);
-		goto failed;
+	*out = table;
+	return 0;
+}
+
+int backing_mark(struct backing *b, struct table *table, struct errbuf *e)
+{
+	struct trailer *t = &b->trailer;
+
+	if (b->survive == SURVIVE_HOST) {
+		if (backing_host_begin(b, table, b->records, e) < 0)
+			return -1;
+		/* They may have been written over an image. */
+		b->before.table = t->table;
+		b->before.stride = t->stride;
+	}
+	if (trailer_write_both(b->fd, b->name, t, e) == 0)
+		return 0;
+	take_back_mark(b, &b->before);
+	return -1;
+}
+
+int backing_begin(struct backing *b, struct table **out, struct errbuf *e)
+{
+	struct table *table;
+
+	if (backing_load(b, &table, e) < 0)
+		return -1;
+	if (backing_mark(b, table, e) < 0) {
+		table_free(table);
+		return -1;
 	}
 	*out = table;
 	return 0;
-failed:
-	table_free(table);
-	return -1;
 }
 
 int backing_worker_fd(const struct backing *b)

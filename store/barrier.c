@@ -45,6 +45,7 @@ int barrier_worker_fd(const struct backend *b, int fd, const char *path, int *ou
 	*out = -1;
 	if (!has_own_description(b))
 		return 0;
+	lock_end_awaiting(fd);
 	own = open_own(fd, path, e);
 	if (own < 0)
 		return -1;

@@ -79,6 +79,11 @@ int lock_await_absence(int fd)
 	return lock_presence_byte(POINT_LOCK_GIVE, fd, F_OFD_SETLK, F_UNLCK);
 }
 
+void lock_end_awaiting(int fd)
+{
+	lock_presence_byte(POINT_LOCK_GIVE, fd, F_OFD_SETLK, F_UNLCK);
+}
+
 int lock_held(int fd)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };

@@ -32,6 +32,9 @@ int lock_is_present(int fd);
 /* Waits until no description but fd's own is present.  Only where locks are the local kernel's.  0; -1 with errno. */
 int lock_await_absence(int fd);
 
+/* What a process that was killed in lock_await_absence() left on the description: it keeps others from being present. */
+void lock_end_awaiting(int fd);
+
 /* Is it locked by somebody else?  Takes nothing.  1 yes, 0 no, -1 with errno. */
 int lock_held(int fd);
 

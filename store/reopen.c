@@ -52,7 +52,7 @@ static enum reopened same_file(const struct backing *b, const struct opened *o, 
 	found = trailer_read(o->fd, b->name, o->size, &t, e);
 	if (found < 0 && e->code != EPROTO)
 		return REOPEN_LATER;
-	if (found == 1 && memcmp(&t, &b->trailer, sizeof(t)) == 0)
+	if (found == 1 && (b->behind ? backing_same_use(&t, &b->trailer) : memcmp(&t, &b->trailer, sizeof(t)) == 0))
 		return REOPEN_SAME;
 	if (found == 1 && t.state == TRAILER_IN_USE) {
 		char who[160];
@@ -105,10 +105,18 @@ static enum reopened try_once(struct backing *b, struct errbuf *e)
 	return r;
 }
 
+bool backing_patience_ends(struct backing *b, uint32_t patience_s)
+{
+	int64_t now = now_ms();
+
+	if (!b->stale_since_ms)
+		b->stale_since_ms = now;
+	return now - b->stale_since_ms >= (int64_t)patience_s * 1000;
+}
+
 enum reopened backing_reopen(struct backing *b, uint32_t patience_s, struct errbuf *e)
 {
 	struct errbuf mine;
-	int64_t now = now_ms();
 	enum reopened r;
 
 	if (!e)
@@ -117,13 +125,12 @@ enum reopened backing_reopen(struct backing *b, uint32_t patience_s, struct errb
 		err_set(e, ESTALE, "%s: was lost before", b->name);
 		return REOPEN_LOST;
 	}
-	if (!b->stale_since_ms)
-		b->stale_since_ms = now;
+	backing_patience_ends(b, patience_s);
 	r = try_once(b, e);
 	if (r == REOPEN_SAME) {
 		b->stale_since_ms = 0;
 		b->reopened++;
-	} else if (r == REOPEN_LATER && now_ms() - b->stale_since_ms >= (int64_t)patience_s * 1000)
+	} else if (r == REOPEN_LATER && backing_patience_ends(b, patience_s))
 		r = REOPEN_LOST;
 	b->file_lost = r == REOPEN_LOST;
 	return r;

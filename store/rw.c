@@ -30,6 +30,7 @@ void rw_init(struct rw *rw, struct store *s, enum rw_op op, uint64_t offset, uin
 	rw->iovcnt = 0;
 	rw->aside = false;
 	rw->keep.stage = KEEP_NOT;
+	rw->data_flush = 0;
 	rw->keep.wait = KEEP_WAITS_NOT;
 	rw->error = rw->cause = 0;
 	rw->next = NULL;
@@ -392,6 +393,7 @@ static enum rw_next write_completed(struct rw *rw)
 	pthread_mutex_lock(&s->lock);
 	rw_commit(rw, pages, PAGE_WRITTEN);
 	record(rw, pages);
+	rw_keep_data(rw);
 	rw_release(rw);
 	pthread_mutex_unlock(&s->lock);
 	advance(rw, pages);

@@ -6,7 +6,7 @@
  * that comes a flush which begins after the write has ended: one at a time again, and all who come meanwhile share the next.  So with many requests in flight there
  * are few writes of records and fewer flushes; and alone a request waits for nobody.
  *
- * A flush that fails may have thrown away what it was to make durable, and need not fail a second time: whoever counted on it gets an error,
+ * A flush that fails may have thrown away what it was to make durable, and need not fail a second time: whoever counted on it, or had pages in the file by then, gets an error,
  * and a later flush that ends well says nothing of what came before (its pages stay what they are in the table, and if the machine
  * ends, what the records tell of them).
  */
@@ -231,7 +231,7 @@ static enum rw_next look(struct rw *rw)
 		else
 			return b->writing ? wait_for(rw, KEEP_WAITS_BLOCK) : begin_records(rw);
 	}
-	if (k->flush_first && k->flush_first <= flushes(s)->failed)
+	if ((k->flush_first && k->flush_first <= flushes(s)->failed) || (rw->data_flush && rw->data_flush <= flushes(s)->failed))
 		rw->error = rw->cause = EIO;
 	else if (k->flush_last > flushes(s)->durable)
 		return begin_flush(rw);
@@ -290,6 +290,15 @@ enum rw_next rw_keep(struct rw *rw)
 		return rw_fail(rw, ENOKEY);
 	}
 	return describe(rw);
+}
+
+void rw_keep_data(struct rw *rw)
+{
+	struct store *s = rw->store;
+
+	/* One that is at the backend just now may do to these pages what it does to those before. */
+	if (s->keeps && !rw->data_flush)
+		rw->data_flush = flushes(s)->next - (s->flushing ? 1 : 0);
 }
 
 enum rw_next rw_keep_begin(struct rw *rw)

@@ -175,6 +175,7 @@ struct rw {
 	uint32_t awaited;  /* times that it waited for a lost page to be written again */
 	struct retry retry;
 	struct rw_keep keep;
+	uint64_t data_flush; /* the first flush that may have to do with what it wrote to pages; 0: nothing yet, or nobody flushes */
 	uint32_t file;	   /* which description of the file the I/O went to */
 	struct slot *slot; /* of the write at the backend */
 	uint32_t io_pages; /* of the bite at the backend, 0 when there is none */

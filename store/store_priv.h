@@ -90,6 +90,8 @@ void rw_make_fresh(struct rw *rw, uint32_t pages);
 
 /* Before requests: what a predecessor was writing is to be written again. */
 void keep_init(struct store *s);
+/* Pages that it wrote are in the file (lock held): a flush that fails from now on takes them along, be it before their record is written. */
+void rw_keep_data(struct rw *rw);
 /* The request's pages are all dealt with, the rest is: rw_keep_begin(), and rw_keep() at each rw_begin() after it.  Lock not held. */
 enum rw_next rw_keep_begin(struct rw *rw);
 enum rw_next rw_keep(struct rw *rw);

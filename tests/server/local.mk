@@ -14,6 +14,7 @@ server_unit_tests = \
 	tests/server/test-lease \
 	tests/server/test-listen \
 	tests/server/test-memlock \
+	tests/server/test-opens \
 	tests/server/test-supervisor \
 	tests/server/test-worker-death
 check_PROGRAMS += $(server_unit_tests)
@@ -47,6 +48,9 @@ tests_server_test_exports_short_LDADD = $(server_test_libs)
 tests_server_test_fdmsg_SOURCES = tests/server/test-fdmsg.c
 tests_server_test_fdmsg_CFLAGS = $(server_test_cflags)
 tests_server_test_fdmsg_LDADD = $(server_test_libs)
+tests_server_test_opens_SOURCES = tests/server/test-opens.c
+tests_server_test_opens_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
+tests_server_test_opens_LDADD = $(server_test_libs) $(JANSSON_LIBS)
 tests_server_test_holds_SOURCES = tests/server/test-holds.c
 tests_server_test_holds_CFLAGS = $(server_test_cflags) $(JANSSON_CFLAGS)
 tests_server_test_holds_LDADD = $(server_test_libs)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -228,6 +229,67 @@ static void test_orphans_keep_the_lock(void **state)
 	}
 }
 
+static void known(void *arg, struct export *x)
+{
+}
+
+/* The table is of no use from then on: whoever takes over must not go by what was before. */
+static void test_release_when_that_is_known(void **state)
+{
+	struct exports_ops ops;
+	struct export *x;
+
+	(void)state;
+	begin();
+	x = activate(NULL);
+	ops = *set.ops;
+	ops.loaded = known;
+	set.ops = &ops;
+	export_release(x);
+	assert_true(exports_idle(&set));
+	exports_known(&set);
+	assert_false(exports_idle(&set));
+	ev_run(set.arg, 0);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	end(x);
+}
+
+/* A file that is not there yet is taken up when it is, but not made. */
+static void test_tried_again(void **state)
+{
+	struct conf_export conf = { .name = "a", .size = PAGES * PAGE_BYTES, .create = 1, .survive = SURVIVE_HOST };
+	struct backing_options opt = { .size = PAGES * PAGE_BYTES, .provision = PROVISION_CREATE, .dirfd = AT_FDCWD, .allow_unlocked = true };
+	struct backing *b;
+	struct export *x;
+	struct errbuf e;
+
+	(void)state;
+	begin();
+	snprintf(conf.file, sizeof(conf.file), "%s", export_file());
+	x = exports_add(&set, &conf);
+	export_activate(x, PROVISION_NEVER, false);
+	ev_run(set.arg, 0);
+	assert_int_equal(x->why.code, ENOENT);
+	exports_retry(&set);
+	assert_int_equal(x->state, EXPORT_DOWN); /* not at once */
+	for (int i = 0; i < 2; i++) {
+		assert_true(x->retry_ms > 0);
+		x->retry_ms = 1;
+		exports_retry(&set);
+		assert_int_equal(x->state, EXPORT_ACTIVATING);
+		ev_run(set.arg, 0);
+		assert_int_equal(x->state, i ? EXPORT_READY : EXPORT_DOWN);
+		if (i == 0)
+			assert_int_equal(backing_activate(export_file(), &opt, &b, NULL, &e), 0);
+		if (i == 0)
+			backing_close(b);
+	}
+	release(x);
+	exports_retry(&set);
+	assert_int_equal(x->state, EXPORT_DOWN);
+	end(x);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -240,6 +302,8 @@ int main(void)
 		cmocka_unit_test(test_release_closes_elsewhere),
 		cmocka_unit_test(test_release_keeps_pages),
 		cmocka_unit_test(test_orphans_keep_the_lock),
+		cmocka_unit_test(test_release_when_that_is_known),
+		cmocka_unit_test(test_tried_again),
 	};
 
 	return EXPORT_TESTS_RUN(tests);

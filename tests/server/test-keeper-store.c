@@ -12,9 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -230,6 +235,43 @@ static void test_once(void **state)
 	finish(epoll);
 }
 
+/* In a child, which loses the call for good. */
+static void test_without_kcmp(void **state)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kcmp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = 4, .filter = filter };
+	char name[] = "/tmp/nbdswap-test-store.XXXXXX";
+	int status, one = mkstemp(name), anew = open(name, O_RDWR | O_CLOEXEC);
+	pid_t pid;
+
+	(void)state;
+	assert_true(one >= 0 && anew >= 0 && fcntl(one, F_SETFL, fcntl(anew, F_GETFL)) == 0);
+	unlink(name);
+	pid = fork();
+	if (pid == 0) {
+		struct errbuf e;
+		int epoll = begin(8);
+
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+			_exit(77);
+		if (keeper_store_add(&store, one, "f1", false, &e) != 1 || keeper_store_add(&store, anew, "f2", false, &e) != 1)
+			_exit(1);
+		close(epoll);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(one);
+	close(anew);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 static void test_full(void **state)
 {
 	static char longest[KEEPER_NAME_MAX + 1];
@@ -306,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_kept_in_order),
 		cmocka_unit_test(test_once),
+		cmocka_unit_test(test_without_kcmp),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_polled),
 	};

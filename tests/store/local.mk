@@ -25,6 +25,7 @@ STORE_UNIT_TESTS = \
 	tests/store/test-power-cut \
 	tests/store/test-race \
 	tests/store/test-records \
+	tests/store/test-adopt \
 	tests/store/test-reopen \
 	tests/store/test-report \
 	tests/store/test-rw \
@@ -68,6 +69,8 @@ tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
 tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_adopt_LDADD = $(STORE_TEST_LDADD)
+tests_store_test_adopt_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=backend_barrier,--wrap=fstat
 tests_store_test_reopen_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_records_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_report_LDADD = $(STORE_TEST_LDADD)
