@@ -44,6 +44,7 @@ libclient_la_SOURCES = \
 	client/swaparea.c client/swaparea.h \
 	client/swapctl.c client/swapctl.h \
 	client/swapheader.c client/swapheader.h \
+	client/swaplive.c client/swaplive.h \
 	client/swaptab.c client/swaptab.h \
 	client/uri.c client/uri.h \
 	client/watchall.c \
