@@ -7,8 +7,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,6 +69,24 @@ static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, st
 	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
 }
 
+static void wait_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* The kernel's reader of the old socket goes on while there are replies in it; one that is still at it when the place of that socket is given to another
+ * reads from the new one beside that one's own reader, and both get parts of replies.  So: until all is read, and a little for what was read last.
+ */
+static void let_it_be_read(int old)
+{
+	int64_t until = watching_now_ns() + WATCH_READ_NS;
+	int bytes;
+
+	while ((old < 0 || (ioctl(old, SIOCINQ, &bytes) == 0 && bytes > 0)) && watching_now_ns() < until)
+		wait_ms(2);
+	wait_ms(10);
+}
+
 void watching_event(struct watch_device *d, int64_t now_ns)
 {
 	if (d->state != WATCH_UP)
@@ -121,8 +142,10 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	}
 	d->tries++;
 	sock = reach(r, &w, &e);
-	if (sock >= 0)
+	if (sock >= 0) {
 		d->sent = socksent(sock); /* the kernel may use it before it has said so */
+		let_it_be_read(old);
+	}
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
 		d->sock = sock;
 		d->in_use = false;

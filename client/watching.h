@@ -60,6 +60,9 @@ struct watch_device {
 /* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
 #define WATCH_TRY_NS (8 * WATCH_STEP_NS)
 
+/* What the old socket holds is given so long to be read; also where nobody has a duplicate of that one. */
+#define WATCH_READ_NS (WATCH_STEP_NS / 5)
+
 /* Takes a device on, with the socket that the kernel uses; -1: nobody has a duplicate of that, so a connection is made at once which takes its place at
  * the server, and then in the kernel.  The order must have been checked (watch_order_check).
  */

@@ -8,6 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,11 +22,13 @@ static struct {
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed;
 	uint64_t sent; /* over any socket */
+	int unread;    /* bytes in the old socket when the kernel was given another */
 	int64_t until_ns;
 	const struct export_expected *expected;
 } world;
 
 static struct watch_device d;
+static int pair[2];
 
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e);
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
@@ -46,6 +52,8 @@ int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead
 	(void)k;
 	(void)deadline_ns;
 	world.handed++;
+	if (sock != pair[0])
+		assert_true(ioctl(pair[0], SIOCINQ, &world.unread) == 0 || errno == EBADF);
 	assert_int_equal(index, 3);
 	assert_int_equal(sock, world.given);
 	assert_int_equal(dead_link_timeout, 600);
@@ -61,7 +69,6 @@ uint64_t __wrap_socksent(int sock)
 
 static struct reach r;
 static struct reconfigure k;
-static int pair[2];
 
 static bool is_open(int fd)
 {
@@ -147,6 +154,43 @@ static void test_goes_on_trying(void **state)
 	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(d.state, WATCH_UP);
 	assert_int_equal(d.tries, 4);
+}
+
+static void *read_later(void *arg)
+{
+	char reply[64];
+
+	poll(NULL, 0, *(int *)arg);
+	assert_int_equal(recv(pair[0], reply, sizeof(reply), 0), 16);
+	return NULL;
+}
+
+/* The kernel still reads replies from the old one: two readers would share the new one. */
+static void test_the_old_one_is_read_first(void **state)
+{
+	const char reply[16] = "";
+	pthread_t kernel;
+	int ms = 50;
+
+	(void)state;
+	assert_int_equal(send(pair[1], reply, sizeof(reply), 0), 16);
+	watching_link_dead(&d, watching_now_ns());
+	assert_int_equal(pthread_create(&kernel, NULL, read_later, &ms), 0);
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(world.unread, 0);
+	pthread_join(kernel, NULL);
+}
+
+static void test_one_that_nobody_reads_is_not_waited_for_long(void **state)
+{
+	int64_t began = watching_now_ns();
+
+	(void)state;
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	watching_link_dead(&d, began);
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(world.unread, 1);
+	assert_true(watching_now_ns() - began >= WATCH_READ_NS);
 }
 
 /* The kernel says that a link is dead, but ours is well: it has another one. */
@@ -272,6 +316,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_comes_back, begin, end),
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
+		cmocka_unit_test_setup_teardown(test_the_old_one_is_read_first, begin, end),
+		cmocka_unit_test_setup_teardown(test_one_that_nobody_reads_is_not_waited_for_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
