@@ -217,7 +217,7 @@ static int grant_session(struct local *l, struct local_export *x, const struct e
 	table_set_lease(x->table, x->lease.number);
 	s = calloc(1, sizeof(*s));
 	if (!s || backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0) {
-		lease_close(&x->lease);
+		lease_close(&x->lease, &now);
 		if (!s)
 			err_set(e, ENOMEM, "%s: no memory for a session", x->name);
 		free(s);
@@ -261,14 +261,16 @@ static void local_close(void *self, const struct grant *g)
 {
 	struct local *l = self;
 	struct local_session *s, **p;
+	struct lease_clock now;
 
+	clock_now(&now);
 	pthread_mutex_lock(&l->lock);
 	for (p = &l->sessions; (*p)->id != g->session; p = &(*p)->next)
 		;
 	s = *p;
 	*p = s->next;
 	free(s);
-	lease_close(&find(l, g->name)->lease);
+	lease_close(&find(l, g->name)->lease, &now);
 	pthread_cond_broadcast(&l->closed);
 	pthread_mutex_unlock(&l->lock);
 }

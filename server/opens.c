@@ -239,11 +239,15 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		kept = export_keep_lease(x, e);
 		if (kept <= 0) {
 			lease_lose(&x->lease, &now, SESSIONS_KEEP_MS);
+			x->awaited = true;
 			forget_memory(memory, locked);
 			if (kept == 0)
 				wait_for(s, 0, msg, sock);
 			return kept;
 		}
+		if (x->awaited || a.name.slots || !a.name.client[0]) /* else it may be a look */
+			lease_returned(&x->lease);
+		x->awaited = false;
 	}
 	if (!a.lasts)
 		close_if_open(sock);
