@@ -278,6 +278,29 @@ static void look_at_sockets(const struct pollfd p[])
 	}
 }
 
+static void look_for_silence(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_UP && watching_look(&w->device[i], watching_now_ns()))
+			tell_device(&w->device[i]);
+}
+
+/* In how many ms is the next look for it? */
+static int until_look(int64_t look_ns)
+{
+	int64_t left = look_ns - watching_now_ns();
+
+	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
+}
+
+static bool any_up(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_UP)
+			return true;
+	return false;
+}
+
 static void look_at_events(void)
 {
 	struct watch_device *d;
@@ -291,9 +314,18 @@ static void look_at_events(void)
 static void work(void)
 {
 	struct pollfd p[WATCH_DEVICES + 3];
+	int64_t look_ns = watching_now_ns() + WATCH_LOOK_NS;
 
 	for (;;) {
 		int ms = try_devices();
+
+		if (watching_now_ns() >= look_ns) {
+			look_for_silence();
+			look_ns = watching_now_ns() + WATCH_LOOK_NS;
+			continue; /* what it ended is tried at once */
+		}
+		if (any_up() && (ms < 0 || ms > until_look(look_ns)))
+			ms = until_look(look_ns);
 
 		if (w->spare_pidfd < 0)
 			ms = ms < 0 || ms > 1000 ? 1000 : ms;
