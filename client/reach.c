@@ -299,10 +299,15 @@ int reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
 
 	if (check(w, e) < 0)
 		return -1;
-	for (size_t i = 0; i < w->count; i++) {
-		int64_t now = now_ns(), share = (w->deadline_ns - now) / (int64_t)(w->count - i);
+	for (size_t n = 0; n < w->count; n++) {
+		size_t i = (w->first + n) % w->count;
+		int64_t now = now_ns(), left = w->deadline_ns - now, share = left / (int64_t)(w->count - n);
 		enum how_far far;
-		int fd = try_address(r, w, &w->addresses[i], now + (share > 0 ? share : 0), &far, &one);
+		int fd;
+
+		if (share < w->least_ms * MS)
+			share = left < w->least_ms * MS ? left : w->least_ms * MS;
+		fd = try_address(r, w, &w->addresses[i], now + (share > 0 ? share : 0), &far, &one);
 
 		if (fd >= 0) {
 			r->reached = i;

@@ -25,8 +25,10 @@ union reach_address {
 };
 
 struct reach_wishes {
-	const union reach_address *addresses; /* of servers with the same export; tried in this order */
+	const union reach_address *addresses; /* of servers with the same export; tried in this order, from first on */
 	size_t count;	     /* 1 to REACH_ADDRESSES_MAX */
+	size_t first;	     /* which to begin with; those before it come last */
+	unsigned least_ms;   /* a share of the time is no less than this, as long as there is that much: the last may get none */
 	const char *request; /* the name to ask for (client/exportask.h) */
 	int64_t deadline_ns; /* CLOCK_MONOTONIC; of all of it */
 	/* At most so long for a connection to one address; 0: its share of the time.  The kernel sends a lost

@@ -140,7 +140,8 @@ static bool all_say(const struct reach *r, uint32_t addresses, int code)
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
 {
 	int64_t now = watching_now_ns();
-	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses, 
+	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses,
+				  .first = d->tries % d->order.addresses, .least_ms = WATCH_ADDRESS_MS,
 				  .request = d->asks_plain ? d->order.plain : d->order.request,
 				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;

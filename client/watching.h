@@ -61,6 +61,9 @@ struct watch_device {
 /* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
 #define WATCH_TRY_NS (8 * WATCH_STEP_NS)
 
+/* Of which one address has at least so long, the one that a try begins with: each begins with another. */
+#define WATCH_ADDRESS_MS 3000
+
 /* What the old socket holds is given so long to be read; also where nobody has a duplicate of that one. */
 #define WATCH_READ_NS (WATCH_STEP_NS / 5)
 

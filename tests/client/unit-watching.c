@@ -22,6 +22,7 @@ static struct {
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed;
 	uint64_t sent; /* over any socket */
+	size_t first;  /* the address to begin with */
 	bool silent;   /* the server */
 	int unread;    /* bytes in the old socket when the kernel was given another */
 	int64_t until_ns;
@@ -39,6 +40,8 @@ int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e
 	world.expected = w->expected;
 	assert_string_equal(w->request, world.plain ? "ws1?client=a&slot=0/1" : "ws1?gen=5&lease=2&client=a&slot=0/1");
 	assert_int_equal(w->count, d.order.addresses);
+	assert_int_equal(w->least_ms, 3000);
+	world.first = w->first;
 	for (size_t i = 0; i < w->count; i++)
 		r->codes[i] = i == 0 ? world.error : world.second;
 	if (world.error)
@@ -292,8 +295,15 @@ static void test_refused_for_a_reason_unknown(void **state)
 	world.plain = true;
 	world.error = ESTALE;
 	world.second = ECONNREFUSED;
-	assert_false(watching_try(&d, &r, &k));
-	assert_int_equal(d.state, WATCH_DOWN);
+	for (int i = 0; i < 4; i++) { /* each try begins with another */
+		size_t before = world.first;
+
+		assert_false(watching_try(&d, &r, &k));
+		assert_int_equal(d.state, WATCH_DOWN);
+		world.plain = false;
+		if (i > 0)
+			assert_int_equal(world.first, 1 - before);
+	}
 	world.plain = false;
 	world.second = ESTALE;
 	assert_true(watching_try(&d, &r, &k));
