@@ -238,8 +238,8 @@ static void wait_for_my_turn(void)
 		_exit(EX_OK_);
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
+	w->spare_pidfd = -1;
 	tell("the process that watched has ended; the other goes on");
-	make_spare();
 	work();
 }
 
@@ -285,10 +285,10 @@ static void look_for_silence(void)
 			tell_device(&w->device[i]);
 }
 
-/* In how many ms is the next look for it? */
-static int until_look(int64_t look_ns)
+/* In how many ms is it that time? */
+static int until(int64_t ns)
 {
-	int64_t left = look_ns - watching_now_ns();
+	int64_t left = ns - watching_now_ns();
 
 	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
 }
@@ -311,9 +311,26 @@ static void look_at_events(void)
 			watching_event(d, watching_now_ns());
 }
 
+/* A process takes memory, which may not be had before a device that is down is up again: that comes first, for as many tries. */
+#define TRIES_BEFORE_SPARE 5
+
+static bool spare_waits(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_DOWN && w->device[i].tries < TRIES_BEFORE_SPARE)
+			return true;
+	return false;
+}
+
+static int sooner(int ms, int other_ms)
+{
+	return ms < 0 || ms > other_ms ? other_ms : ms;
+}
+
 static void work(void)
 {
 	struct pollfd p[WATCH_DEVICES + 3];
+	int64_t spare_ns = 0; /* when one may be made again */
 	int64_t look_ns = watching_now_ns() + WATCH_LOOK_NS;
 
 	for (;;) {
@@ -324,11 +341,11 @@ static void work(void)
 			look_ns = watching_now_ns() + WATCH_LOOK_NS;
 			continue; /* what it ended is tried at once */
 		}
-		if (any_up() && (ms < 0 || ms > until_look(look_ns)))
-			ms = until_look(look_ns);
+		if (any_up())
+			ms = sooner(ms, until(look_ns));
 
 		if (w->spare_pidfd < 0)
-			ms = ms < 0 || ms > 1000 ? 1000 : ms;
+			ms = sooner(ms, spare_waits() ? 1000 : until(spare_ns));
 		for (int i = 0; i < WATCH_DEVICES; i++)
 			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
 		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
@@ -343,9 +360,14 @@ static void work(void)
 			serve_one();
 		if (w->over)
 			_exit(EX_OK_);
-		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
-			if (w->spare_pidfd >= 0)
-				close(w->spare_pidfd);
+		if (w->spare_pidfd >= 0 && p[WATCH_DEVICES + 1].revents) {
+			int ended_one = w->spare_pidfd;
+
+			w->spare_pidfd = -1;
+			close(ended_one);
+		}
+		if (w->spare_pidfd < 0 && watching_now_ns() >= spare_ns && !spare_waits()) {
+			spare_ns = watching_now_ns() + WATCH_STEP_NS;
 			make_spare();
 		}
 	}
