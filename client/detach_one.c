@@ -93,13 +93,13 @@ static enum exit_code turn_off(const struct detach_request *r, struct detach_res
 	if (code != EX_OK_)
 		return code;
 	if (out->lost) {
-		result = swap_off_lost(r->state_dir, &r->dev, r->bar, stop, e);
+		result = swap_off_lost(r->state_dir, r->state, r->bar, stop, e);
 	} else {
 		if (!r->force && look_at_memory(r, &swaps, s->used, e) < 0)
 			return EX_REFUSED;
 		result = swap_off(&r->dev, r->bar, stop, e);
 	}
-	return result == SWAP_OFF_DONE ? EX_OK_ : e->code == EOPNOTSUPP ? EX_REFUSED : EX_FAIL;
+	return result == SWAP_OFF_DONE ? EX_OK_ : e->code == EOPNOTSUPP || e->code == EAGAIN ? EX_REFUSED : EX_FAIL;
 }
 
 /* Under the lock, so that an attach which takes the same device next is not hit. */
