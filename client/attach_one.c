@@ -171,9 +171,7 @@ static int do_watch(struct work *w, struct errbuf *e)
 
 static int undo_watch(struct work *w, struct errbuf *e)
 {
-	watch_drop(w->r->state_dir, &w->st->dev);
-	(void)e;
-	return 0;
+	return watch_drop(w->r->state_dir, &w->st->dev, e);
 }
 
 static int do_timeouts(struct work *w, struct errbuf *e)

@@ -46,7 +46,8 @@ static int cut_off(const char *dir, const struct attach_state *s, struct errbuf 
 
 	if (lock < 0 || still_gone(dir, s, e) < 0)
 		return -1;
-	watch_drop(dir, &s->dev);
+	if (watch_drop(dir, &s->dev, e) < 0)
+		return -1;
 	return nbdnl_disconnect(s->dev.index, e);
 }
 

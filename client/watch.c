@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "client/linkevents.h"
+#include "client/strays.h"
 #include "client/watchtalk.h"
 #include "common/allow.h"
 #include "common/exitcodes.h"
@@ -230,6 +231,25 @@ static bool ended(int pidfd, int timeout_ms)
 	return poll(&p, 1, timeout_ms) > 0 && (p.revents & POLLIN);
 }
 
+/* What the one that was killed had open just then: the command that it answered, the connection that it made.  Nobody else has this table now. */
+static void close_strays(void)
+{
+	int known[2 * WATCH_DEVICES + 4];
+	size_t n = 0;
+
+	known[n++] = w->listener;
+	known[n++] = w->events;
+	known[n++] = w->active_pidfd;
+	known[n++] = w->kernel.sock;
+	for (int i = 0; i < WATCH_DEVICES; i++) {
+		if (w->device[i].state == WATCH_FREE)
+			continue;
+		known[n++] = w->device[i].sock;
+		known[n++] = w->device[i].alive;
+	}
+	strays_close(known, n);
+}
+
 static void wait_for_my_turn(void)
 {
 	while (!ended(w->active_pidfd, -1))
@@ -239,6 +259,7 @@ static void wait_for_my_turn(void)
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
 	w->spare_pidfd = -1;
+	close_strays();
 	tell("the process that watched has ended; the other goes on");
 	work();
 }
@@ -532,6 +553,10 @@ int main(int argc, char **argv)
 		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
 	w->leaves = background;
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (w->active_pidfd < 0) {
+		err_errno(&e, "pidfd_open, without which nobody sees the end of this process (Linux 5.3)");
+		return fail(&e, EX_FAIL);
+	}
 	if (background && leave_terminal(ready, &e) < 0)
 		return fail(&e, EX_FAIL);
 	make_spare();

@@ -50,7 +50,7 @@ bool watching_is_gone(const struct watch_device *d)
 {
 	char byte;
 
-	return d->alive >= 0 && pread(d->alive, &byte, 1, 0) < 0 && errno == ENODEV;
+	return d->gone || (d->alive >= 0 && pread(d->alive, &byte, 1, 0) < 0 && errno == ENODEV);
 }
 
 void watching_link_dead(struct watch_device *d, int64_t now_ns)
@@ -67,7 +67,10 @@ void watching_link_dead(struct watch_device *d, int64_t now_ns)
 /* The kernel has it, or refuses. */
 static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, struct errbuf *e)
 {
-	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
+	int rc = reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
+
+	d->gone = rc < 0 && (e->code == ENODEV || e->code == EINVAL); /* disconnected, or connected by somebody else in another way */
+	return rc;
 }
 
 bool watching_look(struct watch_device *d, int64_t now_ns)
@@ -126,6 +129,8 @@ static void confirm(struct watch_device *d, struct reconfigure *k)
 		d->pause_ns *= 2;
 	if (hand_over(d, d->sock, k, &e) < 0)
 		snprintf(d->words, sizeof(d->words), "%s", e.text);
+	if (d->gone)
+		d->next_ns = watching_now_ns();
 }
 
 /* One that is wrong may be another machine's, and the right one on its way. */
@@ -177,8 +182,8 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 		d->state = WATCH_OVER;
 		return true;
 	}
-	d->next_ns = now + WATCH_STEP_NS;
-	return d->tries == 1;
+	d->next_ns = d->gone ? now : now + WATCH_STEP_NS;
+	return d->tries == 1 || d->gone;
 }
 
 void watching_says(const struct watch_device *d, char *out, size_t size)

@@ -42,6 +42,7 @@ struct watch_device {
 	int alive; /* a file of the device's that cannot be read any more once it is disconnected, or -1 */
 	bool asks_plain; /* the next try */
 	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, or of WATCH_UP: the next confirmation */
+	bool gone;		  /* the kernel refuses a connection for it: it has none to be replaced */
 	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */
 	uint64_t sent;		  /* what had been sent when it was handed over */
 	int64_t pause_ns;	  /* to the confirmation after the next */

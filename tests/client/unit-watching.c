@@ -158,8 +158,9 @@ static void test_goes_on_trying(void **state)
 	assert_string_equal(d.words, "no luck");
 	assert_false(watching_try(&d, &r, &k)); /* not each second */
 	world.error = 0;
-	world.refuse = ENODEV;
+	world.refuse = EIO;
 	assert_false(watching_try(&d, &r, &k));
+	assert_false(watching_is_gone(&d));
 	assert_false(is_open(world.given)); /* the server is to know */
 	assert_int_equal(d.state, WATCH_DOWN);
 	world.refuse = 0;
@@ -245,6 +246,22 @@ static void test_an_event_hands_it_over_again(void **state)
 	watching_link_dead(&d, now);
 	watching_event(&d, now + 1); /* nothing new */
 	assert_int_equal(d.state, WATCH_DOWN);
+}
+
+/* Its number may be somebody else's by now. */
+static void test_a_device_that_takes_no_connection_is_gone(void **state)
+{
+	(void)state;
+	world.refuse = EINVAL;
+	world.given = d.sock;
+	watching_event(&d, watching_now_ns());
+	assert_false(watching_try(&d, &r, &k));
+	assert_true(watching_is_gone(&d) && watching_due(&d) <= watching_now_ns());
+	d.gone = false;
+	watching_link_dead(&d, watching_now_ns());
+	world.refuse = ENODEV;
+	assert_true(watching_try(&d, &r, &k));
+	assert_true(watching_is_gone(&d) && watching_due(&d) <= watching_now_ns());
 }
 
 /* A device whose socket nobody has: its place at the server is taken. */
@@ -360,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_old_one_is_read_first, begin, end),
 		cmocka_unit_test_setup_teardown(test_one_that_nobody_reads_is_not_waited_for_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
+		cmocka_unit_test_setup_teardown(test_a_device_that_takes_no_connection_is_gone, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused_for_a_reason_unknown, begin, end),
