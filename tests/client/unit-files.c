@@ -156,7 +156,7 @@ static void fill_state(struct attach_state *s, int index)
 	strcpy(s->uuid, UUID);
 	strcpy(s->discard, "pages");
 	s->dead_link_timeout = 604800;
-	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1 };
+	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1, .scheduler = "mq-deadline" };
 	s->link_inode = s->now_inode = 1ull << 33;
 	s->link_port = s->now_port = 65535;
 	s->flags = 0x123;

@@ -2,6 +2,7 @@
 /* Small pieces: options, progress, latency, swap header, memory check, devices' names. */
 #include "config.h"
 
+#include "client/blockqueue.h"
 #include "client/detach_one.h"
 #include "client/latency.h"
 #include "client/nbddev.h"
@@ -186,6 +187,19 @@ static void test_device_names(void **state)
 	assert_int_equal(nbddev_parse("nbd99999999999", &d, NULL), -1);
 }
 
+static void test_schedulers(void **state)
+{
+	char now[SCHEDULER_MAX];
+
+	assert_true(scheduler_parse("none [mq-deadline] kyber\n", now));
+	assert_string_equal(now, "mq-deadline");
+	assert_true(scheduler_parse("[bfq] none", now));
+	assert_string_equal(now, "bfq");
+	assert_false(scheduler_parse("[none] mq-deadline\n", now));
+	assert_false(scheduler_parse("none\n", now)); /* there is nothing else */
+	assert_false(scheduler_parse("noop [deadline] nonesuch\n", now));
+}
+
 static void test_strays(void **state)
 {
 	int status;
@@ -210,7 +224,7 @@ int main(void)
 		cmocka_unit_test(test_options_help),  cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_latency),	      cmocka_unit_test(test_swap_header),
 		cmocka_unit_test(test_detach_memory), cmocka_unit_test(test_device_names),
-		cmocka_unit_test(test_strays),
+		cmocka_unit_test(test_schedulers),    cmocka_unit_test(test_strays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
