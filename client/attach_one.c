@@ -88,18 +88,11 @@ static void note_link(struct work *w)
 	w->st->generation = w->link.export.generation;
 }
 
-static struct direct_wishes wishes_for(const struct work *w)
-{
-	return (struct direct_wishes){ .dead_link_timeout = w->r->dead_link_timeout,
-				       .watched = !w->r->no_watch && w->server.export.generation.activation != 0 };
-}
-
 static int connect_directly(struct work *w, struct errbuf *e)
 {
-	const struct direct_wishes wishes = wishes_for(w);
 	const struct export_ask ask = ask_for(w);
 
-	if (direct_connect(&w->r->uri, &ask, &w->st->dev, &wishes, &w->link, e) < 0)
+	if (direct_connect(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, &w->link, e) < 0)
 		return -1;
 	w->ours = true;
 	note_link(w);
@@ -111,7 +104,6 @@ static int connect_directly(struct work *w, struct errbuf *e)
  */
 static int do_take_over(struct work *w, struct errbuf *e)
 {
-	const struct direct_wishes wishes = wishes_for(w);
 	struct export_ask ask = ask_for(w);
 
 	/* Who does not say what he comes back to does not get the place of a connection that lives. */
@@ -119,7 +111,7 @@ static int do_take_over(struct work *w, struct errbuf *e)
 		ask.generation = &w->server.export.generation;
 	if (!w->r->via_nbd_client || w->r->no_watch || !w->st->client[0] || !w->st->link_inode)
 		return 0;
-	if (direct_take_over(&w->r->uri, &ask, &w->st->dev, &wishes, w->st->link_inode, &w->link, e) < 0)
+	if (direct_take_over(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, w->st->link_inode, &w->link, e) < 0)
 		return -1;
 	note_link(w);
 	return 0;

@@ -60,13 +60,13 @@ static int note_socket(int sock, struct direct_link *out, struct errbuf *e)
 }
 
 /* A connection in the transmission phase, described in *out; -1 with *e. */
-static int make(const struct nbd_uri *uri, const struct export_ask *ask, bool watched, int64_t deadline_ns, struct direct_link *out, struct errbuf *e)
+static int make(const struct nbd_uri *uri, const struct export_ask *ask, int64_t deadline_ns, struct direct_link *out, struct errbuf *e)
 {
 	int count = direct_addresses(uri->host, uri->port, out->address, e);
 	CLEANUP_FREE struct reach *r = malloc(sizeof(*r));
 	char request[EXPORT_ASK_MAX];
 	struct reach_wishes wishes = { .addresses = out->address, .count = (size_t)count, .request = request, .deadline_ns = deadline_ns,
-				       .user_timeout_ms = watched ? 0 : DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
+				       .user_timeout_ms = DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
 	CLEANUP_CLOSE int sock = -1;
 
 	if (count < 0 || export_ask_format(ask, request, e) < 0)
@@ -81,15 +81,15 @@ static int make(const struct nbd_uri *uri, const struct export_ask *ask, bool wa
 	return steal_fd(&sock);
 }
 
-int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, const struct direct_wishes *w,
+int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, uint64_t dead_link_timeout,
 		   struct direct_link *out, struct errbuf *e)
 {
-	CLEANUP_CLOSE int sock = make(uri, ask, w->watched, deadline(), out, e);
+	CLEANUP_CLOSE int sock = make(uri, ask, deadline(), out, e);
 
 	if (sock < 0)
 		return -1;
 	if (nbdnl_connect(dev->index, sock, &(struct nbdnl_device){ .size = out->export.size, .flags = out->export.flags,
-								   .dead_link_timeout = w->dead_link_timeout }, e) < 0)
+								   .dead_link_timeout = dead_link_timeout }, e) < 0)
 		return -1;
 	out->sock = steal_fd(&sock);
 	return 0;
@@ -132,13 +132,13 @@ static int hand_over(const struct nbd_uri *uri, const struct nbddev *dev, int so
 	return rc;
 }
 
-int direct_take_over(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, const struct direct_wishes *w, uint64_t old_inode,
+int direct_take_over(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, uint64_t dead_link_timeout, uint64_t old_inode,
 		     struct direct_link *out, struct errbuf *e)
 {
 	int64_t until = deadline();
-	CLEANUP_CLOSE int sock = make(uri, ask, w->watched, until, out, e);
+	CLEANUP_CLOSE int sock = make(uri, ask, until, out, e);
 
-	if (sock < 0 || hand_over(uri, dev, sock, w->dead_link_timeout, old_inode, until, e) < 0)
+	if (sock < 0 || hand_over(uri, dev, sock, dead_link_timeout, old_inode, until, e) < 0)
 		return -1;
 	out->sock = steal_fd(&sock);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connects a device without nbd-client: negotiates by itself (client/reach.h) and gives the socket to the kernel over netlink.  So everything that
  * decides about the device's life is set before it has a request: no timeout that would cut a link on which a request is held, a dead-link
- * timeout from the first moment on, and keepalive; and what the server told is known.
+ * timeout from the first moment on, TCP_USER_TIMEOUT and keepalive; and what the server told is known.
  */
 #ifndef NBDSWAP_CLIENT_DIRECT_H
 #define NBDSWAP_CLIENT_DIRECT_H
@@ -12,17 +12,11 @@
 #include "client/uri.h"
 #include "common/errbuf.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* After so long without a sign of the other end that something has arrived there, a connection is dead. */
 #define DIRECT_SILENT_MS 20000
 #define DIRECT_KEEPALIVE_S 5
-
-struct direct_wishes {
-	uint64_t dead_link_timeout; /* seconds */
-	bool watched;		    /* the watch finds out when the server is dead (watching_look); else TCP_USER_TIMEOUT does */
-};
 
 struct direct_link {
 	int sock;		   /* the caller's to close: the kernel has its own reference */
@@ -42,11 +36,11 @@ int direct_addresses(const char *host, const char *port, union reach_address out
  *
  * 0; -1 with *e: the device may be without a connection then.
  */
-int direct_take_over(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, const struct direct_wishes *w, uint64_t old_inode,
+int direct_take_over(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, uint64_t dead_link_timeout, uint64_t old_inode,
 		     struct direct_link *out, struct errbuf *e);
 
 /* 0; -1 with *e: then the device is as it was, unless e->code is EBUSY: then somebody else has connected it. */
-int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, const struct direct_wishes *w,
+int direct_connect(const struct nbd_uri *uri, const struct export_ask *ask, const struct nbddev *dev, uint64_t dead_link_timeout,
 		   struct direct_link *out, struct errbuf *e);
 
 #endif

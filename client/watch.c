@@ -332,13 +332,11 @@ static void look_at_events(void)
 			watching_event(d, watching_now_ns());
 }
 
-/* A process takes memory, which may not be had before a device that is down is up again: that comes first, for as many tries. */
-#define TRIES_BEFORE_SPARE 5
-
+/* A process takes memory, which may not be had before a device that is down is up again: that comes first, for who waits for memory connects nothing. */
 static bool spare_waits(void)
 {
 	for (int i = 0; i < WATCH_DEVICES; i++)
-		if (w->device[i].state == WATCH_DOWN && w->device[i].tries < TRIES_BEFORE_SPARE)
+		if (w->device[i].state == WATCH_DOWN)
 			return true;
 	return false;
 }

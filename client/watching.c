@@ -148,7 +148,8 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses,
 				  .first = d->tries % d->order.addresses, .least_ms = WATCH_ADDRESS_MS,
 				  .request = d->asks_plain ? d->order.plain : d->order.request,
-				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
+				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.silent_ms,
+				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
 	int sock, old = d->sock;
 

@@ -83,9 +83,7 @@ int watch_order_check(const struct watch_order *order, struct errbuf *e);
 void watching_link_dead(struct watch_device *d, int64_t now_ns);
 
 /* Has its server been silent for silent_ms, with something on its way there?  Then the socket is ended.  To be called about once a second: at the second look in a
- * row it is so, for the first may see just what was sent.  Not by TCP_USER_TIMEOUT, which RULES of this project name: a server that holds requests
- * reads no more, its window stays shut, and that option ends such a connection although each probe of the window is acknowledged.  True: something is
- * to be said.
+ * row it is so, for the first may see just what was sent.  TCP_USER_TIMEOUT finds most of them sooner.  True: something is to be said.
  */
 #define WATCH_LOOK_NS WATCH_STEP_NS
 bool watching_look(struct watch_device *d, int64_t now_ns);
