@@ -104,8 +104,11 @@ static int connect_directly(struct work *w, struct errbuf *e)
  */
 static int do_take_over(struct work *w, struct errbuf *e)
 {
-	const struct export_ask ask = ask_for(w);
+	struct export_ask ask = ask_for(w);
 
+	/* Who does not say what he comes back to does not get the place of a connection that lives. */
+	if (w->server.export.generation.activation)
+		ask.generation = &w->server.export.generation;
 	if (!w->r->via_nbd_client || w->r->no_watch || !w->st->client[0] || !w->st->link_inode)
 		return 0;
 	if (direct_take_over(&w->r->uri, &ask, &w->st->dev, w->r->dead_link_timeout, w->st->link_inode, &w->link, e) < 0)
@@ -160,9 +163,7 @@ static int do_watch(struct work *w, struct errbuf *e)
 
 static int undo_watch(struct work *w, struct errbuf *e)
 {
-	watch_drop(w->r->state_dir, &w->st->dev);
-	(void)e;
-	return 0;
+	return watch_drop(w->r->state_dir, &w->st->dev, e);
 }
 
 static int do_timeouts(struct work *w, struct errbuf *e)
@@ -184,16 +185,20 @@ static int undo_queue(struct work *w, struct errbuf *e)
 
 static int do_area(struct work *w, struct errbuf *e)
 {
+	struct swap_list swaps;
 	const struct area_wishes wishes = {
 		.label = w->r->label,
 		.default_label = w->r->uri.export,
 		.attached = w->attached,
+		.swaps = &swaps,
 		.force = w->r->force,
 		.can_discard = w->server.export.trim,
 		.lost_is_fresh = w->server.knows_clients,
 	};
 	struct area_result area;
 
+	if (procswaps_read(&swaps, e) < 0)
+		return -1;
 	if (swaparea_prepare(&w->st->dev, w->st->size, &wishes, &area, e) < 0) {
 		if (area.refused)
 			w->code = EX_REFUSED;

@@ -6,18 +6,26 @@
 #include "client/nbddev.h"
 #include "common/errbuf.h"
 
+#include <stdbool.h>
+
 /* When a request has not been answered for this long, the driver looks whether its socket has been
  * replaced, and only then sends it again.  It does not cut a link and does not fail a request.
  */
 #define IO_TIMEOUT_MS 2000
 
-/* What a device had before attach; -1: not known or not changed. */
+#define SCHEDULER_MAX 32
+
+/* What a device had before attach; -1 and "": not known or not changed. */
 struct queue_settings {
 	int io_timeout_ms;
 	int rotational;
+	char scheduler[SCHEDULER_MAX];
 };
 
-/* Sets io_timeout and rotational = 0, keeping in *before what was there.  0, or -1 with *e. */
+/* Of what queue/scheduler says: the one that is to be put back when none has taken its place.  False: there is none to be set, or it is. */
+bool scheduler_parse(const char *text, char now[SCHEDULER_MAX]);
+
+/* Sets io_timeout, rotational = 0 and no scheduler, keeping in *before what was there.  0, or -1 with *e. */
 int blockqueue_set(const struct nbddev *d, struct queue_settings *before, struct errbuf *e);
 
 /* Puts back what is known; best effort. */

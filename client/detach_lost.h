@@ -9,7 +9,7 @@
 #ifndef NBDSWAP_CLIENT_DETACH_LOST_H
 #define NBDSWAP_CLIENT_DETACH_LOST_H
 
-#include "client/nbddev.h"
+#include "client/state.h"
 #include "client/swapctl.h"
 #include "common/errbuf.h"
 
@@ -18,7 +18,9 @@
 /* Does a kernel of this release (uname -r) mark pages that it could not read? */
 bool kernel_marks_lost_pages(const char *release);
 
-/* Does it.  dir: of the watch, which is to forget the device.  EOPNOTSUPP in *e: not on this kernel, nothing was done. */
-enum swap_off_result swap_off_lost(const char *dir, const struct nbddev *dev, bool bar, const volatile int *stop, struct errbuf *e);
+/* Does it, unless the server is back by now.  dir: of the state s, and of the watch, which is to forget the device.  Nothing was done with EOPNOTSUPP in
+ * *e: not on this kernel; EAGAIN: it is back, or the device was detached meanwhile; EBUSY: another attach or detach is at work.
+ */
+enum swap_off_result swap_off_lost(const char *dir, const struct attach_state *s, bool bar, const volatile int *stop, struct errbuf *e);
 
 #endif

@@ -93,13 +93,13 @@ static enum exit_code turn_off(const struct detach_request *r, struct detach_res
 	if (code != EX_OK_)
 		return code;
 	if (out->lost) {
-		result = swap_off_lost(r->state_dir, &r->dev, r->bar, stop, e);
+		result = swap_off_lost(r->state_dir, r->state, r->bar, stop, e);
 	} else {
 		if (!r->force && look_at_memory(r, &swaps, s->used, e) < 0)
 			return EX_REFUSED;
 		result = swap_off(&r->dev, r->bar, stop, e);
 	}
-	return result == SWAP_OFF_DONE ? EX_OK_ : e->code == EOPNOTSUPP ? EX_REFUSED : EX_FAIL;
+	return result == SWAP_OFF_DONE ? EX_OK_ : e->code == EOPNOTSUPP || e->code == EAGAIN ? EX_REFUSED : EX_FAIL;
 }
 
 /* Under the lock, so that an attach which takes the same device next is not hit. */
@@ -122,7 +122,8 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 				       "%s stays connected, for it is in use: mounted, part of another device, or swap "
 				       "by another name; end that first",
 				       r->dev.name);
-		watch_drop(r->state_dir, &r->dev); /* or it would make the connection anew */
+		if (watch_drop(r->state_dir, &r->dev, e) < 0) /* or it would make the connection anew */
+			return -1;
 		if (nbdnl_disconnect(r->dev.index, e) < 0)
 			return -1;
 		if (!nbddev_wait_gone(&r->dev, GONE_MS))
@@ -131,7 +132,9 @@ static int disconnect(const struct detach_request *r, struct errbuf *e)
 				       "open; run the same command again",
 				       r->dev.name, GONE_MS / 1000);
 	}
-	watch_drop(r->state_dir, &r->dev); /* also of one that somebody else has disconnected: its number may be another's soon */
+	/* Also of one that somebody else has disconnected: its number may be another's soon. */
+	if (watch_drop(r->state_dir, &r->dev, e) < 0)
+		return -1;
 	if (!r->state)
 		return 0;
 	blockqueue_restore(&r->dev, &r->state->queue_before);

@@ -7,6 +7,7 @@
 #include "client/nbdnl.h"
 #include "client/reconfigure.h"
 #include "common/cleanup.h"
+#include "common/procself.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -65,7 +66,7 @@ static int make(const struct nbd_uri *uri, const struct export_ask *ask, int64_t
 	CLEANUP_FREE struct reach *r = malloc(sizeof(*r));
 	char request[EXPORT_ASK_MAX];
 	struct reach_wishes wishes = { .addresses = out->address, .count = (size_t)count, .request = request, .deadline_ns = deadline_ns,
-				       .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
+				       .user_timeout_ms = DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
 	CLEANUP_CLOSE int sock = -1;
 
 	if (count < 0 || export_ask_format(ask, request, e) < 0)
@@ -111,10 +112,13 @@ static int hand_over(const struct nbd_uri *uri, const struct nbddev *dev, int so
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
 	struct reconfigure k;
+	const bool begun = procself_io_flusher_begin(); /* as in client/nbdnl.c */
 	int rc = reconfigure_open(&k, e);
 
-	if (rc < 0)
+	if (rc < 0) {
+		procself_io_flusher_end(begun);
 		return -1;
+	}
 	while ((rc = reconfigure(&k, dev->index, sock, dead_link_timeout, until, e)) == 0 && !let_go(uri, old_inode)) {
 		if (now_ns() > until) {
 			rc = err_set(e, ETIMEDOUT, "%s: the kernel goes on with the connection that nbd-client made, although %s was asked to end it",
@@ -124,6 +128,7 @@ static int hand_over(const struct nbd_uri *uri, const struct nbddev *dev, int so
 		nanosleep(&pause, NULL);
 	}
 	reconfigure_close(&k);
+	procself_io_flusher_end(begun);
 	return rc;
 }
 

@@ -3,6 +3,8 @@
 
 #include "client/nbdnl.h"
 
+#include "common/procself.h"
+
 #include <errno.h>
 #include <linux/nbd-netlink.h>
 #include <netlink/genl/ctrl.h>
@@ -23,6 +25,16 @@ static void cleanup_msg_(struct nl_msg **msg)
 
 #define CLEANUP_SOCKET __attribute__((cleanup(cleanup_socket_)))
 #define CLEANUP_MSG __attribute__((cleanup(cleanup_msg_)))
+
+/* The kernel holds one lock over all generic netlink while it works at a message.  Whoever waits for memory there, which comes from the very device that has
+ * no connection, keeps the watch from giving it another.  Not longer than the message: what else a command does (swapoff) may need that I/O.
+ */
+static void end_flusher_(const bool *begun)
+{
+	procself_io_flusher_end(*begun);
+}
+
+#define WITHOUT_IO __attribute__((cleanup(end_flusher_), unused)) const bool flusher_ = procself_io_flusher_begin()
 
 static struct nl_sock *open_family(int *family, struct errbuf *e)
 {
@@ -76,6 +88,7 @@ static int put_sockets(struct nl_msg *msg, int sock)
 
 int nbdnl_connect(int index, int sock, const struct nbdnl_device *d, struct errbuf *e)
 {
+	WITHOUT_IO;
 	CLEANUP_SOCKET struct nl_sock *sk = NULL;
 	CLEANUP_MSG struct nl_msg *msg = NULL;
 	int family, rc;
@@ -97,6 +110,7 @@ int nbdnl_connect(int index, int sock, const struct nbdnl_device *d, struct errb
 
 int nbdnl_set_dead_link_timeout(int index, uint64_t seconds, struct errbuf *e)
 {
+	WITHOUT_IO;
 	CLEANUP_SOCKET struct nl_sock *sk = NULL;
 	CLEANUP_MSG struct nl_msg *msg = NULL;
 	int family, rc;
@@ -118,6 +132,7 @@ int nbdnl_set_dead_link_timeout(int index, uint64_t seconds, struct errbuf *e)
 
 int nbdnl_disconnect(int index, struct errbuf *e)
 {
+	WITHOUT_IO;
 	CLEANUP_SOCKET struct nl_sock *sk = NULL;
 	CLEANUP_MSG struct nl_msg *msg = NULL;
 	int family, rc;
@@ -132,61 +147,5 @@ int nbdnl_disconnect(int index, struct errbuf *e)
 	msg = NULL;
 	if (rc < 0)
 		return err_set(e, EIO, "nbd%d: the kernel refused to disconnect: %s", index, nl_geterror(rc));
-	return 0;
-}
-
-struct status_answer {
-	int index;
-	bool seen, connected;
-};
-
-static int on_status(struct nl_msg *msg, void *arg)
-{
-	struct status_answer *a = arg;
-	struct genlmsghdr *gh = genlmsg_hdr(nlmsg_hdr(msg));
-	struct nlattr *attrs[NBD_ATTR_MAX + 1], *item;
-	int left;
-
-	if (nla_parse(attrs, NBD_ATTR_MAX, genlmsg_attrdata(gh, 0), genlmsg_attrlen(gh, 0), NULL) < 0 ||
-	    !attrs[NBD_ATTR_DEVICE_LIST])
-		return NL_OK;
-	nla_for_each_nested(item, attrs[NBD_ATTR_DEVICE_LIST], left)
-	{
-		struct nlattr *dev[NBD_DEVICE_ATTR_MAX + 1];
-
-		if (nla_type(item) != NBD_DEVICE_ITEM ||
-		    nla_parse_nested(dev, NBD_DEVICE_ATTR_MAX, item, NULL) < 0 || !dev[NBD_DEVICE_INDEX] ||
-		    !dev[NBD_DEVICE_CONNECTED])
-			continue;
-		if ((int)nla_get_u32(dev[NBD_DEVICE_INDEX]) == a->index) {
-			a->seen = true;
-			a->connected = nla_get_u8(dev[NBD_DEVICE_CONNECTED]) != 0;
-		}
-	}
-	return NL_OK;
-}
-
-int nbdnl_status(int index, bool *connected, struct errbuf *e)
-{
-	struct status_answer answer = { .index = index };
-	CLEANUP_SOCKET struct nl_sock *sk = NULL;
-	CLEANUP_MSG struct nl_msg *msg = NULL;
-	int family, rc;
-
-	sk = open_family(&family, e);
-	if (!sk)
-		return -1;
-	nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_status, &answer);
-	msg = new_message(family, NBD_CMD_STATUS, index);
-	if (!msg)
-		return err_set(e, ENOMEM, "no netlink message: out of memory");
-	rc = nl_send_auto(sk, msg);
-	if (rc >= 0)
-		rc = nl_recvmsgs_default(sk);
-	if (rc >= 0)
-		rc = nl_wait_for_ack(sk);
-	if (rc < 0 && !answer.seen)
-		return err_set(e, EIO, "nbd%d: the kernel does not tell its state: %s", index, nl_geterror(rc));
-	*connected = answer.connected;
 	return 0;
 }

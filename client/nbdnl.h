@@ -5,7 +5,6 @@
 
 #include "common/errbuf.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct nbdnl_device {
@@ -29,8 +28,5 @@ int nbdnl_set_dead_link_timeout(int index, uint64_t seconds, struct errbuf *e);
  * 0, also when it was not connected; -1 with *e.
  */
 int nbdnl_disconnect(int index, struct errbuf *e);
-
-/* Asks whether the device is configured.  0 with *connected, or -1 with *e. */
-int nbdnl_status(int index, bool *connected, struct errbuf *e);
 
 #endif

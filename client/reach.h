@@ -25,8 +25,10 @@ union reach_address {
 };
 
 struct reach_wishes {
-	const union reach_address *addresses; /* of servers with the same export; tried in this order */
+	const union reach_address *addresses; /* of servers with the same export; tried in this order, from first on */
 	size_t count;	     /* 1 to REACH_ADDRESSES_MAX */
+	size_t first;	     /* which to begin with; those before it come last */
+	unsigned least_ms;   /* a share of the time is no less than this, as long as there is that much: the last may get none */
 	const char *request; /* the name to ask for (client/exportask.h) */
 	int64_t deadline_ns; /* CLOCK_MONOTONIC; of all of it */
 	/* At most so long for a connection to one address; 0: its share of the time.  The kernel sends a lost
@@ -34,7 +36,8 @@ struct reach_wishes {
 	 */
 	unsigned connect_ms;
 	/* The connection is dead when the other end has not acknowledged anything for so long
-	 * (TCP_USER_TIMEOUT), above 0; a silent one is probed each keepalive_s seconds, above 0.  Both are
+	 * (TCP_USER_TIMEOUT; 0: somebody looks after it, see watching_look()); a silent one is probed each
+	 * keepalive_s seconds, above 0.  Both are
 	 * set before connecting, and hold in the kernel's hands too.
 	 */
 	unsigned user_timeout_ms, keepalive_s;

@@ -160,7 +160,11 @@ static void collect_facts(struct nbd_handle *h, struct export_facts *f)
 	int64_t size = nbd_get_size(h);
 	int64_t min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM),
 		max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
+	char *description = nbd_get_export_description(h);
 
+	if (description)
+		generation_of_description(description, &f->generation);
+	free(description);
 	f->size = size > 0 ? (uint64_t)size : 0;
 	f->block_min = min > 0 ? (uint64_t)min : 0;
 	f->block_max = max > 0 ? (uint64_t)max : 0;

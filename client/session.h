@@ -9,6 +9,7 @@
 #include "client/nbdclient.h"
 #include "client/uri.h"
 #include "common/errbuf.h"
+#include "common/generation.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +33,7 @@ struct export_facts {
 	uint64_t size; /* bytes */
 	uint64_t block_min, block_max; /* 0: the server does not say */
 	bool read_only, flush, trim, zero, multi_conn;
+	struct generation generation; /* under which this client has it; activation 0: the server tells none */
 };
 
 /* Connects and opens the export, as NAME?client=ID first and, where the server does not know that name but

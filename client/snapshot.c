@@ -4,7 +4,6 @@
 #include "client/snapshot.h"
 
 #include "client/link.h"
-#include "client/nbdnl.h"
 #include "client/procswaps.h"
 
 #include <stdlib.h>
@@ -15,19 +14,16 @@ static enum health look(const struct attach_state *s, bool swap_on, bool *link_k
 {
 	const uint16_t port = (uint16_t)strtoul(s->port, NULL, 10);
 	enum link_state link = link_state(s->now_inode, s->now_port);
-	bool connected;
 
 	/* The one that attach made may have been followed by others, of a watch that is not there any more to be asked. */
 	if (link == LINK_DEAD && s->watched == WATCHED_NOT && link_any(port))
 		link = LINK_UNKNOWN;
 
 	*link_known = link != LINK_UNKNOWN;
-	/* Netlink needs rights that a plain user lacks; sysfs tells the same, a little less surely. */
-	if (nbdnl_status(s->dev.index, &connected, NULL) < 0)
-		connected = nbddev_connected(&s->dev);
 	if (s->watched == WATCHED_OVER)
 		return HEALTH_OVER;
-	if (!connected)
+	/* Not by netlink: a plain user may not, and its lock is the watch's to have (client/nbdnl.c). */
+	if (!nbddev_connected(&s->dev))
 		return HEALTH_GONE;
 	if (link == LINK_DEAD)
 		return HEALTH_LINK_DEAD;

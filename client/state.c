@@ -77,7 +77,7 @@ int state_save(const char *dir, const struct attach_state *s, struct errbuf *e)
 		generation_format(&s->generation, generation);
 	path_of(dir, &s->dev, "", path, sizeof(path));
 	path_of(dir, &s->dev, ".new", fresh, sizeof(fresh));
-	j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I, s:s, s:s, s:i, s:i}",
+	j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I, s:s, s:s, s:i, s:i, s:s}",
 		      "version", STATE_VERSION, "device", s->dev.name, "uri", s->uri, "host", s->host, "port",
 		      s->port, "export", s->export, "client", s->client, "size", (json_int_t)s->size, "label",
 		      s->label, "uuid", s->uuid, "discard", s->discard, "dead_link_timeout",
@@ -85,7 +85,7 @@ int state_save(const char *dir, const struct attach_state *s, struct errbuf *e)
 		      "rotational_before", s->queue_before.rotational, "link_inode", (json_int_t)s->link_inode,
 		      "link_port", (int)s->link_port, "attached_at", (json_int_t)s->attached_at,
 		      "generation", generation, "servers", s->servers, "swap_type", s->swap_type, "flags",
-		      (int)s->flags);
+		      (int)s->flags, "scheduler_before", s->queue_before.scheduler);
 	if (!j)
 		return err_set(e, EINVAL, "cannot write %s: a name is not UTF-8", path);
 	unlink(fresh);
@@ -102,7 +102,7 @@ int state_save(const char *dir, const struct attach_state *s, struct errbuf *e)
 
 static int load_one(const char *path, const struct nbddev *dev, struct attach_state *out, struct errbuf *e)
 {
-	const char *uri, *host, *port, *export, *client, *label, *uuid, *discard, *generation, *servers;
+	const char *uri, *host, *port, *export, *client, *label, *uuid, *discard, *generation, *servers, *scheduler = ""; /* the last may be of a version before */
 	json_int_t size, dead, inode, at;
 	CLEANUP_JSON json_t *j = NULL;
 	int version, link_port, flags;
@@ -115,13 +115,14 @@ static int load_one(const char *path, const struct nbddev *dev, struct attach_st
 		return err_set(e, EINVAL, "%s cannot be read: %s; if %s is not in use as swap, remove the file",
 			       path, je.text, dev->name);
 	if (json_unpack_ex(j, &je, 0,
-			   "{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I, s:s, s:s, s:i, s:i}",
+			   "{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:i, s:I, s:s, s:s, s:i, s:i, s?:s}",
 			   "version", &version, "uri", &uri, "host", &host, "port", &port, "export", &export,
 			   "client", &client, "size", &size, "label", &label, "uuid", &uuid, "discard",
 			   &discard, "dead_link_timeout", &dead, "io_timeout_before",
 			   &out->queue_before.io_timeout_ms, "rotational_before", &out->queue_before.rotational,
 			   "link_inode", &inode, "link_port", &link_port, "attached_at", &at, "generation",
-			   &generation, "servers", &servers, "swap_type", &out->swap_type, "flags", &flags) < 0 ||
+			   &generation, "servers", &servers, "swap_type", &out->swap_type, "flags", &flags, "scheduler_before",
+			   &scheduler) < 0 ||
 	    (generation[0] && !generation_parse(generation, &out->generation, NULL)) ||
 	    version != STATE_VERSION)
 		return err_set(e, EINVAL, "%s is not in the format of this version of nbdswap", path);
@@ -134,6 +135,7 @@ static int load_one(const char *path, const struct nbddev *dev, struct attach_st
 	snprintf(out->label, sizeof(out->label), "%s", label);
 	snprintf(out->uuid, sizeof(out->uuid), "%s", uuid);
 	snprintf(out->discard, sizeof(out->discard), "%s", discard);
+	snprintf(out->queue_before.scheduler, sizeof(out->queue_before.scheduler), "%s", scheduler);
 	out->size = (uint64_t)size;
 	out->dead_link_timeout = (uint64_t)dead;
 	out->link_inode = out->now_inode = (uint64_t)inode;

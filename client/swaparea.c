@@ -4,6 +4,7 @@
 #include "client/swaparea.h"
 
 #include "client/swapheader.h"
+#include "client/swaplive.h"
 #include "common/cleanup.h"
 #include "common/signature.h"
 
@@ -78,23 +79,28 @@ static int refuse_other(const struct nbddev *dev, const struct signature *sig, s
 }
 
 /* A server lets one machine in as often as it likes, and one server has many addresses: what is swap here already must not be emptied. */
-static int refuse_own(const struct nbddev *dev, int fd, const struct state_list *attached, struct area_result *out, struct errbuf *e)
+static int refuse_own(const struct nbddev *dev, int fd, const struct area_wishes *w, struct area_result *out, struct errbuf *e)
 {
 	const struct attach_state *s;
 	struct swap_header h;
+	struct errbuf live;
 	char uuid[40];
 
 	if (swapheader_read(fd, &h, NULL) != 1)
 		return 0;
 	uuid_unparse_lower(h.uuid, uuid);
-	s = state_by_uuid(attached, uuid);
-	if (!s)
+	s = state_by_uuid(w->attached, uuid);
+	if (s) {
+		out->refused = true;
+		return err_set(e, EEXIST,
+			       "%s holds the swap area with UUID %s, which this machine has attached already, as %s (%s); nothing "
+			       "was written",
+			       dev->name, uuid, s->dev.name, s->uri);
+	}
+	if (swaplive_check(w->swaps, w->attached, dev->path, h.uuid, SWAPLIVE_MS, &live) == 0 || (live.code != EEXIST && w->force))
 		return 0;
 	out->refused = true;
-	return err_set(e, EEXIST,
-		       "%s holds the swap area with UUID %s, which this machine has attached already, as %s (%s); nothing "
-		       "was written",
-		       dev->name, uuid, s->dev.name, s->uri);
+	return err_set(e, live.code, "%s: %s", dev->name, live.text);
 }
 
 /* The whole device becomes fresh: stale pages of an earlier use are gone, lost ones can be read again. */
@@ -163,7 +169,7 @@ int swaparea_prepare(const struct nbddev *dev, uint64_t size, const struct area_
 		return err_errno(e, "cannot open %s for itself", dev->path);
 	if (look(fd, &sig, &content, e) < 0)
 		return -1;
-	if (refuse_own(dev, fd, w->attached, out, e) < 0)
+	if (refuse_own(dev, fd, w, out, e) < 0)
 		return -1;
 	if (content == CONTENT_OTHER && !w->force)
 		return refuse_other(dev, &sig, out, e);

@@ -6,6 +6,7 @@
 #define NBDSWAP_CLIENT_SWAPAREA_H
 
 #include "client/nbddev.h"
+#include "client/procswaps.h"
 #include "client/state.h"
 #include "common/errbuf.h"
 
@@ -16,6 +17,7 @@ struct area_wishes {
 	const char *label; /* NULL: what is there, else default_label */
 	const char *default_label; /* cut to what a header holds */
 	const struct state_list *attached; /* what this machine has attached: its swap areas are left alone, force or not */
+	const struct swap_list *swaps; /* and what swap is on here: likewise, where that can be read */
 	bool force; /* overwrite whatever is there */
 	bool can_discard; /* the server takes discards */
 	bool lost_is_fresh; /* unreadable pages are an nbdswap server's lost pages: nothing that could be kept */

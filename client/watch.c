@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "client/linkevents.h"
+#include "client/strays.h"
 #include "client/watchtalk.h"
 #include "common/allow.h"
 #include "common/exitcodes.h"
@@ -230,6 +231,25 @@ static bool ended(int pidfd, int timeout_ms)
 	return poll(&p, 1, timeout_ms) > 0 && (p.revents & POLLIN);
 }
 
+/* What the one that was killed had open just then: the command that it answered, the connection that it made.  Nobody else has this table now. */
+static void close_strays(void)
+{
+	int known[2 * WATCH_DEVICES + 4];
+	size_t n = 0;
+
+	known[n++] = w->listener;
+	known[n++] = w->events;
+	known[n++] = w->active_pidfd;
+	known[n++] = w->kernel.sock;
+	for (int i = 0; i < WATCH_DEVICES; i++) {
+		if (w->device[i].state == WATCH_FREE)
+			continue;
+		known[n++] = w->device[i].sock;
+		known[n++] = w->device[i].alive;
+	}
+	strays_close(known, n);
+}
+
 static void wait_for_my_turn(void)
 {
 	while (!ended(w->active_pidfd, -1))
@@ -238,8 +258,9 @@ static void wait_for_my_turn(void)
 		_exit(EX_OK_);
 	close(w->active_pidfd);
 	w->active_pidfd = w->spare_pidfd; /* this very process */
+	w->spare_pidfd = -1;
+	close_strays();
 	tell("the process that watched has ended; the other goes on");
-	make_spare();
 	work();
 }
 
@@ -269,6 +290,29 @@ static void look_at_sockets(const struct pollfd p[])
 	}
 }
 
+static void look_for_silence(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_UP && watching_look(&w->device[i], watching_now_ns()))
+			tell_device(&w->device[i]);
+}
+
+/* In how many ms is it that time? */
+static int until(int64_t ns)
+{
+	int64_t left = ns - watching_now_ns();
+
+	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
+}
+
+static bool any_up(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_UP)
+			return true;
+	return false;
+}
+
 static void look_at_events(void)
 {
 	struct watch_device *d;
@@ -279,17 +323,41 @@ static void look_at_events(void)
 			watching_event(d, watching_now_ns());
 }
 
+/* A process takes memory, which may not be had before a device that is down is up again: that comes first, for who waits for memory connects nothing. */
+static bool spare_waits(void)
+{
+	for (int i = 0; i < WATCH_DEVICES; i++)
+		if (w->device[i].state == WATCH_DOWN)
+			return true;
+	return false;
+}
+
+static int sooner(int ms, int other_ms)
+{
+	return ms < 0 || ms > other_ms ? other_ms : ms;
+}
+
 static void work(void)
 {
 	struct pollfd p[WATCH_DEVICES + 3];
+	int64_t spare_ns = 0; /* when one may be made again */
+	int64_t look_ns = watching_now_ns() + WATCH_LOOK_NS;
 
 	for (;;) {
 		int ms;
 
 		try_devices();
+		if (watching_now_ns() >= look_ns) {
+			look_for_silence();
+			look_ns = watching_now_ns() + WATCH_LOOK_NS;
+			continue; /* what it ended is tried at once */
+		}
 		ms = watching_pause_ms(w->device, WATCH_DEVICES);
+		if (any_up())
+			ms = sooner(ms, until(look_ns));
+
 		if (w->spare_pidfd < 0)
-			ms = ms < 0 || ms > 1000 ? 1000 : ms;
+			ms = sooner(ms, spare_waits() ? 1000 : until(spare_ns));
 		for (int i = 0; i < WATCH_DEVICES; i++)
 			p[i] = (struct pollfd){ .fd = w->device[i].state == WATCH_UP ? w->device[i].sock : -1, .events = POLLRDHUP };
 		p[WATCH_DEVICES] = (struct pollfd){ .fd = w->listener, .events = POLLIN };
@@ -304,9 +372,14 @@ static void work(void)
 			serve_one();
 		if (w->over)
 			_exit(EX_OK_);
-		if (w->spare_pidfd < 0 || p[WATCH_DEVICES + 1].revents) {
-			if (w->spare_pidfd >= 0)
-				close(w->spare_pidfd);
+		if (w->spare_pidfd >= 0 && p[WATCH_DEVICES + 1].revents) {
+			int ended_one = w->spare_pidfd;
+
+			w->spare_pidfd = -1;
+			close(ended_one);
+		}
+		if (w->spare_pidfd < 0 && watching_now_ns() >= spare_ns && !spare_waits()) {
+			spare_ns = watching_now_ns() + WATCH_STEP_NS;
 			make_spare();
 		}
 	}
@@ -471,6 +544,10 @@ int main(int argc, char **argv)
 		return fail(&e, e.code == EBUSY ? EX_BUSY : EX_PRIV);
 	w->leaves = background;
 	w->active_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (w->active_pidfd < 0) {
+		err_errno(&e, "pidfd_open, without which nobody sees the end of this process (Linux 5.3)");
+		return fail(&e, EX_FAIL);
+	}
 	if (background && leave_terminal(ready, &e) < 0)
 		return fail(&e, EX_FAIL);
 	make_spare();

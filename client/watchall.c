@@ -8,12 +8,16 @@
 #include "client/say.h"
 #include "client/watchtalk.h"
 #include "common/allow.h"
+#include "common/cleanup.h"
 #include "common/exitcodes.h"
 #include "common/options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define LOCK_SECONDS 60
 
 enum { OPT_ALLOW = 1, OPT_STATE_DIR };
 
@@ -44,6 +48,11 @@ static int give(const char *dir, const struct attach_state *s, struct errbuf *e)
 		return -1;
 	if (answer.state != WATCH_FREE)
 		return 1;
+	if (!nbddev_connected(&s->dev))
+		return err_set(e, ENOTCONN, "%s is not connected any more; see `nbdswap status`", s->dev.name);
+	if (nbddev_size(&s->dev) != s->size)
+		return err_set(e, ESTALE, "%s is not what was attached: it has %" PRIu64 " bytes, and had %" PRIu64 "; see `nbdswap status`", s->dev.name,
+			       nbddev_size(&s->dev), s->size);
 	if (!s->client[0] || !s->flags || !s->generation.activation)
 		return err_set(e, ENOTSUP, "its server does not know identities or generations, so a connection of the watch's own cannot take the place of the one that %s has"
 			       "; detach and attach it anew", s->dev.name);
@@ -60,7 +69,14 @@ static enum exit_code run(const char *dir, const char *allow)
 	enum exit_code code = EX_OK_;
 	struct errbuf e = { 0 };
 
-	if (state_load_all(dir, &list, &e) < 0 || state_dir_prepare(dir, &e) < 0 || watch_start(dir, allow, &e) < 0) {
+	CLEANUP_CLOSE int lock = -1;
+
+	/* No device is attached or detached meanwhile, so that it is not one of before that is watched. */
+	if (state_dir_prepare(dir, &e) < 0 || (lock = state_lock(dir, LOCK_SECONDS, &e)) < 0) {
+		say_error(&e);
+		return e.code == EBUSY ? EX_BUSY : EX_FAIL;
+	}
+	if (state_load_all(dir, &list, &e) < 0 || watch_start(dir, allow, &e) < 0) {
 		say_error(&e);
 		return EX_FAIL;
 	}

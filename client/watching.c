@@ -4,11 +4,15 @@
 #include "client/watching.h"
 
 #include "client/socksent.h"
+#include "client/socksilent.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +27,7 @@ int64_t watching_now_ns(void)
 
 int watch_order_check(const struct watch_order *o, struct errbuf *e)
 {
-	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->user_timeout_ms == 0 ||
+	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->silent_ms == 0 ||
 	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0] ||
 	    !memchr(o->plain, '\0', sizeof(o->plain)) || !o->plain[0])
 		return err_set(e, EINVAL, "what is to be watched does not make sense; are nbdswap and its watch of the same version?");
@@ -46,7 +50,7 @@ bool watching_is_gone(const struct watch_device *d)
 {
 	char byte;
 
-	return d->alive >= 0 && pread(d->alive, &byte, 1, 0) < 0 && errno == ENODEV;
+	return d->gone || (d->alive >= 0 && pread(d->alive, &byte, 1, 0) < 0 && errno == ENODEV);
 }
 
 void watching_link_dead(struct watch_device *d, int64_t now_ns)
@@ -56,14 +60,45 @@ void watching_link_dead(struct watch_device *d, int64_t now_ns)
 	shutdown(d->sock, SHUT_RDWR);
 	d->state = WATCH_DOWN;
 	d->down_ns = d->next_ns = now_ns;
-	d->tries = 0;
+	d->tries = d->silent = 0;
 	snprintf(d->words, sizeof(d->words), "its connection has ended");
 }
 
 /* The kernel has it, or refuses. */
 static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, struct errbuf *e)
 {
-	return reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
+	int rc = reconfigure(k, d->order.index, sock, d->order.dead_link_timeout, watching_now_ns() + WATCH_TRY_NS, e);
+
+	d->gone = rc < 0 && (e->code == ENODEV || e->code == EINVAL); /* disconnected, or connected by somebody else in another way */
+	return rc;
+}
+
+bool watching_look(struct watch_device *d, int64_t now_ns)
+{
+	d->silent = d->state == WATCH_UP && socksilent(d->sock, d->order.silent_ms) ? d->silent + 1 : 0;
+	if (d->silent < 2)
+		return false;
+	watching_link_dead(d, now_ns);
+	snprintf(d->words, sizeof(d->words), "nothing has come from its server for %" PRIu32 " s", d->order.silent_ms / 1000);
+	return true;
+}
+
+static void wait_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* The kernel's reader of the old socket goes on while there are replies in it; one that is still at it when the place of that socket is given to another
+ * reads from the new one beside that one's own reader, and both get parts of replies.  So: until all is read, and a little for what was read last.
+ */
+static void let_it_be_read(int old)
+{
+	int64_t until = watching_now_ns() + WATCH_READ_NS;
+	int bytes;
+
+	while ((old < 0 || (ioctl(old, SIOCINQ, &bytes) == 0 && bytes > 0)) && watching_now_ns() < until)
+		wait_ms(2);
+	wait_ms(10);
 }
 
 void watching_event(struct watch_device *d, int64_t now_ns)
@@ -116,6 +151,8 @@ static void confirm(struct watch_device *d, struct reconfigure *k)
 		d->pause_ns *= 2;
 	if (hand_over(d, d->sock, k, &e) < 0)
 		snprintf(d->words, sizeof(d->words), "%s", e.text);
+	if (d->gone)
+		d->next_ns = watching_now_ns();
 }
 
 /* What waits for it would wait as long as the dead-link timeout, which is a week, for pages that are nowhere. */
@@ -139,9 +176,10 @@ static bool all_say(const struct reach *r, uint32_t addresses, int code)
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
 {
 	int64_t now = watching_now_ns();
-	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses, 
+	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses,
+				  .first = d->tries % d->order.addresses, .least_ms = WATCH_ADDRESS_MS,
 				  .request = d->asks_plain ? d->order.plain : d->order.request,
-				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
+				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.silent_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
 	int sock, old = d->sock;
@@ -156,8 +194,10 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	}
 	d->tries++;
 	sock = reach(r, &w, &e);
-	if (sock >= 0)
+	if (sock >= 0) {
 		d->sent = socksent(sock); /* the kernel may use it before it has said so */
+		let_it_be_read(old);
+	}
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
 		d->sock = sock;
 		d->in_use = false;
@@ -178,8 +218,8 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 		d->state = WATCH_OVER; /* told first, then due at once */
 		return true;
 	}
-	d->next_ns = now + WATCH_STEP_NS;
-	return d->tries == 1;
+	d->next_ns = d->gone ? now : now + WATCH_STEP_NS;
+	return d->tries == 1 || d->gone;
 }
 
 void watching_says(const struct watch_device *d, char *out, size_t size)

@@ -28,7 +28,9 @@ static int connect_to(const char *dir, struct errbuf *e)
 
 	if (snprintf(a.sun_path, sizeof(a.sun_path), WATCH_SOCKET, dir) >= (int)sizeof(a.sun_path))
 		return err_set(e, ENAMETOOLONG, "%s: the path is too long for a socket in it", dir);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+	/* The one for sending is connect's, too. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		return err_errno(e, "a socket to the watch");
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return err_set(e, errno == ENOENT ? ECONNREFUSED : errno, "there is no watch at %s: %s", a.sun_path, strerror(errno));
@@ -70,7 +72,7 @@ int watch_adopt(const char *dir, const struct attach_state *s, const union reach
 					.generation = s->generation.activation && s->client[0] ? &s->generation : NULL };
 	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
 				   .order = { .index = s->dev.index, .addresses = (uint32_t)addresses, .dead_link_timeout = s->dead_link_timeout,
-					      .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S,
+					      .silent_ms = DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S,
 					      .expected = { .size = s->size, .flags = s->flags, .request_bytes = REQUEST_BYTES,
 							    .has_generation = s->generation.activation != 0, .generation = s->generation } } };
 	struct watch_answer answer;
@@ -84,14 +86,15 @@ int watch_adopt(const char *dir, const struct attach_state *s, const union reach
 	return watch_say(dir, &m, sock, &answer, e);
 }
 
-void watch_drop(const char *dir, const struct nbddev *dev)
+int watch_drop(const char *dir, const struct nbddev *dev, struct errbuf *e)
 {
 	const struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_DROP, .order = { .index = dev->index } };
 	struct watch_answer answer;
-	struct errbuf e;
+	struct errbuf why;
 
-	if (watch_say(dir, &m, -1, &answer, &e) < 0)
-		return; /* then nobody watches it */
+	if (watch_say(dir, &m, -1, &answer, &why) == 0 || why.code == ECONNREFUSED)
+		return 0;
+	return err_set(e, why.code, "the watch does not let go of %s: %s; run the same command again", dev->name, why.text);
 }
 
 void watch_refresh(const char *dir, struct state_list *list)

@@ -8,7 +8,7 @@
 #include "client/watching.h"
 #include "common/errbuf.h"
 
-#define WATCH_MAGIC UINT32_C(0x31574e53) /* raised with each change of what follows */
+#define WATCH_MAGIC UINT32_C(0x32574e53) /* raised with each change of what follows */
 
 enum watch_word { WATCH_ADOPT, WATCH_DROP, WATCH_TELL };
 
@@ -38,8 +38,8 @@ int watch_say(const char *dir, const struct watch_message *m, int sock, struct w
  */
 int watch_adopt(const char *dir, const struct attach_state *s, const union reach_address *address, size_t addresses, int sock, struct errbuf *e);
 
-/* Has it forget a device, if there is a watch that knows it. */
-void watch_drop(const char *dir, const struct nbddev *dev);
+/* Has it forget a device, if there is a watch that knows it.  0; -1 with *e: there is one that does not answer, so it may connect the device anew. */
+int watch_drop(const char *dir, const struct nbddev *dev, struct errbuf *e);
 
 /* Puts into each state which connection its device has now; of one that has none, one that nothing has. */
 void watch_refresh(const char *dir, struct state_list *list);

@@ -24,8 +24,9 @@
  *        all the same: how far it has come cannot be known.
  *        Where the name has slot=I/N, an earlier session of the same client in this slot is ended first (end, below); when that one
  *        does not end within 5 seconds the answer is no, again.
- *   {"id":N,"op":"close","session":S} -> {"id":N,"ok":true}
- *        sent when no request of the session is in flight any more
+ *   {"id":N,"op":"close","session":S,"lost":BOOL} -> {"id":N,"ok":true}
+ *        sent when no request of the session is in flight any more.  lost: its client did not end it (NBD_CMD_DISC), so it may come back; a worker
+ *        that cannot tell leaves it out
  *   {"id":N,"op":"reopen","export":"NAME"}   the handle of its file is stale (ESTALE)
  *     -> {"id":N,"ok":true} with one descriptor: a new description of the same file, its lock held
  *     -> {"id":N,"ok":false,"again":BOOL,"error":"..."}   again: not now, ask once more in a second; else the file is lost

@@ -110,25 +110,32 @@ int lease_open(struct lease *l, const char *export_name, const char *holder, con
 		snprintf(l->holder, sizeof(l->holder), "%s", holder);
 		l->since = now->wall;
 		l->sessions = 0;
+		l->kept_until_ms = 0;
 	}
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
 	l->sessions++;
-	l->kept_until_ms = 0;
 	return 0;
 }
 
-void lease_close(struct lease *l)
+void lease_returned(struct lease *l)
 {
-	if (l->sessions > 0 && --l->sessions == 0)
+	l->kept_until_ms = 0;
+}
+
+void lease_close(struct lease *l, const struct lease_clock *now)
+{
+	if (l->sessions > 0)
+		l->sessions--;
+	if (!lease_held(l, now))
 		l->holder[0] = '\0';
 }
 
 void lease_lose(struct lease *l, const struct lease_clock *now, int64_t keep_ms)
 {
-	if (l->sessions == 0 || --l->sessions > 0)
+	if (l->sessions == 0)
 		return;
-	if (keep_ms > 0)
-		l->kept_until_ms = now->ms + keep_ms;
-	else
+	l->sessions--;
+	l->kept_until_ms = keep_ms > 0 ? now->ms + keep_ms : 0;
+	if (!lease_held(l, now))
 		l->holder[0] = '\0';
 }

@@ -29,7 +29,7 @@ struct lease {			       /* all zero: free */
 	char peer[LEASE_HOLDER_MAX];   /* where its last session came from, for messages */
 	time_t since;		       /* wall clock */
 	uint32_t sessions;
-	int64_t kept_until_ms; /* without sessions: held until then */
+	int64_t kept_until_ms; /* held until then, also without sessions */
 	uint64_t number;	       /* the generation's second half (common/generation.h): of the last pass to another client; 0: none yet */
 	char last[LEASE_HOLDER_MAX];   /* who it passed to; "": not known, as it was before this process */
 };
@@ -43,10 +43,15 @@ int lease_holder(const char *client, const char *peer, char out[LEASE_HOLDER_MAX
 int lease_open(struct lease *l, const char *export_name, const char *holder, const char *peer,
 	       const struct lease_clock *now, struct errbuf *e);
 
-/* Ends one session; with the last one the lease is free. */
-void lease_close(struct lease *l);
+/* The session just begun is the one that was expected back, or takes its place.  Others of the holder's (a probe) leave the time to come back as it is. */
+void lease_returned(struct lease *l);
 
-/* Ends one session that the client did not end itself (its worker is gone): with the last one the holder keeps the lease for keep_ms more. */
+/* Ends one session; with the last one the lease is free, unless another was lost and is expected back still. */
+void lease_close(struct lease *l, const struct lease_clock *now);
+
+/* Ends one session that the client did not end itself (its worker is gone, its connection was lost): without any the holder keeps the lease for keep_ms
+ * from now.
+ */
 void lease_lose(struct lease *l, const struct lease_clock *now, int64_t keep_ms);
 
 /* Who was expected back and has not come in time: the lease is nobody's. */

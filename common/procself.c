@@ -62,6 +62,17 @@ int procself_io_flusher(struct errbuf *e)
 	return 0;
 }
 
+bool procself_io_flusher_begin(void)
+{
+	return prctl(PR_GET_IO_FLUSHER, 0L, 0L, 0L, 0L) == 0 && prctl(PR_SET_IO_FLUSHER, 1L, 0L, 0L, 0L) == 0;
+}
+
+void procself_io_flusher_end(bool begun)
+{
+	if (begun)
+		prctl(PR_SET_IO_FLUSHER, 0L, 0L, 0L, 0L);
+}
+
 int procself_undumpable(struct errbuf *e)
 {
 	if (prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L) < 0 || prctl(PR_GET_DUMPABLE, 0L, 0L, 0L, 0L) != 0)

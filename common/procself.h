@@ -7,6 +7,8 @@
 
 #include "common/errbuf.h"
 
+#include <stdbool.h>
+
 /* Sets oom_score_adj (-1000 ... 1000; -1000: never chosen by the OOM killer).  Nothing to do when it is that low already (set by the
  * service manager).  Returns 0; -1 with *e naming CAP_SYS_RESOURCE and allow=oom.
  */
@@ -16,6 +18,10 @@ int procself_oom_score(int score, struct errbuf *e);
  * Inherited over fork and exec.  Returns 0; -1 with *e naming CAP_SYS_RESOURCE and allow=io-flusher.
  */
 int procself_io_flusher(struct errbuf *e);
+
+/* The same for a short while, where it may be had: returns whether it was begun here, which is for _end(). */
+bool procself_io_flusher_begin(void);
+void procself_io_flusher_end(bool begun);
 
 /* PR_SET_DUMPABLE 0: no core dump is written of this process, and no other user's process but root's can look into its memory or
  * /proc files.  Lasts until exec.  Returns 0; -1 with *e.

@@ -25,9 +25,24 @@ struct local_export {
 	struct lease lease;
 };
 
+struct local_session {
+	struct local_session *next;
+	uint64_t id;
+	const struct local_export *x;
+	char holder[LEASE_HOLDER_MAX];
+	unsigned slot, slots;
+	bool ended; /* another has its place */
+};
+
+/* One that is not let into a slot waits so long for its end. */
+#define SLOT_WAIT_S 5
+
 struct local {
 	pthread_mutex_t lock; /* all below; held over an activation, so two clients do not activate one file twice */
+	pthread_cond_t closed; /* a session was */
 	local_notice *notice;
+	local_end *end;
+	struct local_session *sessions;
 	int dirfd; /* -1 with file= */
 	bool allow_unlocked;
 	uint32_t retry_s;
@@ -131,14 +146,99 @@ static struct local_export *find_or_activate(struct local *l, const char *name, 
 	return x && begin(l, x, e) == 0 ? x : NULL;
 }
 
+static void clock_now(struct lease_clock *now)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now->ms = t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	now->wall = time(NULL);
+}
+
+static struct local_session *in_slot(const struct local *l, const struct local_export *x, const char *holder, const struct export_request *req)
+{
+	for (struct local_session *s = l->sessions; s && req->slots; s = s->next)
+		if (s->x == x && s->slots && s->slot == req->slot && !s->ended && strcmp(s->holder, holder) == 0)
+			return s;
+	return NULL;
+}
+
+/* The session before is to end (lock held, but not all the time).  Who comes back ends it: nothing of it may land after what the new one writes.  Who
+ * begins anew may be another attach of the same machine, and waits until the first has left.
+ */
+static int make_way(struct local *l, struct local_session *before, bool comes_back, const struct timespec *until, struct errbuf *e)
+{
+	uint64_t id = before->id;
+	bool ended;
+
+	if (!comes_back) {
+		if (pthread_cond_timedwait(&l->closed, &l->lock, until) == 0)
+			return 0;
+		return err_set(e, EAGAIN, "%s: the earlier connection in its slot has not ended yet; try again later (with gen= it would take that one's"
+			       " place)", before->x->name);
+	}
+	before->ended = true;
+	pthread_mutex_unlock(&l->lock);
+	ended = l->end(id);
+	pthread_mutex_lock(&l->lock);
+	return ended ? 0 : err_set(e, EAGAIN, "the earlier connection in its slot cannot be ended now; try again later");
+}
+
+/* May it have a session now?  Lock held, but not all the time. */
+static int let_in(struct local *l, struct local_export *x, const struct export_request *req, const char *holder, struct errbuf *e)
+{
+	struct local_session *before;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += SLOT_WAIT_S;
+	for (;;) {
+		if (req->resumes && lease_resumes(&x->lease, x->name, holder, backing_activation(x->backing), &req->generation, e) < 0)
+			return -1;
+		before = in_slot(l, x, holder, req);
+		if (!before)
+			return 0;
+		if (make_way(l, before, req->resumes, &until, e) < 0)
+			return -1;
+	}
+}
+
+/* Lock held. */
+static int grant_session(struct local *l, struct local_export *x, const struct export_request *req, const char *holder, const char *peer,
+			 struct grant *out, struct errbuf *e)
+{
+	struct local_session *s;
+	struct lease_clock now;
+
+	clock_now(&now);
+	if (lease_open(&x->lease, x->name, holder, peer, &now, e) < 0)
+		return -1;
+	lease_pass(&x->lease, req->resumes, &now);
+	table_set_lease(x->table, x->lease.number);
+	s = calloc(1, sizeof(*s));
+	if (!s || backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0) {
+		lease_close(&x->lease, &now);
+		if (!s)
+			err_set(e, ENOMEM, "%s: no memory for a session", x->name);
+		free(s);
+		return -1;
+	}
+	*s = (struct local_session){ .next = l->sessions, .id = ++l->last_session, .x = x, .slot = req->slot, .slots = req->slots };
+	strcpy(s->holder, holder);
+	l->sessions = s;
+	*out = (struct grant){ .session = s->id, .fd = backing_fd(x->backing), .table = x->table,
+			       .generation = { .activation = backing_activation(x->backing), .lease = x->lease.number },
+			       .kind = backing_backend(x->backing)->kind, .memory = -1 };
+	strcpy(out->name, x->name);
+	return 0;
+}
+
 static int local_open(void *self, const char *request, const struct peer *who, struct grant *out, struct errbuf *e)
 {
 	struct local *l = self;
-	char holder[LEASE_HOLDER_MAX], full[EXPORT_NAME_MAX + CLIENT_ID_MAX + 32];
+	char holder[LEASE_HOLDER_MAX], full[EXPORT_NAME_MAX + CLIENT_ID_MAX + GENERATION_TEXT + 32];
 	struct export_request req;
-	struct lease_clock now;
 	struct local_export *x;
-	struct timespec t;
 	int r = -1;
 
 	/* With file= the name may be left out. */
@@ -149,27 +249,10 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 	}
 	if (export_request_parse(request, &req, e) < 0 || lease_holder(req.client, who->address, holder, e) < 0)
 		return -1;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now.ms = t.tv_sec * 1000 + t.tv_nsec / 1000000;
-	now.wall = time(NULL);
-
 	pthread_mutex_lock(&l->lock);
 	x = find_or_activate(l, req.name, e);
-	if (x && (!req.resumes || lease_resumes(&x->lease, x->name, holder, backing_activation(x->backing), &req.generation, e) == 0) &&
-	    lease_open(&x->lease, x->name, holder, who->address, &now, e) == 0) {
-		lease_pass(&x->lease, req.resumes, &now);
-		table_set_lease(x->table, x->lease.number);
-		if (backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0) {
-			lease_close(&x->lease);
-			pthread_mutex_unlock(&l->lock);
-			return -1;
-		}
-		*out = (struct grant){ .session = ++l->last_session, .fd = backing_fd(x->backing), .table = x->table,
-				       .generation = { .activation = backing_activation(x->backing), .lease = x->lease.number },
-				       .kind = backing_backend(x->backing)->kind, .memory = -1 };
-		strcpy(out->name, x->name);
-		r = 0;
-	}
+	if (x && let_in(l, x, &req, holder, e) == 0)
+		r = grant_session(l, x, &req, holder, who->address, out, e);
 	pthread_mutex_unlock(&l->lock);
 	return r;
 }
@@ -177,9 +260,18 @@ static int local_open(void *self, const char *request, const struct peer *who, s
 static void local_close(void *self, const struct grant *g)
 {
 	struct local *l = self;
+	struct local_session *s, **p;
+	struct lease_clock now;
 
+	clock_now(&now);
 	pthread_mutex_lock(&l->lock);
-	lease_close(&find(l, g->name)->lease);
+	for (p = &l->sessions; (*p)->id != g->session; p = &(*p)->next)
+		;
+	s = *p;
+	*p = s->next;
+	free(s);
+	lease_close(&find(l, g->name)->lease, &now);
+	pthread_cond_broadcast(&l->closed);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -247,6 +339,7 @@ static void local_finish(void *self)
 	}
 	if (l->dirfd >= 0)
 		close(l->dirfd);
+	pthread_cond_destroy(&l->closed);
 	pthread_mutex_destroy(&l->lock);
 	free(l->key_file);
 	free(l);
@@ -285,15 +378,21 @@ static int check_memory_for_keys(const struct local_options *opt, struct errbuf 
 	return err_prefix(e, "seal= with allow=memlock: memory is not locked");
 }
 
-int broker_local_create(const struct local_options *opt, local_notice *tell, struct broker *out, struct errbuf *e)
+int broker_local_create(const struct local_options *opt, local_notice *tell, local_end *end, struct broker *out, struct errbuf *e)
 {
 	struct local *l = calloc(1, sizeof(*l));
+	pthread_condattr_t monotonic;
 	int r;
 
 	if (!l)
 		return err_set(e, ENOMEM, "no memory");
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->closed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	l->notice = tell;
+	l->end = end;
 	l->allow_unlocked = opt->allow_unlocked;
 	l->retry_s = opt->retry_s;
 	l->check = opt->check;

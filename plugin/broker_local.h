@@ -21,10 +21,15 @@ struct local_options {
 /* Tells what became of the pages (warning false) and what an administrator should see; any thread. */
 typedef void local_notice(bool warning, const char *text);
 
+/* Ends a session of this number: when it returns true, no request of it can reach the backend any more but those that are there, whose pages stay in
+ * flight; false: it cannot be ended just now.  Any thread.
+ */
+typedef bool local_end(uint64_t session);
+
 /* With file=: activates it now (progress on stderr when that is a terminal), so that it fails before anybody connects.  With dir=: opens the
  * directory; files are activated when they are first asked for and stay so until finish.
  * Strings of opt are copied.  0 or -1 with *e.
  */
-int broker_local_create(const struct local_options *opt, local_notice *notice, struct broker *out, struct errbuf *e);
+int broker_local_create(const struct local_options *opt, local_notice *notice, local_end *end, struct broker *out, struct errbuf *e);
 
 #endif

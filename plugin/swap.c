@@ -111,6 +111,11 @@ static bool on_end(void *arg, uint64_t session)
 	return exports_end_session(arg, session, end_one, NULL);
 }
 
+static bool end_in_place(uint64_t session)
+{
+	return on_end(exports, session);
+}
+
 static size_t on_sessions(void *arg, uint64_t *out, size_t max)
 {
 	return exports_list_sessions(arg, out, max);
@@ -190,7 +195,7 @@ static int swap_get_ready(void)
 		nbdkit_error("%s", e.text);
 		return -1;
 	}
-	if (params.broker_fd < 0 && broker_local_create(&params.local, tell, &broker, &e) < 0) {
+	if (params.broker_fd < 0 && broker_local_create(&params.local, tell, end_in_place, &broker, &e) < 0) {
 		nbdkit_error("%s", e.text);
 		return -1;
 	}

@@ -86,6 +86,7 @@ struct export {
 	bool resetting;	   /* lost pages are being made fresh: no client may have it */
 	bool release_due;  /* releasing begins once a successor would know of it */
 	bool waiting;	   /* settling or releasing begins when those have ended */
+	bool awaited;	   /* its lease is kept for an open that waits, not for a client whose connection was lost */
 	bool keeping;	   /* its file is being told to whom it passed (export_keep_lease): */
 	uint64_t keep_number;
 	char keep_holder[LEASE_HOLDER_MAX];

@@ -100,7 +100,7 @@ void session_end(struct sessions *s, struct session *i, bool cut)
 	if (cut)
 		lease_lose(&x->lease, &now, SESSIONS_KEEP_MS);
 	else
-		lease_close(&x->lease);
+		lease_close(&x->lease, &now);
 	if (x->removed && !sessions_held(x) && x->state == EXPORT_READY)
 		sessions_release(s, x);
 }

@@ -215,7 +215,13 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		return -1;
 	before = in_slot(s, x, &a);
 	if (before) {
-		wait_for_end(s, before, msg, sock);
+		/* Who begins anew may be a second attach on the same machine, whose first has live pages here: only who comes back to what the
+		 * session in this slot has, and says so, is that client's device.
+		 */
+		if (a.name.resumes)
+			wait_for_end(s, before, msg, sock);
+		else
+			wait_for(s, before->id, msg, sock);
 		return 0;
 	}
 	if (a.live && has_place(s, e) < 0)
@@ -235,11 +241,15 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		kept = export_keep_lease(x, e);
 		if (kept <= 0) {
 			lease_lose(&x->lease, &now, SESSIONS_KEEP_MS);
+			x->awaited = true;
 			forget_memory(memory, locked);
 			if (kept == 0)
 				wait_for(s, 0, msg, sock);
 			return kept;
 		}
+		if (x->awaited || a.name.slots || !a.name.client[0]) /* else it may be a look */
+			lease_returned(&x->lease);
+		x->awaited = false;
 	}
 	if (!a.lasts)
 		close_if_open(sock);
@@ -340,7 +350,8 @@ void opens_tick(struct sessions *s)
 		}
 		*p = w->next;
 		close_if_open(w->sock);
-		err_set(&e, EAGAIN, w->awaits ? "the earlier connection in its slot has not ended yet; try again later" :
+		err_set(&e, EAGAIN, w->awaits ? "the earlier connection in its slot has not ended yet; try again later (with gen= it would take that one's"
+						" place)" :
 						"the sessions of a worker that ended are not all back yet; try again later");
 		refuse(s, w->msg, &e);
 		drop(w);

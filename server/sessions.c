@@ -76,14 +76,18 @@ static void do_close(struct sessions *s, json_int_t id, const json_t *msg)
 {
 	uint64_t session = (uint64_t)json_integer_value(json_object_get(msg, "session"));
 	struct session *i = sessions_find(s, session);
+	bool lost;
 
 	if (!i) {
 		refuse(s, id, "there is no such session");
 		return;
 	}
 	worker_send(s->worker, json_pack("{s:I, s:b}", "id", id, "ok", 1), NULL, 0);
-	log_line(LOG_NOTE, "export %s: session %llu has ended", i->x->conf.name, (unsigned long long)session);
-	session_end(s, i, false);
+	/* A client that was cut off comes back; one whose place another connection has taken is there. */
+	lost = json_is_true(json_object_get(msg, "lost")) && !i->ending;
+	log_line(LOG_NOTE, "export %s: session %llu has ended%s", i->x->conf.name, (unsigned long long)session,
+		 lost ? ": its client did not disconnect, so the export is kept for it for a while" : "");
+	session_end(s, i, lost);
 	opens_session_ended(s, session);
 }
 

@@ -39,6 +39,7 @@ struct grant {
 	uint32_t reserve; /* with memory: the place of the export's buffers in the pool */
 	bool blame;	  /* of a session that is resumed: its worker may have died of one of its requests */
 	bool lost;	  /* of the same: its export was lost before (store_lost) */
+	bool cut;	  /* for close: its client did not end it, and may come back; the caller's to set */
 };
 
 typedef void list_fn(void *arg, const char *name, const char *description);

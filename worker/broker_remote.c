@@ -151,11 +151,11 @@ static json_t *ask(struct remote *r, json_t *request, int fds[FDMSG_FDS], size_t
 }
 
 /* If the daemon is gone there is nobody to tell. */
-static void end_session(struct remote *r, json_int_t session)
+static void end_session(struct remote *r, json_int_t session, bool lost)
 {
 	int fds[FDMSG_FDS];
 	size_t nfds;
-	json_t *answer = ask(r, json_pack("{s:s, s:I}", "op", "close", "session", session), fds, &nfds, NULL);
+	json_t *answer = ask(r, json_pack("{s:s, s:I, s:b}", "op", "close", "session", session, "lost", lost), fds, &nfds, NULL);
 
 	close_all(fds, nfds);
 	json_decref(answer);
@@ -232,7 +232,7 @@ static int remote_open(void *self, const char *request, const struct peer *who, 
 		if (memory >= 0)
 			close(memory);
 		if (session) /* or the client would hold the export for ever */
-			end_session(r, json_integer_value(session));
+			end_session(r, json_integer_value(session), false);
 		return -1;
 	}
 	out->memory = memory;
@@ -241,7 +241,7 @@ static int remote_open(void *self, const char *request, const struct peer *who, 
 
 static void remote_close(void *self, const struct grant *g)
 {
-	end_session(self, (json_int_t)g->session);
+	end_session(self, (json_int_t)g->session, g->cut);
 }
 
 /* Without the daemon nobody can open it: that is waited for as for the file itself. */

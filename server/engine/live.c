@@ -95,7 +95,7 @@ void live_maybe_ended(struct live *s)
 	if (!s->ending || s->told || s->running || s->receiving || s->polling || s->dirty)
 		return;
 	s->told = true;
-	s->m->o.ended(s->m->o.arg, s->owner, s->why);
+	s->m->o.ended(s->m->o.arg, s->owner, s->leaving || s->gone, s->why);
 }
 
 void live_end(struct live *s, const char *why)

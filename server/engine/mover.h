@@ -28,9 +28,10 @@ struct mover_options {
 	unsigned sessions;	 /* at once */
 	unsigned exports;	 /* at once */
 	/* A session has ended: nothing of it is under way, its socket is shut down.  On the mover's thread, so it must only tell another, which
-	 * calls mover_forget_session(). why: one sentence, NULL when the client ended it.
+	 * calls mover_forget_session(). left: the client asked to disconnect.  why: one sentence, NULL when the client ended it, or
+	 * closed its connection between requests.
 	 */
-	void (*ended)(void *arg, void *owner, const char *why);
+	void (*ended)(void *arg, void *owner, bool left, const char *why);
 	void *arg;
 };
 

@@ -63,12 +63,13 @@ void seats_serve(struct seats *t, struct exports *exports, struct mover *mover)
 	t->mover = mover;
 }
 
-void seats_ended(void *arg, void *owner, const char *why)
+void seats_ended(void *arg, void *owner, bool left, const char *why)
 {
 	struct seats *t = arg;
 	struct seat *s = owner;
 
 	s->why = why;
+	s->session->grant.cut = !left;
 	s->next_ended = atomic_load(&t->ended);
 	while (!atomic_compare_exchange_weak(&t->ended, &s->next_ended, s))
 		;

@@ -27,7 +27,7 @@ struct seats *seats_create(const struct seats_options *o, struct errbuf *e);
 void seats_free(struct seats *t); /* none is taken; NULL is fine */
 
 /* mover_options.ended, with the seats as arg. */
-void seats_ended(void *arg, void *owner, const char *why);
+void seats_ended(void *arg, void *owner, bool left, const char *why);
 
 /* Before the first seat is taken; both are borrowed. */
 void seats_serve(struct seats *t, struct exports *exports, struct mover *mover);

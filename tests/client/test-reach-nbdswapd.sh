@@ -34,7 +34,8 @@ held() { grep -q '^pages right$' "$tmp/held"; }
 wait_until 60 held
 wait_until 30 client_is ws1 machine-A
 fails "ENOENT: $at: .*$(said 'export "ws1" is in use by client machine-A .* since ')" 'ws1?client=machine-B&slot=0/1' "$at"
-reaches 'size 4194304' 'ws1?client=machine-A&slot=0/1' "$at"
+back=$(sed -n 's/.* generation \(gen=[0-9]*&lease=[0-9]*\),.*/\1/p' "$tmp/held")
+reaches 'size 4194304' "ws1?$back&client=machine-A&slot=0/1" "$at"
 exec {fd}>&-
 free() { timeout 60 "$reachtool" 'ws1?client=machine-B' 30000 "$at" | grep -q 'pages right'; }
 wait_until 60 free

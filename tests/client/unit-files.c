@@ -9,6 +9,7 @@
 #include "client/state.h"
 #include "client/swaparea.h"
 #include "client/swapheader.h"
+#include "client/swaplive.h"
 #include "common/signature.h"
 #include "tests/client/unit.h"
 
@@ -155,7 +156,7 @@ static void fill_state(struct attach_state *s, int index)
 	strcpy(s->uuid, UUID);
 	strcpy(s->discard, "pages");
 	s->dead_link_timeout = 604800;
-	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1 };
+	s->queue_before = (struct queue_settings){ .io_timeout_ms = 30000, .rotational = -1, .scheduler = "mq-deadline" };
 	s->link_inode = s->now_inode = 1ull << 33;
 	s->link_port = s->now_port = 65535;
 	s->flags = 0x123;
@@ -309,7 +310,8 @@ static void test_hibernation(void **state)
 static void test_own_swap_is_not_emptied(void **state)
 {
 	static struct state_list attached = { .count = 1 };
-	struct area_wishes w = { .label = "other", .attached = &attached, .force = true, .can_discard = true };
+	static struct swap_list swaps;
+	struct area_wishes w = { .label = "other", .attached = &attached, .swaps = &swaps, .force = true, .can_discard = true };
 	unsigned char before[4096], after[4096];
 	struct area_result out;
 	struct errbuf e = { 0 };
@@ -343,6 +345,39 @@ static void test_own_swap_is_not_emptied(void **state)
 	assert_memory_equal(before, after, sizeof(before));
 }
 
+/* Of another state directory, or without its file: what is swapped on tells it itself. */
+static void test_live_swap_is_found(void **state)
+{
+	static struct state_list known;
+	static struct swap_list swaps = { .count = 2, .entries = { { .path = "/dev/zram0" }, { .path = "nbd7" } } };
+	struct swap_header h;
+	struct errbuf e = { 0 };
+	int fd = new_file(4 << 20);
+
+	assert_int_equal(swapheader_write(fd, 4 << 20, "ws1", UUID, NULL), 0);
+	assert_int_equal(swapheader_read(fd, &h, NULL), 1);
+	close(fd);
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(rename(file, "nbd7"), 0);
+	assert_int_equal(swaplive_check(&swaps, &known, "/dev/nbd3", h.uuid, 30000, &e), -1);
+	assert_int_equal(e.code, EEXIST);
+	assert_non_null(strstr(e.text, UUID));
+	assert_int_equal(swaplive_check(&swaps, &known, "nbd7", h.uuid, 30000, &e), 0);
+	h.uuid[0] ^= 1;
+	assert_int_equal(swaplive_check(&swaps, &known, "/dev/nbd3", h.uuid, 30000, &e), 0);
+	/* One that does not answer is not waited for, nor asked where it is known what it has. */
+	assert_int_equal(unlink("nbd7"), 0);
+	assert_int_equal(mkfifo("nbd7", 0600), 0);
+	assert_int_equal(swaplive_check(&swaps, &known, "/dev/nbd3", h.uuid, 20, &e), -1);
+	assert_int_equal(e.code, EBUSY);
+	known.count = 1;
+	fill_state(&known.states[0], 7);
+	snprintf(known.states[0].dev.path, sizeof(known.states[0].dev.path), "nbd7");
+	snprintf(known.states[0].uuid, sizeof(known.states[0].uuid), UUID);
+	assert_int_equal(swaplive_check(&swaps, &known, "/dev/nbd3", h.uuid, 20, &e), 0);
+	assert_int_equal(chdir("/"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_claimed_is_not_disconnected),
 		cmocka_unit_test(test_hibernation),
 		cmocka_unit_test(test_own_swap_is_not_emptied),
+		cmocka_unit_test(test_live_swap_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -2,13 +2,19 @@
 /* Small pieces: options, progress, latency, swap header, memory check, devices' names. */
 #include "config.h"
 
+#include "client/blockqueue.h"
 #include "client/detach_one.h"
 #include "client/latency.h"
 #include "client/nbddev.h"
+#include "client/strays.h"
 #include "client/swapheader.h"
 #include "common/options.h"
 #include "common/progress.h"
 #include "tests/client/unit.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { OPT_LONG = 1 };
 
@@ -181,6 +187,36 @@ static void test_device_names(void **state)
 	assert_int_equal(nbddev_parse("nbd99999999999", &d, NULL), -1);
 }
 
+static void test_schedulers(void **state)
+{
+	char now[SCHEDULER_MAX];
+
+	assert_true(scheduler_parse("none [mq-deadline] kyber\n", now));
+	assert_string_equal(now, "mq-deadline");
+	assert_true(scheduler_parse("[bfq] none", now));
+	assert_string_equal(now, "bfq");
+	assert_false(scheduler_parse("[none] mq-deadline\n", now));
+	assert_false(scheduler_parse("none\n", now)); /* there is nothing else */
+	assert_false(scheduler_parse("noop [deadline] nonesuch\n", now));
+}
+
+static void test_strays(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int known[] = { dup(0), -1, dup(0) }, stray = dup(0), high = fcntl(0, F_DUPFD, 900);
+
+		strays_close(known, 3);
+		_exit(fcntl(known[0], F_GETFD) >= 0 && fcntl(known[2], F_GETFD) >= 0 && fcntl(0, F_GETFD) >= 0 && fcntl(2, F_GETFD) >= 0 &&
+		      fcntl(stray, F_GETFD) < 0 && fcntl(high, F_GETFD) < 0 ? 7 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_options_help),  cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_latency),	      cmocka_unit_test(test_swap_header),
 		cmocka_unit_test(test_detach_memory), cmocka_unit_test(test_device_names),
+		cmocka_unit_test(test_schedulers),    cmocka_unit_test(test_strays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

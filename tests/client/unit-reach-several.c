@@ -50,6 +50,28 @@ static void test_first_ones_dead(void **state)
 	stop_three();
 }
 
+/* The first of many is given time enough; and it is another one each time that the caller says. */
+static void test_where_to_begin(void **state)
+{
+	int fd;
+
+	say_good(&fakes[1].says);
+	say_good(&fakes[2].says);
+	start_three(FAKE_SILENT, FAKE_SPEAKS, FAKE_SPEAKS);
+	wishes.least_ms = 600;
+	fd = try(3, 900);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(r.reached, 1);
+	must_take(600);
+	wishes.first = 2;
+	fd = try(3, LONG_MS);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(r.reached, 2);
+	stop_three();
+}
+
 static void test_most_telling_code(void **state)
 {
 	say_refusal(&fakes[1].says, NBD_REP_ERR_POLICY, "not you");
@@ -146,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_first_ones_dead, setup),
+		cmocka_unit_test_setup(test_where_to_begin, setup),
 		cmocka_unit_test_setup(test_most_telling_code, setup),
 		cmocka_unit_test_setup(test_another_export, setup),
 		cmocka_unit_test_setup(test_many_addresses, setup),

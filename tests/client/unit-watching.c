@@ -8,6 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,11 +22,15 @@ static struct {
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed, disconnects;
 	uint64_t sent; /* over any socket */
+	size_t first;  /* the address to begin with */
+	bool silent;   /* the server */
+	int unread;    /* bytes in the old socket when the kernel was given another */
 	int64_t until_ns;
 	const struct export_expected *expected;
 } world;
 
 static struct watch_device d;
+static int pair[2];
 
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e);
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
@@ -32,6 +40,8 @@ int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e
 	world.expected = w->expected;
 	assert_string_equal(w->request, world.plain ? "ws1?client=a&slot=0/1" : "ws1?gen=5&lease=2&client=a&slot=0/1");
 	assert_int_equal(w->count, d.order.addresses);
+	assert_int_equal(w->least_ms, 3000);
+	world.first = w->first;
 	for (size_t i = 0; i < w->count; i++)
 		r->codes[i] = i == 0 ? world.error : world.second;
 	if (world.error)
@@ -56,6 +66,8 @@ int __wrap_reconfigure(struct reconfigure *k, int index, int sock, uint64_t dead
 	(void)k;
 	(void)deadline_ns;
 	world.handed++;
+	if (sock != pair[0])
+		assert_true(ioctl(pair[0], SIOCINQ, &world.unread) == 0 || errno == EBADF);
 	assert_int_equal(index, 3);
 	assert_int_equal(sock, world.given);
 	assert_int_equal(dead_link_timeout, 600);
@@ -69,9 +81,16 @@ uint64_t __wrap_socksent(int sock)
 	return world.sent;
 }
 
+bool __wrap_socksilent(int sock, unsigned ms);
+bool __wrap_socksilent(int sock, unsigned ms)
+{
+	assert_int_equal(sock, d.sock);
+	assert_int_equal(ms, 20000);
+	return world.silent;
+}
+
 static struct reach r;
 static struct reconfigure k;
-static int pair[2];
 
 static bool is_open(int fd)
 {
@@ -80,7 +99,7 @@ static bool is_open(int fd)
 
 static int begin(void **state)
 {
-	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .user_timeout_ms = 20000, .keepalive_s = 5,
+	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .silent_ms = 20000, .keepalive_s = 5,
 				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1", .plain = "ws1?client=a&slot=0/1" };
 	struct errbuf e;
 
@@ -149,14 +168,73 @@ static void test_goes_on_trying(void **state)
 	assert_string_equal(d.words, "no luck");
 	assert_false(watching_try(&d, &r, &k)); /* not each second */
 	world.error = 0;
-	world.refuse = ENODEV;
+	world.refuse = EIO;
 	assert_false(watching_try(&d, &r, &k));
+	assert_false(watching_is_gone(&d));
 	assert_false(is_open(world.given)); /* the server is to know */
 	assert_int_equal(d.state, WATCH_DOWN);
 	world.refuse = 0;
 	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(d.state, WATCH_UP);
 	assert_int_equal(d.tries, 4);
+}
+
+static void *read_later(void *arg)
+{
+	char reply[64];
+
+	poll(NULL, 0, *(int *)arg);
+	assert_int_equal(recv(pair[0], reply, sizeof(reply), 0), 16);
+	return NULL;
+}
+
+/* The kernel still reads replies from the old one: two readers would share the new one. */
+static void test_the_old_one_is_read_first(void **state)
+{
+	const char reply[16] = "";
+	pthread_t kernel;
+	int ms = 50;
+
+	(void)state;
+	assert_int_equal(send(pair[1], reply, sizeof(reply), 0), 16);
+	watching_link_dead(&d, watching_now_ns());
+	assert_int_equal(pthread_create(&kernel, NULL, read_later, &ms), 0);
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(world.unread, 0);
+	pthread_join(kernel, NULL);
+}
+
+static void test_one_that_nobody_reads_is_not_waited_for_long(void **state)
+{
+	int64_t began = watching_now_ns();
+
+	(void)state;
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	watching_link_dead(&d, began);
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(world.unread, 1);
+	assert_true(watching_now_ns() - began >= WATCH_READ_NS);
+}
+
+/* Two looks in a row: the first may see what was only just sent. */
+static void test_a_silent_server_is_left(void **state)
+{
+	char byte, text[400];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		world.silent = i != 1;
+		assert_false(watching_look(&d, watching_now_ns()));
+		assert_int_equal(d.state, WATCH_UP);
+	}
+	assert_true(watching_look(&d, watching_now_ns()));
+	assert_int_equal(d.state, WATCH_DOWN);
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* ended for the kernel too */
+	watching_says(&d, text, sizeof(text));
+	assert_non_null(strstr(text, "nothing has come from its server for 20 s"));
+	assert_false(watching_look(&d, watching_now_ns()));
+	assert_true(watching_try(&d, &r, &k));
+	assert_false(watching_look(&d, watching_now_ns())); /* the new one has its own two */
 }
 
 /* The kernel says that a link is dead, but ours is well: it has another one. */
@@ -178,6 +256,22 @@ static void test_an_event_hands_it_over_again(void **state)
 	watching_link_dead(&d, now);
 	watching_event(&d, now + 1); /* nothing new */
 	assert_int_equal(d.state, WATCH_DOWN);
+}
+
+/* Its number may be somebody else's by now. */
+static void test_a_device_that_takes_no_connection_is_gone(void **state)
+{
+	(void)state;
+	world.refuse = EINVAL;
+	world.given = d.sock;
+	watching_event(&d, watching_now_ns());
+	assert_false(watching_try(&d, &r, &k));
+	assert_true(watching_is_gone(&d) && watching_due(&d) <= watching_now_ns());
+	d.gone = false;
+	watching_link_dead(&d, watching_now_ns());
+	world.refuse = ENODEV;
+	assert_true(watching_try(&d, &r, &k));
+	assert_true(watching_is_gone(&d) && watching_due(&d) <= watching_now_ns());
 }
 
 /* A device whose socket nobody has: its place at the server is taken. */
@@ -257,8 +351,15 @@ static void test_refused_for_a_reason_unknown(void **state)
 	world.plain = true;
 	world.error = ESTALE;
 	world.second = ECONNREFUSED;
-	assert_false(watching_try(&d, &r, &k));
-	assert_int_equal(d.state, WATCH_DOWN);
+	for (int i = 0; i < 4; i++) { /* each try begins with another */
+		size_t before = world.first;
+
+		assert_false(watching_try(&d, &r, &k));
+		assert_int_equal(d.state, WATCH_DOWN);
+		world.plain = false;
+		if (i > 0)
+			assert_int_equal(world.first, 1 - before);
+	}
 	world.plain = false;
 	world.second = ESTALE;
 	assert_true(watching_try(&d, &r, &k));
@@ -311,7 +412,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_comes_back, begin, end),
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
+		cmocka_unit_test_setup_teardown(test_a_silent_server_is_left, begin, end),
+		cmocka_unit_test_setup_teardown(test_the_old_one_is_read_first, begin, end),
+		cmocka_unit_test_setup_teardown(test_one_that_nobody_reads_is_not_waited_for_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
+		cmocka_unit_test_setup_teardown(test_a_device_that_takes_no_connection_is_gone, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_pauses, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),

@@ -39,9 +39,10 @@ void held_free(struct held *h)
 	close(h->sock);
 }
 
-static void ended(void *arg, void *owner, const char *why)
+static void ended(void *arg, void *owner, bool left, const char *why)
 {
 	(void)arg;
+	(void)left;
 	(void)owner;
 	if (!why)
 		return; /* its client is done: so is the test with this process */

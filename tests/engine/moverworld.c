@@ -14,9 +14,10 @@
 
 enum { COMMON = 256 };
 
-static void ended(void *arg, void *owner, const char *why)
+static void ended(void *arg, void *owner, bool left, const char *why)
 {
 	(void)arg;
+	(void)left;
 	(void)why;
 	sem_post(owner);
 }

@@ -243,10 +243,13 @@ static int read_trailer(struct trailer *t, uint64_t file_size)
 	return found;
 }
 
-/* Are there records, which tell of the pages after an end of whatever kind? */
+/* Are there records, which tell of the pages after an end of whatever kind?  Those of another machine, which may be alive, are not believed: only force
+ * opens its file.
+ */
 static bool has_records(const struct trailer *t, enum trailer_seal seal)
 {
-	return t->state != TRAILER_ALLOCATING && t->table == TRAILER_TABLE_RECORDS && t->seal == seal;
+	return t->table == TRAILER_TABLE_RECORDS && t->seal == seal &&
+	       (t->state == TRAILER_CLEAN || (t->state == TRAILER_IN_USE && (trailer_owned_since_boot(t) || trailer_owned_here(t))));
 }
 
 /* May the file be opened so?  What was there may not be lost to a seal, nor lie open beside one. */

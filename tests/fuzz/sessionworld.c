@@ -168,8 +168,9 @@ void task_cancel(struct live *s)
 			n++;
 }
 
-static void ended(void *arg, void *owner, const char *why)
+static void ended(void *arg, void *owner, bool left, const char *why)
 {
+	(void)left;
 	promise(arg == &mover && owner == &export && !world_ended, "somebody else is told of the end, or again");
 	promise(nrunning == 0 && ntarget == 0 && !polling, "the end is told while something is under way");
 	if (why)

@@ -33,6 +33,7 @@ PLUGIN_TESTS = \
 	tests/plugin/test-sealed-keys.sh \
 	tests/plugin/test-sealed-memory.sh \
 	tests/plugin/test-sealed-noise.sh \
+	tests/plugin/test-one-slot.sh \
 	tests/plugin/test-second-client.sh \
 	tests/plugin/test-stale-handle.sh
 TESTS += $(PLUGIN_TESTS)

@@ -2,7 +2,7 @@
 /* A native worker that moves no pages, to see what the daemon does: it talks to the daemon as the engine does, and with its clients in lines of
  * text.
  *
- *   open NAME     begins a session, live; answered "ok SESSION" or "no REASON"
+ *   open NAME     begins a session, live; answered "ok SESSION GENERATION" or "no REASON"
  *   who           answered "PID COUNT SOCKET MEMORY": how many times it was asked in this session, in whatever worker (the count lies in the
  *                 session's memory, where the engine has that of its replies), and the inodes of the session's socket and memory
  *
@@ -99,7 +99,8 @@ static void begin(struct conversation *c, const char *name, FILE *out)
 	pthread_mutex_lock(&lock);
 	c->session = s;
 	pthread_mutex_unlock(&lock);
-	fprintf(out, "ok %llu\n", (unsigned long long)s->grant.session);
+	fprintf(out, "ok %llu gen=%llu&lease=%llu\n", (unsigned long long)s->grant.session, (unsigned long long)s->grant.generation.activation,
+		(unsigned long long)s->grant.generation.lease);
 }
 
 static void finish(struct conversation *c)

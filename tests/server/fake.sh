@@ -36,12 +36,13 @@ hang_up() {
     exec {fd}>&-
 }
 
-# attach NAME EXPORT-WITH-PARAMETERS: a connection with a session.
+# attach NAME EXPORT-WITH-PARAMETERS: a connection with a session; $generation is what it has.
 attach() {
     connect "$1"
     tell "$1" "open $2"
     hear "$1" || fail "$1: no answer to open $2"
     [[ $line = ok\ * ]] || fail "$1: open $2: $line"
+    generation=${line##* }
 }
 
 # who NAME: pid, count, socket and memory of the session.

@@ -136,6 +136,7 @@ server_shell_tests = \
 	tests/server/test-serves-without-daemon.sh \
 	tests/server/test-serves-without-daemon-nbdkit.sh \
 	tests/server/test-stale-handle.sh \
+	tests/server/test-lost-connection.sh \
 	tests/server/test-lost-stays-lost.sh \
 	tests/server/test-take-over-refused-resume.sh \
 	tests/server/test-take-over-slow.sh \

@@ -15,6 +15,7 @@
 #define REQUESTS 20u /* more than a connection has threads: the last ones stay in the socket while the first hang */
 
 static const char *uri;
+static char back[1024]; /* the same with the generation that the first connection had: who does not say it takes nobody's place */
 static unsigned char *data;
 
 static void __attribute__((noreturn)) die(const char *what)
@@ -38,6 +39,20 @@ static void run(const char *command)
 	}
 }
 
+/* The parameters of the name begin with the first '?' of it, which is written %3F. */
+static void note_generation(struct nbd_handle *nbd)
+{
+	char *told = nbd_get_export_description(nbd);
+	const char *g = told ? strstr(told, "gen=") : NULL, *at = strstr(uri, "%3F");
+	unsigned long long activation, lease;
+
+	if (!g || !at || sscanf(g, "gen=%llu&lease=%llu", &activation, &lease) != 2)
+		die("the server tells no generation, or the URI has no parameters");
+	snprintf(back, sizeof(back), "%.*s%%3Fgen=%llu%%26lease=%llu%%26%s", (int)(at - uri), uri, activation, lease, at + 3);
+	free(told);
+	uri = back;
+}
+
 /* Also while the export is being settled. */
 static struct nbd_handle *attach(void)
 {
@@ -46,8 +61,13 @@ static struct nbd_handle *attach(void)
 
 		if (!nbd)
 			die("memory");
-		if (nbd_connect_uri(nbd, uri) == 0)
+		if (uri != back && nbd_set_full_info(nbd, true) < 0)
+			die("full information");
+		if (nbd_connect_uri(nbd, uri) == 0) {
+			if (uri != back)
+				note_generation(nbd);
 			return nbd;
+		}
 		if (tries == 300)
 			die("connect");
 		nbd_close(nbd);

@@ -85,7 +85,7 @@ echo "both are gone after $took s"
 # 25 s; at the time of the pull the idle one may have been idle for some of it, and a machine with much to do is late.
 ((took <= 30)) || fail "the man page says 25 s"
 free() { [ "$(field ".exports[]|select(.name==\"$1\")|.client")" = null ]; }
-wait_until 10 free idle
+wait_until 40 free idle # kept for it for a while
 
 # Another has it, and then the first is there again: neither on its old connection nor on a new one, while the other is there or when it has
 # gone, does it get anything.

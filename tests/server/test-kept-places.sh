@@ -12,6 +12,7 @@ make_fake_conf '[export ws1]' '[export ws2]' '[export ws3]'
 start_server
 for x in ws1 ws2 ws3; do wait_until 60 export_is $x ready; done
 attach a 'ws1?client=A&slot=0/1'
+back=ws1\?$generation
 attach b 'ws2?client=B'
 
 # The worker has not taken them over yet, and hears of nothing else meanwhile; what the daemon says is in the log.
@@ -43,4 +44,4 @@ rm "$FAKE_DIR/never-ready"
 wait_until 60 worker_ready
 who a
 attach d 'ws3?client=C'
-attach a2 'ws1?client=A&slot=0/1'
+attach a2 "$back&client=A&slot=0/1"

@@ -43,9 +43,9 @@ static void test_second_client_refused(void **state)
 	assert_int_equal(e.code, EBUSY);
 	assert_string_equal(e.text, "export \"ws1\" is in use by client A (10.0.0.1:6) since 2001-09-09 01:46:40 UTC; it must"
 				    " detach first");
-	lease_close(&l);
+	lease_close(&l, &at0);
 	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &at0, &e), -1); /* one of two sessions is left */
-	lease_close(&l);
+	lease_close(&l, &at0);
 	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &at0, &e), 0);
 	assert_string_equal(l.holder, "B");
 }
@@ -68,10 +68,11 @@ static void test_kept_after_worker_death(void **state)
 				    " and lost its connection; it is free in 1 s if that client does not come back");
 	/* Its own client comes back, and holds it as before. */
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:9", &soon, &e), 0);
+	lease_returned(&l);
 	assert_int_equal(l.since, at0.wall);
 	assert_int_equal(l.sessions, 1);
 	assert_true(lease_held(&l, &later));
-	lease_close(&l);
+	lease_close(&l, &soon);
 	assert_false(lease_held(&l, &soon));
 	/* It does not come back. */
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
@@ -83,8 +84,32 @@ static void test_kept_after_worker_death(void **state)
 	assert_false(lease_held(&l, &later));
 	/* Ending what nobody holds does nothing. */
 	lease_lose(&l, &later, 15000);
-	lease_close(&l);
+	lease_close(&l, &later);
 	assert_false(lease_held(&l, &later));
+}
+
+/* A look at the export, between the loss of a connection and its return, takes nothing from who is expected back; nor does one that was there before. */
+static void test_kept_over_a_probe(void **state)
+{
+	const struct lease_clock soon = { .ms = 1000 + 14999 }, later = { .ms = 1000 + 15000 };
+	struct lease l = { .sessions = 0 };
+	struct errbuf e;
+
+	(void)state;
+	for (int before = 0; before < 2; before++) {
+		assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:5", &at0, &e), 0);
+		if (before)
+			assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:6", &at0, &e), 0);
+		lease_lose(&l, &at0, 15000);
+		if (!before)
+			assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:6", &soon, &e), 0);
+		lease_close(&l, &soon);
+		assert_int_equal(l.sessions, 0);
+		assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &soon, &e), -1);
+		assert_non_null(strstr(e.text, "is kept for client A"));
+		assert_false(lease_held(&l, &later));
+		lease_expire(&l, &later);
+	}
 }
 
 /* Settling took longer than the lease was kept for: nobody could come in that time. */
@@ -105,8 +130,9 @@ static void test_kept_anew(void **state)
 	assert_int_equal(lease_open(&l, "ws1", "B", "10.0.0.2:5", &soon, &e), -1);
 	assert_false(lease_held(&l, &later));
 	assert_int_equal(lease_open(&l, "ws1", "A", "10.0.0.1:6", &soon, &e), 0);
+	lease_returned(&l);
 	lease_keep(&l, &soon, 15000); /* who is there needs no time */
-	lease_close(&l);
+	lease_close(&l, &soon);
 	assert_false(lease_held(&l, &soon));
 }
 
@@ -142,18 +168,18 @@ static void test_passes(void **state)
 	assert_non_null(strstr(e.text, "generation 5, not 4"));
 	assert_int_equal(resumes(&l, "B", 5, a, &e), -1);
 	assert_non_null(strstr(e.text, "passed to another client, A"));
-	lease_close(&l);
-	lease_close(&l);
+	lease_close(&l, &at0);
+	lease_close(&l, &at0);
 	pass_to(&l, "A", false, 1200); /* it is nobody else's because A was away */
 	assert_int_equal(l.number, a);
-	lease_close(&l);
+	lease_close(&l, &at0);
 
 	pass_to(&l, "B", false, 900); /* the clock was put back */
 	b = l.number;
 	assert_true(b > a);
 	assert_int_equal(resumes(&l, "A", 5, a, &e), -1);
 	assert_int_equal(resumes(&l, "A", 5, b, &e), -1);
-	lease_close(&l);
+	lease_close(&l, &at0);
 	pass_to(&l, "A", false, 900);
 	assert_true(l.number > b);
 	assert_int_equal(resumes(&l, "A", 5, a, &e), -1);
@@ -174,7 +200,7 @@ static void test_begins(void **state)
 	assert_int_equal(resumes(&l, "A", 5, 2000, &e), 0);
 	assert_int_equal(resumes(&l, "B", 5, 2000, &e), -1);
 	lease_begin(&l, 2000);
-	lease_close(&l);
+	lease_close(&l, &at0);
 	pass_to(&l, "A", false, 1000);
 	assert_int_equal(l.number, 2001);
 }
@@ -183,7 +209,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holder_names), cmocka_unit_test(test_second_client_refused),
-		cmocka_unit_test(test_kept_after_worker_death), cmocka_unit_test(test_kept_anew),
+		cmocka_unit_test(test_kept_after_worker_death), cmocka_unit_test(test_kept_over_a_probe), cmocka_unit_test(test_kept_anew),
 		cmocka_unit_test(test_passes),
 		cmocka_unit_test(test_begins),
 	};

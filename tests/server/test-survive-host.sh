@@ -28,13 +28,13 @@ start_server
 for x in ws1 ws2 ws3; do wait_until 60 export_is $x ready; done
 [ "$(field '.exports[]|select(.name=="ws1")|.rules.survive')" = host ] || fail "status does not say host"
 
-# use EXPORT COMMAND...: as machine-A, and what it is told.
+# use EXPORT COMMAND...: as machine-A, in the place of its device, and what it is told.
 use() {
     local x=$1 command
     local -a c=()
     shift
     for command; do c+=(-c "$command"); done
-    qemu-io -t none -f raw "${c[@]}" "$(uri "$x" machine-A)" >"$tmp/io" 2>&1 || return 1
+    qemu-io -t none -f raw "${c[@]}" "$(uri "$x" machine-A%26slot%3D0%2F1)" >"$tmp/io" 2>&1 || return 1
     ! grep -q failed "$tmp/io"
 }
 told() { nbdinfo --json "$(uri "$1" machine-A)" | jq -r '.exports[0].description'; }

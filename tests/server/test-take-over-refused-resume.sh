@@ -17,7 +17,7 @@ kill_worker
 is_resuming() { [ "$(field '.sessions[0].state')" = resuming ]; }
 wait_until 30 is_resuming
 connect b
-tell b 'open ws1?client=A&slot=0/1'
+tell b "open ws1?$generation&client=A&slot=0/1"
 wait_until 30 said 'session 1 ends, for its client connects anew'
 rm "$FAKE_DIR/silent-resume"
 hear b || fail "no answer"

@@ -16,6 +16,7 @@ wait_until 60 export_is ws2 ready
 epoch() { field "[.sessions[]|select(.slot==\"$1\" and .export==\"ws1\" and .state==\"served\")|.epoch]|max"; }
 
 attach first 'ws1?client=A&slot=0/2'
+back=ws1\?$generation
 attach second 'ws1?client=A&slot=1/2'
 attach third 'ws1?client=A'
 attach elsewhere 'ws2?client=A&slot=0/2'
@@ -28,8 +29,16 @@ hear other || fail "no answer"
 must_match "$line" '^no .*in use by client A'
 if asked '^end'; then fail "a session was ended for another client"; fi
 
+# The same client, which begins anew: it waits, and is refused, and ends nothing.
+connect anew
+tell anew 'open ws1?client=A&slot=0/2'
+hear anew || fail "no answer"
+must_match "$line" '^no .*has not ended yet; try again later'
+if asked '^end'; then fail "a session was ended for one that does not say what it comes back to"; fi
+who first
+
 # The same client again: the earlier one is ended, then the new one granted; the others stay.
-attach again 'ws1?client=A&slot=0/2'
+attach again "$back&client=A&slot=0/2"
 is_cut first
 asked '^end 1$' || fail "not told to end it: $(cat "$FAKE_DIR/asked")"
 for c in again second third elsewhere; do who "$c"; done
@@ -39,7 +48,7 @@ wait_until 30 three
 # Not before it has ended.
 touch "$FAKE_DIR/slow-end"
 connect late
-tell late 'open ws1?client=A&slot=1/2'
+tell late "open $back&client=A&slot=1/2"
 wait_until 30 asked '^end 2$'
 rc=0
 hear late 1 || rc=$?
@@ -56,9 +65,9 @@ touch "$FAKE_DIR/slow-end"
 connect p
 connect q
 n=$(epoch 1/2)
-tell p 'open ws1?client=A&slot=1/2'
+tell p "open $back&client=A&slot=1/2"
 wait_until 30 asked "^end $n\$"
-tell q 'open ws1?client=A&slot=1/2'
+tell q "open $back&client=A&slot=1/2"
 sleep 0.2
 rm "$FAKE_DIR/slow-end"
 is_cut late
@@ -78,18 +87,18 @@ who q
 # One that does not end: refused, to be tried again, and had once it has ended.
 touch "$FAKE_DIR/slow-end"
 connect never
-tell never 'open ws1?client=A&slot=0/2'
+tell never "open $back&client=A&slot=0/2"
 hear never || fail "no answer"
 must_match "$line" '^no .*has not ended yet; try again later'
 rm "$FAKE_DIR/slow-end"
-attach at_last 'ws1?client=A&slot=0/2'
+attach at_last "$back&client=A&slot=0/2"
 who at_last
 
 # Superseded and its worker killed before it could say so: it does not come back.
 touch "$FAKE_DIR/slow-end"
 connect last
 n=$(epoch 0/2)
-tell last 'open ws1?client=A&slot=0/2'
+tell last "open $back&client=A&slot=0/2"
 wait_until 30 asked "^end $n\$"
 kill_worker
 rm "$FAKE_DIR/slow-end"
