@@ -66,7 +66,7 @@ static int make(const struct nbd_uri *uri, const struct export_ask *ask, int64_t
 	CLEANUP_FREE struct reach *r = malloc(sizeof(*r));
 	char request[EXPORT_ASK_MAX];
 	struct reach_wishes wishes = { .addresses = out->address, .count = (size_t)count, .request = request, .deadline_ns = deadline_ns,
-				       .user_timeout_ms = DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
+				       .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S };
 	CLEANUP_CLOSE int sock = -1;
 
 	if (count < 0 || export_ask_format(ask, request, e) < 0)

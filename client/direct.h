@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* After so long without a sign of the other end that something has arrived there, a connection is dead. */
-#define DIRECT_SILENT_MS 20000
+#define DIRECT_USER_TIMEOUT_MS 20000
 #define DIRECT_KEEPALIVE_S 5
 
 struct direct_link {

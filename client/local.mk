@@ -39,7 +39,6 @@ libclient_la_SOURCES = \
 	client/session.c client/session.h \
 	client/snapshot.c client/snapshot.h \
 	client/socksent.c client/socksent.h \
-	client/socksilent.c client/socksilent.h \
 	client/state.c client/state.h \
 	client/status.c \
 	client/strays.c client/strays.h \
@@ -69,7 +68,7 @@ CLEANFILES += client/nbdswap.8 client/swaptab.5
 sbin_PROGRAMS += client/nbdswap-watch
 client_nbdswap_watch_SOURCES = client/watch.c client/watching.c client/watching.h client/watchtalk.h \
 	client/exportsame.c client/linkevents.c client/linkevents.h client/negotiate.c client/reach.c client/reconfigure.c \
-	client/socksent.c client/socksilent.c client/strays.c
+	client/socksent.c client/strays.c
 client_nbdswap_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
 client_nbdswap_watch_LDADD = libcommon.la
 man_MANS += client/nbdswap-watch.8

@@ -96,8 +96,6 @@ static int set_options(int fd, const struct reach_wishes *w, struct errbuf *e)
 	    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, "TCP_KEEPINTVL", (int)w->keepalive_s, e) < 0 ||
 	    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, "TCP_KEEPCNT", KEEPALIVE_PROBES, e) < 0)
 		return -1;
-	if (w->user_timeout_ms == 0)
-		return 0;
 	return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", (int)w->user_timeout_ms, e);
 }
 
@@ -258,11 +256,11 @@ static int check(const struct reach_wishes *w, struct errbuf *e)
 	if (w->count < 1 || w->count > REACH_ADDRESSES_MAX)
 		return err_set(e, EINVAL, "%zu addresses of a server; 1 to %d are possible", w->count,
 			       REACH_ADDRESSES_MAX);
-	if (w->user_timeout_ms > INT32_MAX || w->keepalive_s < 1 ||
+	if (w->user_timeout_ms < 1 || w->user_timeout_ms > INT32_MAX || w->keepalive_s < 1 ||
 	    w->keepalive_s > 32767)
 		return err_set(
 			e, EINVAL,
-			"a dead link must be found: after %u ms, probed each %u s (1 to 32767)",
+			"a dead link must be found: after %u ms (1 or more), probed each %u s (1 to 32767)",
 			w->user_timeout_ms, w->keepalive_s);
 	for (size_t i = 0; i < w->count; i++)
 		if (w->addresses[i].any.sa_family != AF_INET && w->addresses[i].any.sa_family != AF_INET6)

@@ -36,8 +36,7 @@ struct reach_wishes {
 	 */
 	unsigned connect_ms;
 	/* The connection is dead when the other end has not acknowledged anything for so long
-	 * (TCP_USER_TIMEOUT; 0: somebody looks after it, see watching_look()); a silent one is probed each
-	 * keepalive_s seconds, above 0.  Both are
+	 * (TCP_USER_TIMEOUT), above 0; a silent one is probed each keepalive_s seconds, above 0.  Both are
 	 * set before connecting, and hold in the kernel's hands too.
 	 */
 	unsigned user_timeout_ms, keepalive_s;

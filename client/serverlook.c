@@ -65,7 +65,7 @@ enum server_look server_look(const char *dir, const struct attach_state *s, stru
 	if (try_server(s, &e) < 0) {
 		err_set(why, ENOTCONN, "its connection %s, and the server cannot be had: %s", link == LINK_STALLED ? "is not answered" : "is dead",
 			e.text);
-		/* A kernel that still sends holds a lock that disconnecting needs; the watch and TCP_USER_TIMEOUT end that. */
+		/* A kernel that still sends holds a lock that disconnecting needs; TCP_USER_TIMEOUT ends that. */
 		return link == LINK_STALLED ? SERVER_BACK : SERVER_GONE;
 	}
 	if (link == LINK_STALLED)

@@ -290,27 +290,12 @@ static void look_at_sockets(const struct pollfd p[])
 	}
 }
 
-static void look_for_silence(void)
-{
-	for (int i = 0; i < WATCH_DEVICES; i++)
-		if (w->device[i].state == WATCH_UP && watching_look(&w->device[i], watching_now_ns()))
-			tell_device(&w->device[i]);
-}
-
 /* In how many ms is it that time? */
 static int until(int64_t ns)
 {
 	int64_t left = ns - watching_now_ns();
 
 	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
-}
-
-static bool any_up(void)
-{
-	for (int i = 0; i < WATCH_DEVICES; i++)
-		if (w->device[i].state == WATCH_UP)
-			return true;
-	return false;
 }
 
 static void look_at_events(void)
@@ -341,21 +326,12 @@ static void work(void)
 {
 	struct pollfd p[WATCH_DEVICES + 3];
 	int64_t spare_ns = 0; /* when one may be made again */
-	int64_t look_ns = watching_now_ns() + WATCH_LOOK_NS;
 
 	for (;;) {
 		int ms;
 
 		try_devices();
-		if (watching_now_ns() >= look_ns) {
-			look_for_silence();
-			look_ns = watching_now_ns() + WATCH_LOOK_NS;
-			continue; /* what it ended is tried at once */
-		}
 		ms = watching_pause_ms(w->device, WATCH_DEVICES);
-		if (any_up())
-			ms = sooner(ms, until(look_ns));
-
 		if (w->spare_pidfd < 0)
 			ms = sooner(ms, spare_waits() ? 1000 : until(spare_ns));
 		for (int i = 0; i < WATCH_DEVICES; i++)

@@ -4,7 +4,6 @@
 #include "client/watching.h"
 
 #include "client/socksent.h"
-#include "client/socksilent.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,7 +26,7 @@ int64_t watching_now_ns(void)
 
 int watch_order_check(const struct watch_order *o, struct errbuf *e)
 {
-	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->silent_ms == 0 ||
+	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->user_timeout_ms == 0 ||
 	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0] ||
 	    !memchr(o->plain, '\0', sizeof(o->plain)) || !o->plain[0])
 		return err_set(e, EINVAL, "what is to be watched does not make sense; are nbdswap and its watch of the same version?");
@@ -60,7 +59,7 @@ void watching_link_dead(struct watch_device *d, int64_t now_ns)
 	shutdown(d->sock, SHUT_RDWR);
 	d->state = WATCH_DOWN;
 	d->down_ns = d->next_ns = now_ns;
-	d->tries = d->silent = 0;
+	d->tries = 0;
 	snprintf(d->words, sizeof(d->words), "its connection has ended");
 }
 
@@ -71,16 +70,6 @@ static int hand_over(struct watch_device *d, int sock, struct reconfigure *k, st
 
 	d->gone = rc < 0 && (e->code == ENODEV || e->code == EINVAL); /* disconnected, or connected by somebody else in another way */
 	return rc;
-}
-
-bool watching_look(struct watch_device *d, int64_t now_ns)
-{
-	d->silent = d->state == WATCH_UP && socksilent(d->sock, d->order.silent_ms) ? d->silent + 1 : 0;
-	if (d->silent < 2)
-		return false;
-	watching_link_dead(d, now_ns);
-	snprintf(d->words, sizeof(d->words), "nothing has come from its server for %" PRIu32 " s", d->order.silent_ms / 1000);
-	return true;
 }
 
 static void wait_ms(int ms)
@@ -179,7 +168,7 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses,
 				  .first = d->tries % d->order.addresses, .least_ms = WATCH_ADDRESS_MS,
 				  .request = d->asks_plain ? d->order.plain : d->order.request,
-				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.silent_ms,
+				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
 	int sock, old = d->sock;

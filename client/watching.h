@@ -30,7 +30,7 @@ struct watch_order {
 	uint32_t addresses;
 	uint64_t dead_link_timeout; /* seconds */
 	struct export_expected expected;
-	uint32_t silent_ms, keepalive_s;
+	uint32_t user_timeout_ms, keepalive_s;
 	union reach_address address[REACH_ADDRESSES_MAX];
 	char request[EXPORT_ASK_MAX]; /* to come back with: the generation is in it */
 	char plain[EXPORT_ASK_MAX];   /* the same without it, for a server that refuses and does not say why: then it tells the one that it has */
@@ -49,7 +49,6 @@ struct watch_device {
 	uint64_t sent;		  /* what had been sent when it was handed over */
 	int64_t pause_ns;	  /* to the confirmation after the next */
 	int64_t took_ms; /* of the last time that it was down */
-	uint32_t silent;	    /* looks in a row at which its server was */
 	uint32_t tries, reconnects; /* since it is down; in all */
 	char words[sizeof(((struct errbuf *)0)->text)]; /* why the last try failed, or it is over */
 };
@@ -83,12 +82,6 @@ int watch_order_check(const struct watch_order *order, struct errbuf *e);
 
 /* Its socket ended: shut down for the kernel too, which may not have noticed. */
 void watching_link_dead(struct watch_device *d, int64_t now_ns);
-
-/* Has its server been silent for silent_ms, with something on its way there?  Then the socket is ended.  To be called about once a second: at the second look in a
- * row it is so, for the first may see just what was sent.  TCP_USER_TIMEOUT finds most of them sooner.  True: something is to be said.
- */
-#define WATCH_LOOK_NS WATCH_STEP_NS
-bool watching_look(struct watch_device *d, int64_t now_ns);
 
 /* The kernel says that a link of the device is dead.  A socket of ours that has not ended may not be the one that it had: it is handed over again. */
 void watching_event(struct watch_device *d, int64_t now_ns);

@@ -72,7 +72,7 @@ int watch_adopt(const char *dir, const struct attach_state *s, const union reach
 					.generation = s->generation.activation && s->client[0] ? &s->generation : NULL };
 	struct watch_message m = { .magic = WATCH_MAGIC, .word = WATCH_ADOPT,
 				   .order = { .index = s->dev.index, .addresses = (uint32_t)addresses, .dead_link_timeout = s->dead_link_timeout,
-					      .silent_ms = DIRECT_SILENT_MS, .keepalive_s = DIRECT_KEEPALIVE_S,
+					      .user_timeout_ms = DIRECT_USER_TIMEOUT_MS, .keepalive_s = DIRECT_KEEPALIVE_S,
 					      .expected = { .size = s->size, .flags = s->flags, .request_bytes = REQUEST_BYTES,
 							    .has_generation = s->generation.activation != 0, .generation = s->generation } } };
 	struct watch_answer answer;

@@ -8,7 +8,7 @@
 #include "client/watching.h"
 #include "common/errbuf.h"
 
-#define WATCH_MAGIC UINT32_C(0x32574e53) /* raised with each change of what follows */
+#define WATCH_MAGIC UINT32_C(0x31574e53) /* raised with each change of what follows */
 
 enum watch_word { WATCH_ADOPT, WATCH_DROP, WATCH_TELL };
 

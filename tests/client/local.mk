@@ -8,7 +8,6 @@ CLIENT_UNIT_TESTS = \
 	tests/client/unit-reach \
 	tests/client/unit-reach-several \
 	tests/client/unit-reconfigure \
-	tests/client/unit-silent \
 	tests/client/unit-tables \
 	tests/client/unit-uri \
 	tests/client/unit-watching
@@ -25,12 +24,10 @@ tests_client_unit_reach_several_SOURCES = tests/client/unit-reach-several.c test
 tests_client_unit_reconfigure_SOURCES = tests/client/unit-reconfigure.c tests/client/unit.h
 tests_client_unit_reconfigure_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(NLGENL_CFLAGS)
 tests_client_unit_reconfigure_LDADD = libclient.la $(NLGENL_LIBS) $(CMOCKA_LIBS)
-tests_client_unit_silent_SOURCES = tests/client/unit-silent.c tests/client/unit.h
-tests_client_unit_silent_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_tables_SOURCES = tests/client/unit-tables.c tests/client/unit.h
 tests_client_unit_uri_SOURCES = tests/client/unit-uri.c tests/client/unit.h
 tests_client_unit_watching_SOURCES = tests/client/unit-watching.c tests/client/unit.h client/watching.c client/watching.h
-tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=reconfigure,--wrap=reconfigure_disconnect,--wrap=socksent,--wrap=socksilent
+tests_client_unit_watching_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=reach,--wrap=reconfigure,--wrap=reconfigure_disconnect,--wrap=socksent
 tests_client_unit_watching_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_exportsame_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_client_unit_files_LDADD = libclient.la $(CMOCKA_LIBS)

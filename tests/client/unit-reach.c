@@ -224,7 +224,7 @@ static void test_wishes(void **state)
 {
 	fake_start(&fakes[0], AF_INET, FAKE_REFUSES);
 	must_fail(try(0, LONG_MS), EINVAL, "0 addresses");
-	wishes.user_timeout_ms = UINT32_MAX;
+	wishes.user_timeout_ms = 0;
 	must_fail(try(1, LONG_MS), EINVAL, "a dead link must be found");
 	wishes.user_timeout_ms = 7000;
 	wishes.keepalive_s = 0;

@@ -23,7 +23,6 @@ static struct {
 	unsigned reached, handed, disconnects;
 	uint64_t sent; /* over any socket */
 	size_t first;  /* the address to begin with */
-	bool silent;   /* the server */
 	int unread;    /* bytes in the old socket when the kernel was given another */
 	int64_t until_ns;
 	const struct export_expected *expected;
@@ -81,14 +80,6 @@ uint64_t __wrap_socksent(int sock)
 	return world.sent;
 }
 
-bool __wrap_socksilent(int sock, unsigned ms);
-bool __wrap_socksilent(int sock, unsigned ms)
-{
-	assert_int_equal(sock, d.sock);
-	assert_int_equal(ms, 20000);
-	return world.silent;
-}
-
 static struct reach r;
 static struct reconfigure k;
 
@@ -99,7 +90,7 @@ static bool is_open(int fd)
 
 static int begin(void **state)
 {
-	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .silent_ms = 20000, .keepalive_s = 5,
+	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .user_timeout_ms = 20000, .keepalive_s = 5,
 				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1", .plain = "ws1?client=a&slot=0/1" };
 	struct errbuf e;
 
@@ -214,27 +205,6 @@ static void test_one_that_nobody_reads_is_not_waited_for_long(void **state)
 	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(world.unread, 1);
 	assert_true(watching_now_ns() - began >= WATCH_READ_NS);
-}
-
-/* Two looks in a row: the first may see what was only just sent. */
-static void test_a_silent_server_is_left(void **state)
-{
-	char byte, text[400];
-
-	(void)state;
-	for (int i = 0; i < 3; i++) {
-		world.silent = i != 1;
-		assert_false(watching_look(&d, watching_now_ns()));
-		assert_int_equal(d.state, WATCH_UP);
-	}
-	assert_true(watching_look(&d, watching_now_ns()));
-	assert_int_equal(d.state, WATCH_DOWN);
-	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* ended for the kernel too */
-	watching_says(&d, text, sizeof(text));
-	assert_non_null(strstr(text, "nothing has come from its server for 20 s"));
-	assert_false(watching_look(&d, watching_now_ns()));
-	assert_true(watching_try(&d, &r, &k));
-	assert_false(watching_look(&d, watching_now_ns())); /* the new one has its own two */
 }
 
 /* The kernel says that a link is dead, but ours is well: it has another one. */
@@ -412,7 +382,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_comes_back, begin, end),
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
-		cmocka_unit_test_setup_teardown(test_a_silent_server_is_left, begin, end),
 		cmocka_unit_test_setup_teardown(test_the_old_one_is_read_first, begin, end),
 		cmocka_unit_test_setup_teardown(test_one_that_nobody_reads_is_not_waited_for_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
