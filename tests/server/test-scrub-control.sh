@@ -85,7 +85,9 @@ wait "$waiter" || rc=$?
 must_match "$(cat "$tmp/waited")" 'scrub stopped: the export is released'
 wait_until 60 export_is slow ready
 
-# So it is when a reload takes the export away, or the daemon stops.
+# So it is when a reload takes the export away, or the daemon stops.  (The writer was killed, so the export was kept for it.)
+nobody_has() { [ "$(field ".exports[]|select(.name==\"$1\")|.client")" = null ]; }
+wait_until 60 nobody_has busy
 ctl scrub busy --rate 1
 sed -i '/^.export busy/,/^size/d' "$conf"
 must_match "$(ctl reload)" '^removed: busy$'
