@@ -26,7 +26,7 @@ static const struct {
 struct list {
 	char text[sizeof(((struct errbuf *)0)->text) - 160]; /* the remedy has room behind it */
 	size_t used;
-	bool stale;
+	bool other, stale; /* another export than was attached; by its generation */
 };
 
 static void add(struct list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -53,7 +53,8 @@ static void compare_generation(struct list *l, const struct nego_export *got,
 	if (!want->has_generation ||
 	    (got->generation_told && generation_equal(&got->generation, &want->generation)))
 		return;
-	l->stale = true;
+	l->other = true;
+	l->stale = got->generation_told;
 	generation_format(&want->generation, then);
 	if (!got->generation_told) {
 		add(l, "it does not tell its generation, and told %s when the device was attached", then);
@@ -94,7 +95,7 @@ int export_same(const struct nego_export *got, const struct export_expected *wan
 	struct list l = { .used = 0 };
 
 	if (got->size != want->size) {
-		l.stale = true;
+		l.other = true;
 		add(&l, "it has %" PRIu64 " bytes, and the device %" PRIu64, got->size, want->size);
 	}
 	compare_generation(&l, got, want);
@@ -102,8 +103,8 @@ int export_same(const struct nego_export *got, const struct export_expected *wan
 	compare_requests(&l, got, want);
 	if (!l.used)
 		return 0;
-	if (l.stale)
-		return err_set(e, ESTALE,
+	if (l.other)
+		return err_set(e, l.stale ? ESTALE : EMEDIUMTYPE,
 			       "gives another export than the device was attached to: %s; bring the right "
 			       "one back, or detach and attach anew",
 			       l.text);

@@ -22,8 +22,8 @@ struct export_expected {
 
 /* Flags that the kernel's driver does not use, and what the server offers in addition, make no difference.
  * Allocates nothing.  0; -1 with *e: everything that differs, in words about the server (as nego_error() has
- * them), and the remedy.  Its code is ESTALE when the pages are not this device's (another size or generation,
- * or none told), else EINVAL: then the server may be mended.
+ * them), and the remedy.  Its code is ESTALE when another generation is told: the pages are gone; EMEDIUMTYPE when it has another size or tells
+ * no generation, which may be another server that is here by mistake; else EINVAL: then the server may be mended.
  */
 int export_same(const struct nego_export *got, const struct export_expected *want, struct errbuf *e);
 

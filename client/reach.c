@@ -295,6 +295,7 @@ int reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
 	struct errbuf all = { .code = 0 }, one;
 	enum how_far farthest = NOT_CONNECTED;
 
+	memset(r->codes, 0, sizeof(r->codes));
 	if (check(w, e) < 0)
 		return -1;
 	for (size_t n = 0; n < w->count; n++) {

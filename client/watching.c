@@ -28,7 +28,7 @@ int watch_order_check(const struct watch_order *o, struct errbuf *e)
 {
 	if (o->index < 0 || o->addresses < 1 || o->addresses > REACH_ADDRESSES_MAX || o->dead_link_timeout == 0 || o->user_timeout_ms == 0 ||
 	    o->keepalive_s == 0 || !memchr(o->request, '\0', sizeof(o->request)) || !o->request[0] ||
-	    !memchr(o->plain, '\0', sizeof(o->plain)) || !o->plain[0])
+	    !memchr(o->look, '\0', sizeof(o->look)) || !o->look[0])
 		return err_set(e, EINVAL, "what is to be watched does not make sense; are nbdswap and its watch of the same version?");
 	return 0;
 }
@@ -59,6 +59,7 @@ void watching_link_dead(struct watch_device *d, int64_t now_ns)
 	shutdown(d->sock, SHUT_RDWR);
 	d->state = WATCH_DOWN;
 	d->down_ns = d->next_ns = now_ns;
+	d->stale_ns = 0;
 	d->tries = 0;
 	snprintf(d->words, sizeof(d->words), "its connection has ended");
 }
@@ -162,12 +163,27 @@ static bool all_say(const struct reach *r, uint32_t addresses, int code)
 	return true;
 }
 
+/* For good, for its processes will die of it: each address has said for a while that there is another generation, and nothing else, and its own
+ * connection has ended.  (Of one that nobody has a duplicate of, that is not known.)  A question that was refused in between tells nothing.
+ */
+static bool is_over(struct watch_device *d, const struct reach *r, int64_t now_ns)
+{
+	if (d->sock < 0 || !all_say(r, d->order.addresses, ESTALE)) {
+		if (!all_say(r, d->order.addresses, ENOENT))
+			d->stale_ns = 0;
+		return false;
+	}
+	if (!d->stale_ns)
+		d->stale_ns = now_ns;
+	return now_ns - d->stale_ns >= WATCH_OVER_NS;
+}
+
 bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k)
 {
 	int64_t now = watching_now_ns();
 	struct reach_wishes w = { .addresses = d->order.address, .count = d->order.addresses,
 				  .first = d->tries % d->order.addresses, .least_ms = WATCH_ADDRESS_MS,
-				  .request = d->asks_plain ? d->order.plain : d->order.request,
+				  .request = d->looks ? d->order.look : d->order.request,
 				  .deadline_ns = now + WATCH_TRY_NS, .connect_ms = 1000, .user_timeout_ms = d->order.user_timeout_ms,
 				  .keepalive_s = d->order.keepalive_s, .expected = &d->order.expected };
 	struct errbuf e;
@@ -201,12 +217,14 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	}
 	if (sock >= 0)
 		close(sock);
+	else if (is_over(d, r, now))
+		d->state = WATCH_OVER;
 	snprintf(d->words, sizeof(d->words), "%s", e.text);
-	d->asks_plain = e.code == ENOENT && !d->asks_plain;
-	if (all_say(r, d->order.addresses, ESTALE)) {
-		d->state = WATCH_OVER; /* told first, then due at once */
+	if (d->state == WATCH_OVER) {
+		d->next_ns = now; /* told first, then due at once */
 		return true;
 	}
+	d->looks = e.code == ENOENT && !d->looks;
 	d->next_ns = d->gone ? now : now + WATCH_STEP_NS;
 	return d->tries == 1 || d->gone;
 }

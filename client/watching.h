@@ -33,7 +33,7 @@ struct watch_order {
 	uint32_t user_timeout_ms, keepalive_s;
 	union reach_address address[REACH_ADDRESSES_MAX];
 	char request[EXPORT_ASK_MAX]; /* to come back with: the generation is in it */
-	char plain[EXPORT_ASK_MAX];   /* the same without it, for a server that refuses and does not say why: then it tells the one that it has */
+	char look[EXPORT_ASK_MAX];    /* gen=0, for a server that refuses and does not say why: it is told which generation there is */
 };
 
 struct watch_device {
@@ -41,7 +41,8 @@ struct watch_device {
 	struct watch_order order;
 	int sock; /* a duplicate of the one that the kernel has */
 	int alive; /* a file of the device's that cannot be read any more once it is disconnected, or -1 */
-	bool asks_plain; /* the next try */
+	bool looks; /* the next try */
+	int64_t stale_ns; /* since when each answer is another generation; 0: not */
 	bool fails;	 /* of WATCH_OVER: it has been disconnected */
 	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, of a connection, its confirmation or its end */
 	bool gone;		  /* the kernel refuses a connection for it: it has none to be replaced */
@@ -59,6 +60,9 @@ struct watch_device {
  * same socket is handed over again, which does nothing where it is in use, until something is sent over it: after a step, two, four, up to so long.
  */
 #define WATCH_CONFIRM_MAX_NS (64 * WATCH_STEP_NS)
+
+/* So long each answer must be another generation before a device is given up. */
+#define WATCH_OVER_NS (20 * WATCH_STEP_NS)
 
 /* At most so long for one try: the server may hold its answer while it settles what it had in flight. */
 #define WATCH_TRY_NS (8 * WATCH_STEP_NS)

@@ -80,8 +80,10 @@ int watch_adopt(const char *dir, const struct attach_state *s, const union reach
 	memcpy(m.order.address, address, addresses * sizeof(*address));
 	if (export_ask_format(&ask, m.order.request, e) < 0)
 		return -1;
-	ask.generation = NULL;
-	if (export_ask_format(&ask, m.order.plain, e) < 0)
+	/* Only to know: it must take the export from nobody. */
+	ask.generation = &(struct generation){ .activation = 0 };
+	ask.slots = 0;
+	if (export_ask_format(&ask, m.order.look, e) < 0)
 		return -1;
 	return watch_say(dir, &m, sock, &answer, e);
 }

@@ -163,6 +163,7 @@ int export_request_parse(const char *text, struct export_request *out, struct er
 		if (parse_parameter(parameter, out, &given, e) < 0)
 			return -1;
 	}
-	out->resumes = given & 1u << GEN;
+	out->looks = (given & 1u << GEN) && out->generation.activation == 0;
+	out->resumes = (given & 1u << GEN) && !out->looks;
 	return check_together(given, out, e);
 }

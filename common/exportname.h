@@ -19,6 +19,8 @@ struct export_request {
 	char client[CLIENT_ID_MAX + 1]; /* "" when the client gave none: known by its address alone */
 	/* Which of how many connections it is: a new one takes the place of the one before in its slot.  slots 0: not said. */
 	unsigned slot, slots;
+	/* gen=0&lease=0: it asks only what there is, and gives way.  It gets the export without passing the lease on, so it must not touch a page. */
+	bool looks;
 	bool resumes; /* it comes back, and has swapped out pages under: */
 	struct generation generation;
 };

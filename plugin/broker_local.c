@@ -213,10 +213,11 @@ static int grant_session(struct local *l, struct local_export *x, const struct e
 	clock_now(&now);
 	if (lease_open(&x->lease, x->name, holder, peer, &now, e) < 0)
 		return -1;
-	lease_pass(&x->lease, req->resumes, &now);
+	if (!req->looks)
+		lease_pass(&x->lease, req->resumes, &now);
 	table_set_lease(x->table, x->lease.number);
 	s = calloc(1, sizeof(*s));
-	if (!s || backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0) {
+	if (!s || (!req->looks && backing_keep_lease(x->backing, x->lease.number, x->lease.last, e) < 0)) {
 		lease_close(&x->lease, &now);
 		if (!s)
 			err_set(e, ENOMEM, "%s: no memory for a session", x->name);

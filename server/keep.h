@@ -24,7 +24,7 @@
 /* To be raised with each change that a daemon of before would not understand, in the text or in the memory whose descriptors it names: page
  * tables (store/table.h), sessions (server/engine/sessmem.h), the pool (server/engine/buffers.h), keys.
  */
-#define KEEP_VERSION 1
+#define KEEP_VERSION 2
 #define KEEP_TAKES "takes over state %d" /* in what nbdswapd --version says, for the upgrade to it */
 #define KEEP_STATE "state" /* the name of the text's descriptor */
 #define KEEP_WORKER 'w'	   /* what the name of a worker's pidfd begins with: it is to be found without the text, too */

@@ -55,6 +55,7 @@ struct session {
 	char client[LEASE_HOLDER_MAX]; /* the lease's holder */
 	char peer[LEASE_HOLDER_MAX];   /* "ADDR:PORT" */
 	unsigned slot, slots;	       /* as in struct export_request */
+	bool looks;		       /* the same */
 	time_t since;
 	uint64_t activation; /* of its export: it goes on with no other */
 	enum session_place place;

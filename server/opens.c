@@ -234,7 +234,7 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 		return -1;
 	}
 	/* Of the native worker a session that is not live is a question (INFO). */
-	if (a.live || s->worker->engine != ENGINE_NATIVE) {
+	if (!a.name.looks && (a.live || s->worker->engine != ENGINE_NATIVE)) {
 		int kept;
 
 		pass(x, a.name.resumes, &now);
@@ -256,6 +256,7 @@ static int try_open(struct sessions *s, const json_t *msg, int sock, struct errb
 	i = session_add(s, x, a.holder, a.peer, a.lasts ? sock : -1, memory, locked);
 	i->slot = a.name.slot;
 	i->slots = a.name.slots;
+	i->looks = a.name.looks;
 	i->request = (uint64_t)a.id;
 	x->used = true;
 	log_line(LOG_NOTE, "export %s: session %llu of %s from %s", x->conf.name, (unsigned long long)i->id, i->client, a.peer);

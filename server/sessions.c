@@ -84,7 +84,7 @@ static void do_close(struct sessions *s, json_int_t id, const json_t *msg)
 	}
 	worker_send(s->worker, json_pack("{s:I, s:b}", "id", id, "ok", 1), NULL, 0);
 	/* A client that was cut off comes back; one whose place another connection has taken is there. */
-	lost = json_is_true(json_object_get(msg, "lost")) && !i->ending;
+	lost = json_is_true(json_object_get(msg, "lost")) && !i->ending && !i->looks;
 	log_line(LOG_NOTE, "export %s: session %llu has ended%s", i->x->conf.name, (unsigned long long)session,
 		 lost ? ": its client did not disconnect, so the export is kept for it for a while" : "");
 	session_end(s, i, lost);

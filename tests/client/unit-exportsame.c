@@ -153,13 +153,13 @@ static void test_differences(void **state)
 	struct errbuf e;
 
 	x = good, x.size = 2 << 20;
-	must_differ(&x, ESTALE, "it has 2097152 bytes, and the device 1048576");
+	must_differ(&x, EMEDIUMTYPE, "it has 2097152 bytes, and the device 1048576");
 	x = good, x.generation.activation = 6;
 	must_differ(&x, ESTALE, "began anew (gen=6&lease=2, and the device has pages of gen=5&lease=2)");
 	x = good, x.generation.lease = 3;
 	must_differ(&x, ESTALE, "another client has had the export since (gen=5&lease=3");
 	x = good, x.generation_told = false;
-	must_differ(&x, ESTALE, "does not tell its generation");
+	must_differ(&x, EMEDIUMTYPE, "does not tell its generation");
 	x = good, x.flags |= NBD_FLAG_READ_ONLY;
 	must_differ(&x, EINVAL, "read-only now");
 	for (size_t i = 0; i < 5; i++) {

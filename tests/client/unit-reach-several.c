@@ -114,7 +114,7 @@ static void test_another_export(void **state)
 	say_ack(&fakes[1].says);
 	fakes[0].says.bytes[18 + 20 + 2 + 7] ^= 0x10; /* the size */
 	start_three(FAKE_SPEAKS, FAKE_SPEAKS, FAKE_SPEAKS);
-	must_fail(try(2, LONG_MS), ESTALE,
+	must_fail(try(2, LONG_MS), EMEDIUMTYPE,
 		  "the server gives another export than the device was attached to: it has 1048592 bytes");
 	assert_non_null(strstr(e.text, "another client has had the export since (gen=5&lease=3"));
 	must_name(0);

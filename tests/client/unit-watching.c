@@ -17,7 +17,7 @@
 
 static struct {
 	int error, second; /* of reach; 0: a socket; of the second address */
-	bool plain;	   /* no generation is to be asked for */
+	bool looks;	   /* it is to ask only what there is */
 	int refuse;	   /* of the kernel; 0: it takes it */
 	int given;	   /* the last socket that reach gave */
 	unsigned reached, handed, disconnects;
@@ -37,11 +37,11 @@ int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e
 	world.reached++;
 	world.until_ns = w->deadline_ns;
 	world.expected = w->expected;
-	assert_string_equal(w->request, world.plain ? "ws1?client=a&slot=0/1" : "ws1?gen=5&lease=2&client=a&slot=0/1");
+	assert_string_equal(w->request, world.looks ? "ws1?gen=0&lease=0&client=a" : "ws1?gen=5&lease=2&client=a&slot=0/1");
 	assert_int_equal(w->count, d.order.addresses);
 	assert_int_equal(w->least_ms, 3000);
 	world.first = w->first;
-	for (size_t i = 0; i < w->count; i++)
+	for (size_t i = 0; i < w->count && world.error; i++)
 		r->codes[i] = i == 0 ? world.error : world.second;
 	if (world.error)
 		return err_set(e, world.error, "no luck");
@@ -91,7 +91,7 @@ static bool is_open(int fd)
 static int begin(void **state)
 {
 	struct watch_order o = { .index = 3, .addresses = 1, .dead_link_timeout = 600, .user_timeout_ms = 20000, .keepalive_s = 5,
-				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1", .plain = "ws1?client=a&slot=0/1" };
+				 .request = "ws1?gen=5&lease=2&client=a&slot=0/1", .look = "ws1?gen=0&lease=0&client=a" };
 	struct errbuf e;
 
 	(void)state;
@@ -280,6 +280,13 @@ static void test_pauses(void **state)
 	}
 }
 
+/* As if what it has been told were said for so long already. */
+static void let_time_pass(void)
+{
+	assert_true(d.stale_ns > 0);
+	d.stale_ns -= WATCH_OVER_NS;
+}
+
 static void test_another_content(void **state)
 {
 	char text[400];
@@ -288,8 +295,18 @@ static void test_another_content(void **state)
 	watching_link_dead(&d, watching_now_ns());
 	world.error = ESTALE;
 	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(d.state, WATCH_DOWN); /* once is not enough */
+	let_time_pass();
+	world.error = ETIMEDOUT;
+	assert_false(watching_try(&d, &r, &k));
+	world.error = ESTALE;
+	assert_false(watching_try(&d, &r, &k)); /* anew */
+	assert_int_equal(d.state, WATCH_DOWN);
+	let_time_pass();
+	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(d.state, WATCH_OVER);
 	assert_int_equal(world.handed, 0);
+	assert_int_equal(world.reached, 4);
 	watching_link_dead(&d, watching_now_ns());
 	assert_int_equal(d.state, WATCH_OVER); /* for good */
 	/* Its requests are not to wait for what is nowhere.  It was told first, for the kernel may be slow. */
@@ -300,9 +317,32 @@ static void test_another_content(void **state)
 	assert_false(watching_try(&d, &r, &k));
 	assert_int_equal(world.disconnects, 2);
 	assert_true(watching_due(&d) == INT64_MAX);
-	assert_int_equal(world.reached, 1);
+	assert_int_equal(world.reached, 4);
 	watching_says(&d, text, sizeof(text));
 	assert_non_null(strstr(text, "OVER"));
+}
+
+/* Nobody's answer is over: of a connection that was made and not taken by the kernel, what another device was told; or of a device whose own
+ * connection may be alive.
+ */
+static void test_not_over(void **state)
+{
+	const struct watch_order o = d.order;
+
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	d.stale_ns = 1;
+	r.codes[0] = ESTALE;
+	world.refuse = EIO;
+	watching_try(&d, &r, &k);
+	assert_int_equal(d.state, WATCH_DOWN);
+	watching_begin(&d, &o, -1, -1);
+	world.error = ESTALE;
+	d.stale_ns = 1;
+	watching_try(&d, &r, &k);
+	assert_int_equal(d.state, WATCH_DOWN);
+	assert_int_equal(world.disconnects, 0);
+	d.state = WATCH_FREE;
 }
 
 /* Who refuses without saying why is asked what it has; and one of several addresses may be another machine's. */
@@ -312,13 +352,13 @@ static void test_refused_for_a_reason_unknown(void **state)
 	watching_link_dead(&d, watching_now_ns());
 	world.error = ENOENT;
 	assert_true(watching_try(&d, &r, &k));
-	world.plain = true;
+	world.looks = true;
 	assert_false(watching_try(&d, &r, &k));
-	world.plain = false;
+	world.looks = false;
 	assert_false(watching_try(&d, &r, &k));
 	assert_int_equal(d.state, WATCH_DOWN);
 	d.order.addresses = 2;
-	world.plain = true;
+	world.looks = true;
 	world.error = ESTALE;
 	world.second = ECONNREFUSED;
 	for (int i = 0; i < 4; i++) { /* each try begins with another */
@@ -326,13 +366,23 @@ static void test_refused_for_a_reason_unknown(void **state)
 
 		assert_false(watching_try(&d, &r, &k));
 		assert_int_equal(d.state, WATCH_DOWN);
-		world.plain = false;
+		world.looks = false;
 		if (i > 0)
 			assert_int_equal(world.first, 1 - before);
 	}
-	world.plain = false;
+	/* And it is over when both have said so for a while; that one asked with the generation is refused in between tells nothing. */
 	world.second = ESTALE;
-	assert_true(watching_try(&d, &r, &k));
+	for (int i = 0; i < 2; i++) {
+		world.looks = false;
+		world.error = world.second = ENOENT;
+		assert_false(watching_try(&d, &r, &k));
+		assert_int_equal(d.state, WATCH_DOWN);
+		world.looks = true;
+		world.error = world.second = ESTALE;
+		assert_int_equal(watching_try(&d, &r, &k), i);
+		if (i == 0)
+			let_time_pass();
+	}
 	assert_int_equal(d.state, WATCH_OVER);
 }
 
@@ -389,6 +439,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
 		cmocka_unit_test_setup_teardown(test_pauses, begin, end),
 		cmocka_unit_test_setup_teardown(test_another_content, begin, end),
+		cmocka_unit_test_setup_teardown(test_not_over, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused_for_a_reason_unknown, begin, end),
 		cmocka_unit_test_setup_teardown(test_confirmed_from_the_beginning, begin, end),
 		cmocka_unit_test_setup_teardown(test_orders, begin, end),

@@ -69,6 +69,19 @@ if [ "${ENGINE:-native}" = native ]; then
         fail "machine-C: $(cat "$tmp/out")"
     comes_back machine-B "$second" || fail "machine-B, after a question of another: $told"
 fi
+# Nor is a look (gen=0): it tells what there is, and who only looked is not waited for.
+looks() { nbdinfo --json "$(uri ws1 "$1%26gen=0%26lease=0")" | jq -r '.exports[0].description'; }
+[ "$(looks machine-C)" = "$second" ] || fail "a look: $(looks machine-C), not $second"
+comes_back machine-B "$second" || fail "machine-B, after a look of another: $told"
+hold_open ws1 'machine-C%26gen=0%26lease=0' &
+hold=$!
+is_there() { client_is ws1 machine-C; }
+wait_until 30 is_there
+kill -KILL "$(pgrep -P $hold -x qemu-io)"
+kill "$hold" 2>/dev/null || true
+wait "$hold" 2>/dev/null || true
+SECONDS=0
+wait_until 10 comes_back machine-B "$second"
 
 # The daemon dies: the pages are lost.
 kill -KILL "$server_pid"
