@@ -58,7 +58,9 @@ void watching_link_dead(struct watch_device *d, int64_t now_ns)
 		return;
 	shutdown(d->sock, SHUT_RDWR);
 	d->state = WATCH_DOWN;
-	d->down_ns = d->next_ns = now_ns;
+	d->down_ns = now_ns;
+	/* At once, but for one that ended as soon as it was made: there may be a reason for that. */
+	d->next_ns = now_ns > d->up_ns + WATCH_STEP_NS ? now_ns : d->up_ns + WATCH_STEP_NS;
 	d->stale_ns = 0;
 	d->tries = 0;
 	snprintf(d->words, sizeof(d->words), "its connection has ended");
@@ -81,7 +83,7 @@ static void wait_ms(int ms)
 /* The kernel's reader of the old socket goes on while there are replies in it; one that is still at it when the place of that socket is given to another
  * reads from the new one beside that one's own reader, and both get parts of replies.  So: until all is read, and a little for what was read last.
  */
-static void let_it_be_read(int old)
+static bool let_it_be_read(int old)
 {
 	int64_t until = watching_now_ns() + WATCH_READ_NS;
 	int bytes;
@@ -89,6 +91,7 @@ static void let_it_be_read(int old)
 	while ((old < 0 || (ioctl(old, SIOCINQ, &bytes) == 0 && bytes > 0)) && watching_now_ns() < until)
 		wait_ms(2);
 	wait_ms(10);
+	return old < 0 || ioctl(old, SIOCINQ, &bytes) < 0 || bytes == 0;
 }
 
 void watching_event(struct watch_device *d, int64_t now_ns)
@@ -128,10 +131,22 @@ int watching_pause_ms(const struct watch_device d[], int n)
 	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
 }
 
+static bool has_ended(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void confirm(struct watch_device *d, struct reconfigure *k)
 {
 	struct errbuf e;
 
+	/* Since it was last looked at: the kernel is not to get two readers on it. */
+	if (has_ended(d->sock)) {
+		watching_link_dead(d, watching_now_ns());
+		return;
+	}
 	if (socksent(d->sock) != d->sent) {
 		d->in_use = true;
 		return;
@@ -201,11 +216,18 @@ bool watching_try(struct watch_device *d, struct reach *r, struct reconfigure *k
 	sock = reach(r, &w, &e);
 	if (sock >= 0) {
 		d->sent = socksent(sock); /* the kernel may use it before it has said so */
-		let_it_be_read(old);
+		if (!let_it_be_read(old) && d->unread++ < WATCH_UNREAD_TRIES) {
+			close(sock);
+			snprintf(d->words, sizeof(d->words), "the kernel has not read yet what came over the old one");
+			d->next_ns = now + WATCH_STEP_NS;
+			return d->tries == 1;
+		}
 	}
 	if (sock >= 0 && hand_over(d, sock, k, &e) == 0) {
 		d->sock = sock;
 		d->in_use = false;
+		d->unread = 0;
+		d->up_ns = watching_now_ns();
 		d->reconnects++;
 		d->took_ms = (watching_now_ns() - d->down_ns) / 1000000;
 		d->next_ns = watching_now_ns() + WATCH_STEP_NS;

@@ -49,8 +49,10 @@ struct watch_device {
 	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */
 	uint64_t sent;		  /* what had been sent when it was handed over */
 	int64_t pause_ns;	  /* to the confirmation after the next */
+	int64_t up_ns;		  /* when it was last handed over */
 	int64_t took_ms; /* of the last time that it was down */
 	uint32_t tries, reconnects; /* since it is down; in all */
+	uint32_t unread; /* tries in which the kernel did not read what was in the old socket */
 	char words[sizeof(((struct errbuf *)0)->text)]; /* why the last try failed, or it is over */
 };
 
@@ -72,6 +74,7 @@ struct watch_device {
 
 /* What the old socket holds is given so long to be read; also where nobody has a duplicate of that one. */
 #define WATCH_READ_NS (WATCH_STEP_NS / 5)
+#define WATCH_UNREAD_TRIES 5u /* then its reader has ended, and nobody will */
 
 /* Takes a device on, with the socket that the kernel uses; -1: nobody has a duplicate of that, so a connection is made at once which takes its place at
  * the server, and then in the kernel.  The order must have been checked (watch_order_check).

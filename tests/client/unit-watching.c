@@ -19,7 +19,7 @@ static struct {
 	int error, second; /* of reach; 0: a socket; of the second address */
 	bool looks;	   /* it is to ask only what there is */
 	int refuse;	   /* of the kernel; 0: it takes it */
-	int given;	   /* the last socket that reach gave */
+	int given, other;  /* the last socket that reach gave, and its other end */
 	unsigned reached, handed, disconnects;
 	uint64_t sent; /* over any socket */
 	size_t first;  /* the address to begin with */
@@ -34,6 +34,8 @@ static int pair[2];
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e);
 int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e)
 {
+	int ends[2];
+
 	world.reached++;
 	world.until_ns = w->deadline_ns;
 	world.expected = w->expected;
@@ -45,7 +47,11 @@ int __wrap_reach(struct reach *r, const struct reach_wishes *w, struct errbuf *e
 		r->codes[i] = i == 0 ? world.error : world.second;
 	if (world.error)
 		return err_set(e, world.error, "no luck");
-	world.given = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (world.other > 0)
+		close(world.other);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	world.given = ends[0];
+	world.other = ends[1];
 	return world.given;
 }
 
@@ -109,6 +115,8 @@ static int end(void **state)
 	if (d.state != WATCH_FREE)
 		close(d.sock);
 	close(pair[1]);
+	if (world.other > 0)
+		close(world.other);
 	return 0;
 }
 
@@ -202,9 +210,34 @@ static void test_one_that_nobody_reads_is_not_waited_for_long(void **state)
 	(void)state;
 	assert_int_equal(send(pair[1], "x", 1, 0), 1);
 	watching_link_dead(&d, began);
+	for (unsigned i = 0; i < WATCH_UNREAD_TRIES; i++) {
+		assert_int_equal(watching_try(&d, &r, &k), i == 0);
+		assert_int_equal(d.state, WATCH_DOWN);
+		assert_int_equal(world.handed, 0);
+		assert_false(is_open(world.given));
+	}
 	assert_true(watching_try(&d, &r, &k));
 	assert_int_equal(world.unread, 1);
 	assert_true(watching_now_ns() - began >= WATCH_READ_NS);
+}
+
+/* One that ends as soon as it is made is not made again at once, over and over; and one that has ended is handed over to nobody. */
+static void test_one_that_ends_at_once(void **state)
+{
+	int64_t up;
+
+	(void)state;
+	watching_link_dead(&d, watching_now_ns());
+	assert_true(watching_try(&d, &r, &k));
+	up = watching_now_ns();
+	watching_link_dead(&d, up);
+	assert_true(watching_due(&d) > up && watching_due(&d) <= up + WATCH_STEP_NS);
+	assert_true(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 2);
+	shutdown(d.sock, SHUT_RDWR);
+	assert_false(watching_try(&d, &r, &k));
+	assert_int_equal(world.handed, 2);
+	assert_int_equal(d.state, WATCH_DOWN);
 }
 
 /* The kernel says that a link is dead, but ours is well: it has another one. */
@@ -434,6 +467,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_goes_on_trying, begin, end),
 		cmocka_unit_test_setup_teardown(test_the_old_one_is_read_first, begin, end),
 		cmocka_unit_test_setup_teardown(test_one_that_nobody_reads_is_not_waited_for_long, begin, end),
+		cmocka_unit_test_setup_teardown(test_one_that_ends_at_once, begin, end),
 		cmocka_unit_test_setup_teardown(test_an_event_hands_it_over_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_device_that_takes_no_connection_is_gone, begin, end),
 		cmocka_unit_test_setup_teardown(test_takes_over_without_a_socket, begin, end),
