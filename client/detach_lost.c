@@ -3,6 +3,7 @@
 
 #include "client/detach_lost.h"
 
+#include "client/kernelmarks.h"
 #include "client/nbdnl.h"
 #include "client/serverlook.h"
 #include "client/watchtalk.h"
@@ -13,13 +14,6 @@
 #include <sys/utsname.h>
 
 #define LOCK_SECONDS 60
-
-bool kernel_marks_lost_pages(const char *release)
-{
-	unsigned major, minor;
-
-	return sscanf(release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 19));
-}
 
 /* Time has passed since the administrator was told that it is. */
 static int still_gone(const char *dir, const struct attach_state *s, struct errbuf *e)

@@ -15,9 +15,6 @@
 
 #include <stdbool.h>
 
-/* Does a kernel of this release (uname -r) mark pages that it could not read? */
-bool kernel_marks_lost_pages(const char *release);
-
 /* Does it, unless the server is back by now.  dir: of the state s, and of the watch, which is to forget the device.  Nothing was done with EOPNOTSUPP in
  * *e: not on this kernel; EAGAIN: it is back, or the device was detached meanwhile; EBUSY: another attach or detach is at work.
  */

@@ -9,7 +9,7 @@ libclient_la_SOURCES = \
 	client/check.c \
 	client/command.h \
 	client/detach.c \
-	client/detach_lost.c client/detach_lost.h \
+	client/detach_lost.c client/detach_lost.h client/kernelmarks.c client/kernelmarks.h \
 	client/direct.c client/direct.h \
 	client/detach_one.c client/detach_one.h \
 	client/exportask.c client/exportask.h \
@@ -67,7 +67,7 @@ CLEANFILES += client/nbdswap.8 client/swaptab.5
 # A program of its own, with no library but libc: all of it is locked, on machines that have little memory.
 sbin_PROGRAMS += client/nbdswap-watch
 client_nbdswap_watch_SOURCES = client/watch.c client/watching.c client/watching.h client/watchtalk.h \
-	client/exportsame.c client/linkevents.c client/linkevents.h client/negotiate.c client/reach.c client/reconfigure.c \
+	client/exportsame.c client/kernelmarks.c client/linkevents.c client/linkevents.h client/negotiate.c client/reach.c client/reconfigure.c \
 	client/socksent.c client/strays.c
 client_nbdswap_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
 client_nbdswap_watch_LDADD = libcommon.la

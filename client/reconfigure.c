@@ -3,6 +3,8 @@
 
 #include "client/reconfigure.h"
 
+#include "client/kernelmarks.h"
+
 #include <errno.h>
 #include <linux/genetlink.h>
 #include <linux/nbd-netlink.h>
@@ -10,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -162,7 +165,13 @@ int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_t
 
 int reconfigure_disconnect(struct reconfigure *r, int index, int64_t deadline_ns, struct errbuf *e)
 {
-	int code = answer(r, reconfigure_disconnect_message(r, index), deadline_ns, e);
+	struct utsname u;
+	int code;
+
+	if (uname(&u) < 0 || !kernel_marks_lost_pages(u.release))
+		return err_set(e, EOPNOTSUPP, "nbd%d: this kernel would give processes whatever was in memory in the place of pages that a swapoff cannot read",
+			       index);
+	code = answer(r, reconfigure_disconnect_message(r, index), deadline_ns, e);
 
 	/* EINVAL: there is nothing connected. */
 	if (code <= 0 || code == EINVAL)

@@ -40,7 +40,7 @@ size_t reconfigure_disconnect_message(struct reconfigure *r, int index);
 int reconfigure(struct reconfigure *r, int index, int sock, uint64_t dead_link_timeout, int64_t deadline_ns, struct errbuf *e);
 
 /* Disconnects device index: what waits for it fails, and what is asked of it from now on.  While it is open (as swap) nobody else gets its number.  0, also
- * when it is disconnected already; -1 with *e.
+ * when it is disconnected already; -1 with *e (EOPNOTSUPP: not on this kernel, ever: see kernelmarks.h).
  */
 int reconfigure_disconnect(struct reconfigure *r, int index, int64_t deadline_ns, struct errbuf *e);
 

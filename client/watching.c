@@ -165,7 +165,7 @@ static void let_fail(struct watch_device *d, struct reconfigure *k)
 {
 	struct errbuf e;
 
-	d->fails = reconfigure_disconnect(k, d->order.index, watching_now_ns() + WATCH_TRY_NS, &e) == 0;
+	d->fails = reconfigure_disconnect(k, d->order.index, watching_now_ns() + WATCH_TRY_NS, &e) == 0 || e.code == EOPNOTSUPP;
 	d->next_ns = watching_now_ns() + WATCH_STEP_NS;
 }
 

@@ -43,7 +43,7 @@ struct watch_device {
 	int alive; /* a file of the device's that cannot be read any more once it is disconnected, or -1 */
 	bool looks; /* the next try */
 	int64_t stale_ns; /* since when each answer is another generation; 0: not */
-	bool fails;	 /* of WATCH_OVER: it has been disconnected */
+	bool fails;	 /* of WATCH_OVER: it has been disconnected, or this kernel had better not */
 	int64_t down_ns, next_ns; /* CLOCK_MONOTONIC: since when it is down; the next try, of a connection, its confirmation or its end */
 	bool gone;		  /* the kernel refuses a connection for it: it has none to be replaced */
 	bool in_use;		  /* of WATCH_UP: the kernel has sent something over sock.  Until then it may not have taken it: */

@@ -163,6 +163,14 @@ static struct local_session *in_slot(const struct local *l, const struct local_e
 	return NULL;
 }
 
+static struct local_session *session_of(const struct local *l, uint64_t id)
+{
+	for (struct local_session *s = l->sessions; s; s = s->next)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
 /* The session before is to end (lock held, but not all the time).  Who comes back ends it: nothing of it may land after what the new one writes.  Who
  * begins anew may be another attach of the same machine, and waits until the first has left.
  */
@@ -171,16 +179,19 @@ static int make_way(struct local *l, struct local_session *before, bool comes_ba
 	uint64_t id = before->id;
 	bool ended;
 
+	/* It may be freed whenever the lock is not held. */
 	if (!comes_back) {
-		if (pthread_cond_timedwait(&l->closed, &l->lock, until) == 0)
+		if (pthread_cond_timedwait(&l->closed, &l->lock, until) == 0 || !session_of(l, id))
 			return 0;
 		return err_set(e, EAGAIN, "%s: the earlier connection in its slot has not ended yet; try again later (with gen= it would take that one's"
 			       " place)", before->x->name);
 	}
-	before->ended = true;
 	pthread_mutex_unlock(&l->lock);
 	ended = l->end(id);
 	pthread_mutex_lock(&l->lock);
+	before = session_of(l, id);
+	if (before)
+		before->ended = ended; /* one that is not is in the way of the next try too */
 	return ended ? 0 : err_set(e, EAGAIN, "the earlier connection in its slot cannot be ended now; try again later");
 }
 

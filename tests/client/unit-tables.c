@@ -2,7 +2,7 @@
 /* The tables of text that the client reads: /proc/swaps, /proc/net/tcp and the swaptab. */
 #include "config.h"
 
-#include "client/detach_lost.h"
+#include "client/kernelmarks.h"
 #include "client/holders.h"
 #include "client/link.h"
 #include "client/procswaps.h"
