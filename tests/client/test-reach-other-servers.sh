@@ -34,8 +34,8 @@ fails 'ENOENT: .*does not give out the export' 'ws1?gen=6&lease=2&client=a' "127
 fails 'ESTALE: .*content began anew \(gen=5&lease=2, and the device has pages of gen=4&lease=2\)' \
     --size 4194304 --generation 4/2 "$right" "127.0.0.1:$knows"
 fails 'ESTALE: .*another client has had the export since' --size 4194304 --generation 5/1 "$right" "127.0.0.1:$knows"
-fails 'ESTALE: .*it has 4194304 bytes, and the device 4190208' --size 4190208 "$right" "127.0.0.1:$knows"
-fails 'ESTALE: .*does not tell its generation' --size 67108864 --generation 5/2 x "127.0.0.1:$memory"
+fails 'EMEDIUMTYPE: .*it has 4194304 bytes, and the device 4190208' --size 4190208 "$right" "127.0.0.1:$knows"
+fails 'EMEDIUMTYPE: .*does not tell its generation' --size 67108864 --generation 5/2 x "127.0.0.1:$memory"
 
 # The first address is dead, the second lives.
 reaches 'reached 1 size 4194304' ws1 127.0.0.1:1 "127.0.0.1:$files"
