@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (request.slots)
 			snprintf(slot, sizeof(slot), "&slot=%u/%u", request.slot, request.slots);
-		if (request.resumes) {
+		promise(!request.looks || (!request.resumes && request.generation.activation == 0), "a look is another thing");
+		if (request.resumes || request.looks) {
 			generation[0] = '&';
 			generation_format(&request.generation, generation + 1);
 		}
