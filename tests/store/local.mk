@@ -67,6 +67,7 @@ tests_store_test_race_LDADD = $(STORE_TEST_LDADD) -lpthread
 tests_store_test_no_allocation_LDADD = $(STORE_TEST_LDADD) -ldl
 tests_store_test_crash_instants_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_crash_instants_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fsync
+tests_store_test_power_cut_SOURCES = tests/store/test-power-cut.c tests/store/cutdisk.c tests/store/cutdisk.h
 tests_store_test_power_cut_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_pool_LDADD = $(STORE_TEST_LDADD)
 tests_store_test_adopt_LDADD = $(STORE_TEST_LDADD)

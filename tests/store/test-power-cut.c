@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* survive = host: the power fails under an export, at any instant, again and again.
  *
- * The disk is a model with a volatile cache: a write is there at once, in the order in which it ended, and is durable only with a flush that began
- * after that.  At a cut each sector (512 bytes) of each write that is not durable, of those still under way too, is on the disk or not, as
- * chance has it.  What is left is put into a real backing file, which is activated and begun as after a boot.
+ * The disk is a model (cutdisk.h).  What is left of it is put into a real backing file, which is activated and begun as after a boot.
  *
  * The client has a model of every page.  It sends again what was not answered, as the kernel does.  A page whose last write was answered
  * reads as that; one with a write under way reads as before, as after, or as an error.  That a disk whose flushes do nothing is found out by this
@@ -15,6 +13,7 @@
 #include "store/records.h"
 #include "store/sealkey.h"
 #include "store/settle.h"
+#include "tests/store/cutdisk.h"
 #include "tests/store/support.h"
 
 #include <errno.h>
@@ -24,10 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECTOR 512u
 #define REQUESTS 24u
 #define REQUEST_PAGES 40u
-#define CACHE_MOST 4096u
 
 enum doing { IDLE, AT_DISK, AT_FLUSH, WAITING, ANSWERED_LATER };
 
@@ -39,13 +36,7 @@ struct request {
 	uint64_t first, pages;
 	uint32_t id; /* of the content; 0: zeros */
 	uint32_t recorded; /* pages that were recorded as done */
-	size_t covers; /* of a flush: the entries of the cache when it began */
-	unsigned char *data;
-};
-
-struct cached {
-	uint64_t offset;
-	size_t bytes;
+	uint64_t covers; /* of a flush: what had been written when it began */
 	unsigned char *data;
 };
 
@@ -57,7 +48,7 @@ struct page {
 
 static struct {
 	/* the export */
-	uint64_t pages, bytes; /* bytes: of the file */
+	uint64_t pages;
 	bool sealed;
 	char *dir, path[300], key[300];
 	struct backing *b;
@@ -65,16 +56,12 @@ static struct {
 	struct pool *pool;
 	struct store *store;
 	uint64_t activation;
-	/* the disk */
-	unsigned char *durable, *current;
-	struct cached cache[CACHE_MOST];
-	size_t ncache;
-	bool ignores_flushes;
+	struct cutdisk disk;
 	/* the client */
 	struct request request[REQUESTS];
 	struct page *page;
 	uint32_t last_id;
-	uint64_t wrong, errors, flushes, answered, records;
+	uint64_t wrong, errors, answered, records;
 } w;
 
 static uint64_t random_state;
@@ -99,80 +86,40 @@ static void content(uint32_t id, uint64_t page, unsigned char *out)
 
 /* ---- the disk ---- */
 
-static void disk_write(const struct request *r, bool torn)
+static bool is_write(const struct request *r)
+{
+	return r->rw.aside || r->op == RW_WRITE;
+}
+
+static void at_disk(const struct request *r, void (*write_part)(struct cutdisk *d, uint64_t offset, const void *data, size_t bytes))
 {
 	uint64_t at = (uint64_t)r->rw.position;
 
 	for (int i = 0; i < r->rw.iovcnt; i++) {
 		const struct iovec *v = &r->rw.iov[i];
 
-		assert_true(at + v->iov_len <= w.bytes && at % PAGE_BYTES == 0);
-		for (size_t k = 0; k < v->iov_len && torn; k += SECTOR)
-			if (dice(2))
-				memcpy(w.durable + at + k, (unsigned char *)v->iov_base + k, SECTOR);
-		if (!torn) {
-			struct cached *c = &w.cache[w.ncache++];
-
-			assert_true(w.ncache < CACHE_MOST);
-			*c = (struct cached){ at, v->iov_len, malloc(v->iov_len) };
-			memcpy(c->data, v->iov_base, v->iov_len);
-			memcpy(w.current + at, v->iov_base, v->iov_len);
-		}
+		if (is_write(r))
+			write_part(&w.disk, at, v->iov_base, v->iov_len);
+		else
+			cutdisk_read(&w.disk, at, v->iov_base, v->iov_len);
 		at += v->iov_len;
 	}
 }
 
-static void disk_read(const struct request *r)
+static void power_fails(void)
 {
-	uint64_t at = (uint64_t)r->rw.position;
-
-	for (int i = 0; i < r->rw.iovcnt; i++) {
-		memcpy(r->rw.iov[i].iov_base, w.current + at, r->rw.iov[i].iov_len);
-		at += r->rw.iov[i].iov_len;
-	}
-}
-
-static void drop_cached(size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(w.cache[i].data);
-	memmove(w.cache, w.cache + n, (w.ncache - n) * sizeof(w.cache[0]));
-	w.ncache -= n;
+	cutdisk_cut(&w.disk);
 	for (unsigned i = 0; i < REQUESTS; i++)
-		w.request[i].covers = w.request[i].covers > n ? w.request[i].covers - n : 0;
-}
-
-static void disk_flush(size_t covers)
-{
-	w.flushes++;
-	if (w.ignores_flushes)
-		return;
-	for (size_t i = 0; i < covers; i++)
-		memcpy(w.durable + w.cache[i].offset, w.cache[i].data, w.cache[i].bytes);
-	drop_cached(covers);
-}
-
-/* Sectors are kept with a chance that differs from cut to cut: all, none, or some. */
-static void disk_cut(void)
-{
-	uint32_t keep = dice(5);
-
-	for (size_t i = 0; i < w.ncache; i++)
-		for (size_t k = 0; k < w.cache[i].bytes; k += SECTOR)
-			if (dice(4) < keep)
-				memcpy(w.durable + w.cache[i].offset + k, w.cache[i].data + k, SECTOR);
-	drop_cached(w.ncache);
-	for (unsigned i = 0; i < REQUESTS; i++)
-		if (w.request[i].doing == AT_DISK && (w.request[i].rw.aside || w.request[i].op == RW_WRITE))
-			disk_write(&w.request[i], true);
-	memcpy(w.current, w.durable, w.bytes);
+		if (w.request[i].doing == AT_DISK && is_write(&w.request[i]))
+			at_disk(&w.request[i], cutdisk_torn);
+	cutdisk_restart(&w.disk);
 }
 
 static void file_put(const unsigned char *from)
 {
 	int fd = open(w.path, O_WRONLY);
 
-	assert_true(fd >= 0 && pwrite(fd, from, w.bytes, 0) == (ssize_t)w.bytes);
+	assert_true(fd >= 0 && pwrite(fd, from, w.disk.bytes, 0) == (ssize_t)w.disk.bytes);
 	close(fd);
 }
 
@@ -181,9 +128,9 @@ static void file_get(void)
 {
 	int fd = open(w.path, O_RDONLY);
 
-	assert_true(fd >= 0 && pread(fd, w.durable, w.bytes, 0) == (ssize_t)w.bytes);
+	assert_true(fd >= 0 && pread(fd, w.disk.durable, w.disk.bytes, 0) == (ssize_t)w.disk.bytes);
 	close(fd);
-	memcpy(w.current, w.durable, w.bytes);
+	cutdisk_restart(&w.disk);
 }
 
 /* ---- requests ---- */
@@ -234,7 +181,7 @@ static void take(struct request *r, enum rw_next next)
 		return;
 	case RW_SYNC:
 		r->doing = AT_FLUSH;
-		r->covers = w.ncache;
+		r->covers = w.disk.written;
 		return;
 	case RW_WAIT:
 		r->doing = WAITING;
@@ -267,14 +214,11 @@ static void step(struct request *r)
 	case AT_DISK:
 		for (int i = 0; i < r->rw.iovcnt; i++)
 			bytes += r->rw.iov[i].iov_len;
-		if (r->rw.aside || r->op == RW_WRITE)
-			disk_write(r, false);
-		else
-			disk_read(r);
+		at_disk(r, cutdisk_write);
 		take(r, rw_complete(&r->rw, (ssize_t)bytes));
 		return;
 	case AT_FLUSH:
-		disk_flush(r->covers);
+		cutdisk_flush(&w.disk, r->covers);
 		take(r, rw_complete(&r->rw, 0));
 		return;
 	case WAITING:
@@ -399,9 +343,7 @@ static void world_make(uint64_t pages, bool sealed)
 	backing_close(b);
 	boot();
 	w.activation = backing_activation(w.b);
-	w.bytes = (uint64_t)lseek(backing_fd(w.b), 0, SEEK_END);
-	w.durable = malloc(w.bytes);
-	w.current = malloc(w.bytes);
+	cutdisk_init(&w.disk, (uint64_t)lseek(backing_fd(w.b), 0, SEEK_END), dice);
 	w.page = calloc(w.pages, sizeof(*w.page));
 	for (unsigned i = 0; i < REQUESTS; i++)
 		assert_int_equal(posix_memalign((void **)&w.request[i].data, PAGE_BYTES, REQUEST_PAGES * PAGE_BYTES), 0);
@@ -412,13 +354,11 @@ static void world_make(uint64_t pages, bool sealed)
 static void world_free(void)
 {
 	die();
-	drop_cached(w.ncache);
+	cutdisk_free(&w.disk);
 	table_free(w.table);
 	backing_close(w.b);
 	for (unsigned i = 0; i < REQUESTS; i++)
 		free(w.request[i].data);
-	free(w.durable);
-	free(w.current);
 	free(w.page);
 	scratch_remove(w.dir);
 	memset(&w, 0, sizeof(w));
@@ -449,11 +389,11 @@ static void cut(void)
 {
 	uint64_t nonce = atomic_load(table_nonce(w.table));
 
-	disk_cut();
+	power_fails();
 	die();
 	table_free(w.table);
 	backing_close(w.b);
-	file_put(w.durable);
+	file_put(w.disk.durable);
 	boot();
 	assert_true(backing_was_resumed(w.b) && !backing_was_unclean(w.b));
 	assert_int_equal(backing_activation(w.b), w.activation);
@@ -469,10 +409,10 @@ static void kill_worker(void)
 	struct errbuf e;
 
 	for (unsigned i = 0; i < REQUESTS; i++)
-		if (w.request[i].doing == AT_DISK && (w.request[i].rw.aside || w.request[i].op == RW_WRITE))
-			disk_write(&w.request[i], false);
+		if (w.request[i].doing == AT_DISK && is_write(&w.request[i]))
+			at_disk(&w.request[i], cutdisk_write);
 	die();
-	file_put(w.current);
+	file_put(w.disk.current);
 	assert_int_equal(table_settle(w.table, backing_fd(w.b), NULL, &e), 0);
 	memcpy(again, w.request, sizeof(again));
 	make_store();
@@ -514,7 +454,7 @@ static void run(unsigned cuts, unsigned deaths)
 static void say(const char *what)
 {
 	print_message("%s: %llu requests answered, %llu writes of records, %llu flushes, %llu errors at pages under way, %llu pages wrong\n", what,
-		      (unsigned long long)w.answered, (unsigned long long)w.records, (unsigned long long)w.flushes,
+		      (unsigned long long)w.answered, (unsigned long long)w.records, (unsigned long long)w.disk.flushes,
 		      (unsigned long long)w.errors, (unsigned long long)w.wrong);
 }
 
@@ -526,7 +466,7 @@ static void every_page_is_right(void **state)
 	run(200, 0);
 	say("plain");
 	assert_int_equal(w.wrong, 0);
-	assert_true(w.flushes > 0 && w.answered > 1000);
+	assert_true(w.disk.flushes > 0 && w.answered > 1000);
 	world_free();
 }
 
@@ -570,7 +510,7 @@ static void a_disk_that_ignores_flushes_is_found_out(void **state)
 	(void)state;
 	random_state = 5;
 	world_make(600, false);
-	w.ignores_flushes = true;
+	w.disk.ignores_flushes = true;
 	run(20, 0);
 	say("without flushes");
 	assert_true(w.wrong > 0);
